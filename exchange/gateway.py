@@ -1,0 +1,119 @@
+"""What Lemon Market asks of an exchange: place, look up, cancel. Every venue is one implementation of `Gateway`.
+
+An answer is a value, never an exception, because each of them is an expected outcome that the caller has to record.
+The one distinction that matters everywhere is *sent* against *refused*: `Unavailable` says that the order is certainly
+not at the exchange, `Unknown` says that nobody can tell.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One order as it goes to the exchange (FIX NewOrderSingle, MsgType D).
+
+    `client_order_id` (FIX tag 11) is the order's own id on every attempt, so that the exchange can drop a repeat.
+    The exchange must not take the order after `valid_until` (aware UTC).
+    """
+
+    client_order_id: str
+    account: str
+    type: str
+    side: str
+    instrument: str
+    limit_price: Decimal | None
+    quantity: int
+    valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The exchange has the order, be it from this send or from an earlier one with the same terms."""
+
+    exchange_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Refused for good: this send did not bring the order into the book and no repeat will."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Certainly not taken; to be sent again later.
+
+    `retry_after_s` is the exchange's own wish (RFC 9110 Retry-After). `exchange_is_away` is true when no connection
+    could be made at all, which is a statement about the exchange and not about this order.
+    """
+
+    reason: str
+    retry_after_s: float | None = None
+    exchange_is_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Sent, and no believable answer: it may or may not be in the book."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TermsConflict:
+    """The exchange has this id with other terms. It is ours to explain; sending or looking up again cannot mend it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The exchange's own view of an order, and the last feed sequence that it contains."""
+
+    exchange_order_id: str
+    status: str
+    filled_quantity: int
+    average_price: Decimal | None
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """The exchange does not know the id *now*; a send that is still on its way may yet arrive, until its `valid_until`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The exchange took the cancel request; its result comes on the feed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTooLate:
+    """Nothing is left to cancel."""
+
+    reason: str
+
+
+PlacementOutcome = Acknowledged | Refused | Unavailable | Unknown | TermsConflict
+LookUpOutcome = Found | NotFound | TermsConflict | Unavailable | Unknown
+CancelOutcome = CancelRequested | CancelTooLate | NotFound | Unavailable | Unknown
+
+
+class Gateway(Protocol):
+    """A venue. Implementations keep their connections open between calls and are used from one event loop."""
+
+    async def place(self, placement: Placement) -> PlacementOutcome:
+        """Send a new order; it ends within the gateway's own timeout."""
+
+    async def look_up(self, placement: Placement) -> LookUpOutcome:
+        """Ask for the order with this placement's `client_order_id`; its terms are compared where the exchange tells them."""
+
+    async def cancel(self, client_order_id: str) -> CancelOutcome:
+        """Ask the exchange to cancel (FIX OrderCancelRequest, MsgType F)."""
+
+    async def close(self) -> None:
+        """Close all connections."""
