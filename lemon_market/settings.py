@@ -105,3 +105,63 @@ WHITENOISE_USE_FINDERS = True
 
 # An order is about 200 bytes and a batch holds 1,000 of them.
 MAX_BODY_BYTES = 1024 * 1024
+
+# The exchange, and how orders are placed there; times in seconds.
+EXCHANGE_URL = env.str("EXCHANGE_URL", f"http://127.0.0.1:{EXCHANGE_PORT}")
+EXCHANGE_IS_SIMULATED = not env.str("EXCHANGE_URL", "")
+EXCHANGE_TIMEOUT = env.float("EXCHANGE_TIMEOUT", 5.0)
+EXCHANGE_CLOCK_MARGIN = env.float("EXCHANGE_CLOCK_MARGIN", 2.0)
+PLACEMENT_RETRY_BASE = env.float("PLACEMENT_RETRY_BASE", 1.0)
+PLACEMENT_RETRY_CAP = env.float("PLACEMENT_RETRY_CAP", 60.0)
+PLACEMENT_GIVE_UP_AFTER = env.float("PLACEMENT_GIVE_UP_AFTER", 900.0)
+PLACEMENT_WINDOW = env.int("PLACEMENT_WINDOW", 200)
+PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
+
+ORDER_TRANSPORT = env.str("ORDER_TRANSPORT", "django_q")
+# Tasks are only wake-ups: each runs a placement loop for about 20 s, and one that is lost is made good by the sweep.
+Q_CLUSTER = {
+    "name": "lemon_market",
+    "orm": "default",
+    "workers": 2,
+    "timeout": 60,
+    # Counted from the moment a task is fetched, so far above the longest wait in the local queue plus `timeout`.
+    "retry": 300,
+    "queue_limit": 2,
+    "bulk": 1,
+    "poll": 0.2,
+    # -1 keeps no successes: anything else counts and locks every saved one for each task.
+    "save_limit": -1,
+    # A failed wake-up is not repeated; the sweep makes a new one while there is work.
+    "ack_failures": True,
+    "max_attempts": 1,
+    "catch_up": False,
+    "scheduler": False,
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+        "orders.api.authentication.AnonymousAccountAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["orders.api.parsing.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "orders.api.errors.handle_exception",
+    "COERCE_DECIMAL_TO_STRING": True,
+    "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+    # Escaped, since JSON can carry halves of characters that UTF-8 cannot.
+    "UNICODE_JSON": False,
+}
+REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Lemon Market",
+    "DESCRIPTION": "Takes brokerage orders, stores them durably and places each of them at the exchange exactly once.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}

@@ -1,0 +1,144 @@
+"""The running simulated exchange: book, market, journal and report log put together on one event loop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+from exchange.reports import OrderStatus, ReportType
+from exchange.simulator.book import Book, BookOrder, Change
+from exchange.simulator.faults import Faults
+from exchange.simulator.journal import Journal
+from exchange.simulator.market import Market
+from exchange.simulator.placements import ReceivedPlacement
+from exchange.simulator.report_log import ReportLog
+
+logger = logging.getLogger(__name__)
+
+# What falls due within one tick is carried out, written and sent together.
+SHORTEST_TICK_S = 0.002
+
+
+class SimulatedExchange:
+    """Owns all state. Every method that changes something has written it to the journal when it returns.
+
+    `wake_feeds` is called after reports were added, `cut_feeds` when the feed's connections must go. `failed` is set when
+    the journal could not be written: the process must end then, and the next one begins with what was written.
+    """
+
+    def __init__(
+        self, directory: Path, faults: Faults, *, seed: int = 0, retention: int = 100_000, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open a data directory and rebuild its book; raises JournalError and OSError."""
+        self.book = Book()
+        self.log = ReportLog(retention)
+        self.random = Random(seed)
+        self.clock = clock
+        self.wake_feeds: Callable[[], None] = lambda: None
+        self.cut_feeds: Callable[[], None] = lambda: None
+        self.failed = asyncio.Event()
+        self._journal = Journal(directory)
+        self._journal.replay(self._replay)
+        self._market = Market(self.book, faults, seed, self.random)
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+
+    def start(self) -> None:
+        """Begin a session if there is none yet, and take up every open order; to be called on the event loop."""
+        if not self.book.session_id:
+            self._market.begin_session(uuid4().hex)
+        self._market.resume(self.clock())
+        self._settle()
+
+    def close(self) -> None:
+        """Stop all timers and give the data directory free."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._journal.close()
+
+    @property
+    def faults(self) -> Faults:
+        return self._market.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._market.faults = faults
+        # A shorter delay makes reports due that the feeds are still waiting for.
+        self.wake_feeds()
+
+    def take(self, placement: ReceivedPlacement, acknowledge_after_s: float) -> BookOrder:
+        """Enter an order into the book."""
+        order = self._market.take(placement, self.clock(), acknowledge_after_s)
+        self._settle()
+        return order
+
+    def count_repeat(self, order: BookOrder) -> None:
+        """Note that a placement with a known id came in again."""
+        self._market.count_repeat(order)
+        self._settle()
+
+    def request_cancel(self, order: BookOrder) -> None:
+        """Take a cancel request for an open order."""
+        self._market.request_cancel(order, self.clock())
+        self._settle()
+
+    def begin_session(self) -> None:
+        """Forget the feed's state: new session id, sequence from 1, the book stays."""
+        self._market.begin_session(uuid4().hex)
+        self.log.clear()
+        self._settle()
+        self.cut_feeds()
+
+    async def acknowledged(self, order: BookOrder) -> None:
+        """Wait until an order is no longer pending_new."""
+        if order.status is OrderStatus.PENDING_NEW:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(order.number, []).append(future)
+            await future
+
+    def _replay(self, change: Change) -> None:
+        report = self.book.apply(change)
+        if report is not None:
+            self.log.append(report)
+        elif change[0] == "session":
+            self.log.clear()
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._market.advance(self.clock())
+        self._settle()
+
+    def _settle(self) -> None:
+        """Write what happened, then tell everybody who waits for it, then set the timer for what comes next."""
+        market = self._market
+        if market.changes:
+            try:
+                self._journal.append(market.changes)
+            except OSError:
+                logger.critical("the journal cannot be written, the exchange stops", exc_info=True)
+                self.failed.set()
+                raise
+            market.changes.clear()
+        if market.reports:
+            for report in market.reports:
+                self.log.append(report)
+                if report.type is ReportType.NEW:
+                    for future in self._waiting.pop(report.order.number, ()):
+                        if not future.done():
+                            future.set_result(None)
+            market.reports.clear()
+            self.wake_feeds()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = self._market.next_due()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(max(due - self.clock(), SHORTEST_TICK_S), self._tick)

@@ -1,0 +1,115 @@
+"""The simulated exchange's side of the execution feed.
+
+Every connection is a cursor on the retained reports and nothing else: a reader that is slow costs no memory beyond one
+write buffer, and one that stands still, or falls behind what is retained, is cut off.
+"""
+
+import asyncio
+import contextlib
+
+import orjson
+from aiohttp import web
+
+from exchange.simulator.control import json_answer
+from exchange.simulator.exchange import SimulatedExchange
+from exchange.simulator.report_log import text_frame
+
+FRAMES_PER_WRITE = 500
+# Writing pauses when more than this waits for the reader, and goes on when little of it is left.
+FULL_BUFFER_BYTES = 1024 * 1024
+LOW_BUFFER_BYTES = 128 * 1024
+BUFFER_POLL_S = 0.01
+# A reader that takes nothing at all for this long is cut off.
+STALL_S = 10.0
+HEARTBEAT_S = 30.0
+
+
+def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
+    """Add the WebSocket /executions and connect it with the exchange."""
+    connections: set[FeedConnection] = set()
+
+    def wake() -> None:
+        for connection in connections:
+            connection.wake.set()
+
+    def cut() -> None:
+        for connection in connections:
+            connection.transport.abort()
+
+    async def follow(request: web.Request) -> web.StreamResponse:
+        after = request.query.get("after", "0")
+        if not (after.isascii() and after.isdigit() and len(after) < 19):
+            return json_answer(400, {"reason": "after is not a sequence number"})
+        transport = request.transport
+        # A report is a small message on loopback: compressing it costs more than sending it.
+        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, compress=False, max_msg_size=4096)
+        await socket.prepare(request)
+        if transport is None:
+            return socket
+        connection = FeedConnection(exchange, transport, int(after), request.query.get("session"))
+        connections.add(connection)
+        sending = asyncio.create_task(connection.send_reports())
+        try:
+            # Nothing is expected from the client; receiving keeps pings and the closing handshake going.
+            async for _message in socket:
+                pass
+        finally:
+            connections.discard(connection)
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+        return socket
+
+    exchange.wake_feeds = wake
+    exchange.cut_feeds = cut
+    app.router.add_get("/executions", follow, allow_head=False)
+
+
+class FeedConnection:
+    """One reader of the feed, from the sequence that it already has."""
+
+    def __init__(self, exchange: SimulatedExchange, transport: asyncio.Transport, after: int, session_id: str | None) -> None:
+        self.transport = transport
+        self.wake = asyncio.Event()
+        self._exchange = exchange
+        log = exchange.log
+        # Another session's numbers mean nothing here; a position beyond the end is told by the session message.
+        self._sent = min(max(after, log.first_sequence - 1), log.last_sequence)
+        if session_id != exchange.book.session_id:
+            self._sent = log.first_sequence - 1
+
+    async def send_reports(self) -> None:
+        """Send the session, everything that is retained after the reader's position, then what happens, until cut off.
+
+        Frames are written to the transport as they were encoded, many at once: the library's own sending costs several
+        times as much for each. Both write whole frames on one event loop, so they never mix.
+        """
+        try:
+            self.transport.write(self._session_frame())
+            while not self.transport.is_closing() and self._sent + 1 >= self._exchange.log.first_sequence:
+                self.wake.clear()
+                frames = self._next_frames()
+                if not frames:
+                    await self._wait_for_reports()
+                    continue
+                self._sent += len(frames)
+                self.transport.write(b"".join(self._with_repeats(frames)))
+                if not await self._is_buffer_taken():
+                    break
+        except asyncio.CancelledError:
+            raise
+        finally:
+            self._cut_unless_cancelled()
+
+    def _session_frame(self) -> bytes:
+        log = self._exchange.log
+        return text_frame(
+            orjson.dumps(
+                {
+                    "type": "session",
+                    "session_id": self._exchange.book.session_id,
+                    "first_sequence": log.first_sequence,
+                    "last_sequence": log.last_sequence,
+                }
+            )
+        )

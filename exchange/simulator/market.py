@@ -1,0 +1,233 @@
+"""What happens to the orders of the simulated exchange over time: acknowledged, filled, cancelled, rejected, expired.
+
+Time is always an argument (Unix seconds) and nothing here waits or does input or output: whoever owns the market calls
+`advance` when `next_due` has come, writes `changes` to the journal and sends `reports` to the feed.
+"""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+from random import Random
+
+from exchange.reports import OrderStatus, ReportType
+from exchange.simulator.book import Book, BookOrder, Change, Report
+from exchange.simulator.faults import Faults
+from exchange.simulator.placements import MAGIC_INSTRUMENTS, NEVERFILL, PARTIAL, ReceivedPlacement
+from exchange.simulator.prices import PriceWalk
+
+# An instrument in which nothing trades moves ever more slowly, down to this many times the usual interval, so that old
+# orders far away from their price cost nothing.
+SLOWEST_WALK = 25
+# Without latency fills follow within milliseconds; prices need not move that often.
+SHORTEST_WALK_S = 0.02
+
+
+class Instrument:
+    """The price of one instrument and the limit orders that rest in it, the best in front."""
+
+    __slots__ = ("buys", "is_moving", "quiet_steps", "sells", "walk")
+
+    def __init__(self, walk: PriceWalk) -> None:
+        self.walk = walk
+        self.buys: list[tuple[int, int, BookOrder]] = []
+        self.sells: list[tuple[int, int, BookOrder]] = []
+        self.quiet_steps = 0
+        self.is_moving = False
+
+    def rest(self, order: BookOrder) -> None:
+        """Queue an order by price, then by arrival."""
+        limit_cents = order.terms.limit_cents or 0
+        if order.terms.side == "buy":
+            heapq.heappush(self.buys, (-limit_cents, order.number, order))
+        else:
+            heapq.heappush(self.sells, (limit_cents, order.number, order))
+
+    def take_crossed(self) -> list[BookOrder]:
+        """Remove and return every open order whose limit the price has reached; forget closed ones on the way."""
+        crossed = []
+        for heap, price in ((self.buys, -self.walk.cents), (self.sells, self.walk.cents)):
+            while heap and (heap[0][0] <= price or not heap[0][2].is_open):
+                order = heapq.heappop(heap)[2]
+                if order.is_open:
+                    crossed.append(order)
+        return crossed
+
+    def is_empty(self) -> bool:
+        return not self.buys and not self.sells
+
+
+class Market:
+    """Carries out what is due. `changes` and `reports` collect what happened; their reader empties them."""
+
+    def __init__(self, book: Book, faults: Faults, seed: int, random: Random) -> None:
+        self.faults = faults
+        self.changes: list[Change] = []
+        self.reports: list[Report] = []
+        self._book = book
+        self._seed = seed
+        self._random = random
+        self._instruments: dict[str, Instrument] = {}
+        # Heap of (due, tie-breaker, what to do); the action gets the time at which it is carried out.
+        self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
+        self._ticket = count()
+
+    def resume(self, now: float) -> None:
+        """Take up every open order of a book that was rebuilt."""
+        for order in self._book.open_orders():
+            if order.status is OrderStatus.PENDING_NEW:
+                self._at(now, lambda at, order=order: self._acknowledge(order, at))
+            else:
+                self._begin_life(order, now)
+
+    def next_due(self) -> float | None:
+        """When `advance` should be called next; None when nothing is planned."""
+        return self._agenda[0][0] if self._agenda else None
+
+    def advance(self, now: float) -> None:
+        """Carry out everything that is due."""
+        while self._agenda and self._agenda[0][0] <= now:
+            heapq.heappop(self._agenda)[2](now)
+
+    def take(self, placement: ReceivedPlacement, now: float, acknowledge_after_s: float) -> BookOrder:
+        """Enter a new order into the book as pending_new; from here on it is at the exchange, whatever its sender hears."""
+        self._record(["order", placement.client_order_id, now, *placement.terms])
+        order = self._book.in_order[-1]
+        self._at(now + acknowledge_after_s, lambda at: self._acknowledge(order, at))
+        if acknowledge_after_s == 0:
+            self.advance(now)
+        return order
+
+    def count_repeat(self, order: BookOrder) -> None:
+        """Note that a placement with a known id came in again."""
+        self._record(["repeat", order.number])
+
+    def request_cancel(self, order: BookOrder, now: float) -> None:
+        """Cancel an open order after `cancel_latency`, unless it is filled by then; asked twice it is cancelled once."""
+        if order.is_cancel_requested:
+            return
+        self._record(["cancel", order.number])
+        if order.status is not OrderStatus.PENDING_NEW:
+            self._at(now + self.faults.cancel_latency, lambda at: self._cancel(order, at))
+
+    def begin_session(self, session_id: str) -> None:
+        """Start a new feed session, as an exchange does that lost its feed's state: the book stays, the sequence begins at 1."""
+        self._record(["session", session_id])
+
+    def _at(self, due: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._agenda, (due, next(self._ticket), action))
+
+    def _record(self, change: Change) -> None:
+        report = self._book.apply(change)
+        self.changes.append(change)
+        if report is not None:
+            self.reports.append(report)
+
+    def _report(
+        self,
+        order: BookOrder,
+        report_type: ReportType,
+        now: float,
+        quantity: int | None = None,
+        cents: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        self._record(["report", order.number, report_type.value, quantity, cents, now, reason])
+
+    def _acknowledge(self, order: BookOrder, now: float) -> None:
+        self._report(order, ReportType.NEW, now)
+        is_magic = order.terms.instrument in MAGIC_INSTRUMENTS
+        if not is_magic and self._random.random() < self.faults.reject_rate:
+            self._at(now + self.faults.fill_interval_s(), lambda at: self._reject(order, at))
+        else:
+            self._begin_life(order, now)
+
+    def _begin_life(self, order: BookOrder, now: float) -> None:
+        """Plan what will become of an acknowledged order."""
+        interval_s = self.faults.fill_interval_s()
+        if self.faults.expire_after:
+            self._at(now + self.faults.expire_after, lambda at: self._expire(order, at))
+        if order.is_cancel_requested:
+            self._at(now + self.faults.cancel_latency, lambda at: self._cancel(order, at))
+        if order.terms.instrument == NEVERFILL:
+            return
+        if order.terms.instrument == PARTIAL:
+            if not order.filled_quantity:
+                self._at(now + interval_s, lambda at: self._fill(order, order.terms.quantity // 2, at))
+        elif order.terms.type == "market":
+            steps = self._random.randint(1, 3)
+            self._at(now + interval_s, lambda at: self._fill_step(order, steps, at))
+        else:
+            instrument = self._instrument(order)
+            instrument.rest(order)
+            instrument.quiet_steps = 0
+            self._keep_moving(instrument, now)
+
+    def _instrument(self, order: BookOrder) -> Instrument:
+        name = order.terms.instrument
+        instrument = self._instruments.get(name)
+        if instrument is None:
+            near_cents = self._book.last_cents.get(name, order.terms.limit_cents)
+            instrument = self._instruments[name] = Instrument(PriceWalk(self._seed, name, near_cents))
+        return instrument
+
+    def _fill_step(self, order: BookOrder, steps: int, now: float) -> None:
+        """Fill a market order by a random part, or by all that is left when it is the last step."""
+        if not order.is_open:
+            return
+        left = order.open_quantity
+        quantity = left if steps == 1 or left == 1 else self._random.randint(1, left - 1)
+        self._instrument(order).walk.step()
+        self._fill(order, quantity, now)
+        if quantity < left:
+            self._at(now + self.faults.fill_interval_s(), lambda at: self._fill_step(order, steps - 1, at))
+
+    def _fill(self, order: BookOrder, quantity: int, now: float) -> None:
+        if not order.is_open or not quantity:
+            return
+        cents, limit_cents = self._instrument(order).walk.cents, order.terms.limit_cents
+        if limit_cents is not None:
+            # Never worse than the limit, also for orders that are filled without having been crossed.
+            cents = min(cents, limit_cents) if order.terms.side == "buy" else max(cents, limit_cents)
+        report_type = ReportType.FILLED if quantity == order.open_quantity else ReportType.PARTIALLY_FILLED
+        self._report(order, report_type, now, quantity, cents)
+
+    def _keep_moving(self, instrument: Instrument, now: float) -> None:
+        if not instrument.is_moving:
+            instrument.is_moving = True
+            self._at(now + self._walk_interval_s(instrument), lambda at: self._move(instrument, at))
+
+    def _walk_interval_s(self, instrument: Instrument) -> float:
+        slowness = min(SLOWEST_WALK, 1 + instrument.quiet_steps // 10)
+        return max(SHORTEST_WALK_S, self.faults.fill_interval_s()) * slowness
+
+    def _move(self, instrument: Instrument, now: float) -> None:
+        """One step of the price walk; the orders that it crosses are filled, two in five of them only in part."""
+        instrument.is_moving = False
+        instrument.walk.step()
+        crossed = instrument.take_crossed()
+        instrument.quiet_steps = 0 if crossed else instrument.quiet_steps + 1
+        for order in crossed:
+            left = order.open_quantity
+            quantity = left if left == 1 or self._random.random() < 0.6 else self._random.randint(1, left - 1)
+            self._fill(order, quantity, now)
+            if quantity < left:
+                instrument.rest(order)
+        if not instrument.is_empty():
+            self._keep_moving(instrument, now)
+
+    def _cancel(self, order: BookOrder, now: float) -> None:
+        is_magic = order.terms.instrument in MAGIC_INSTRUMENTS
+        if not is_magic and self._random.random() < self.faults.cancel_race_rate:
+            self._fill(order, order.open_quantity, now)
+        if order.is_open:
+            self._report(order, ReportType.CANCELED, now)
+        else:
+            self._report(order, ReportType.CANCEL_REJECTED, now, reason=f"too late: the order is {order.status.value}")
+
+    def _reject(self, order: BookOrder, now: float) -> None:
+        if order.is_open:
+            self._report(order, ReportType.REJECTED, now, reason="rejected after it was acknowledged")
+
+    def _expire(self, order: BookOrder, now: float) -> None:
+        if order.is_open:
+            self._report(order, ReportType.EXPIRED, now)

@@ -1,0 +1,175 @@
+"""The simulated exchange's HTTP interface for orders, and the application that holds all its addresses."""
+
+import asyncio
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from exchange.simulator import control, feed_server
+from exchange.simulator.book import BookOrder, describe
+from exchange.simulator.exchange import SimulatedExchange
+from exchange.simulator.placements import MAGIC_INSTRUMENTS, OFFLINE, REFUSE, TIMEOUT, ReceivedPlacement, read_placement
+from exchange.untrusted import BadValue
+
+EXCHANGE = web.AppKey("exchange", SimulatedExchange)
+MAX_BODY_BYTES = 64 * 1024
+# A placement that is never answered is held open for this long unless its sender goes away first.
+HANG_S = 120.0
+# An early report is this much earlier than its answer when there is no latency that could be divided.
+EARLY_LEAD_S = 0.05
+
+
+class Fault(Enum):
+    """What goes wrong with one placement."""
+
+    NONE = auto()
+    UNAVAILABLE = auto()
+    REFUSE = auto()
+    CUT_BEFORE = auto()
+    CUT_AFTER = auto()
+    TIMEOUT = auto()
+
+
+def create_app(exchange: SimulatedExchange) -> web.Application:
+    """The whole application; its owner starts and closes the exchange.
+
+    Serve it with `handler_cancellation=True`: a placement that hangs is then given up when its sender goes away.
+    """
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app[EXCHANGE] = exchange
+    app.router.add_post("/orders", place)
+    app.router.add_get("/orders/{client_order_id}", look_up, allow_head=False)
+    app.router.add_delete("/orders/{client_order_id}", cancel)
+    control.add_routes(app, exchange)
+    feed_server.add_routes(app, exchange)
+    return app
+
+
+async def place(request: web.Request) -> web.StreamResponse:
+    """POST /orders. `valid_until` is checked when the order is received, which is when it is taken; its answer may be later."""
+    exchange = request.app[EXCHANGE]
+    try:
+        placement = read_placement(await request.read())
+    except BadValue as error:
+        return answer(400, {"reason": str(error)})
+    order = exchange.book.find(placement.client_order_id)
+    if order is not None:
+        return await _repeat(request, exchange, order, placement)
+
+    fault = _draw_fault(exchange, placement)
+    if fault is Fault.REFUSE:
+        return _refer(422, placement.client_order_id, "refused by the exchange")
+    if fault is Fault.UNAVAILABLE:
+        return _not_taken(placement.client_order_id, "the exchange is not available")
+    if fault is Fault.CUT_BEFORE:
+        return _cut(request)
+    if placement.valid_until <= datetime.fromtimestamp(exchange.clock(), UTC):
+        return _not_taken(placement.client_order_id, "valid_until has passed")
+
+    latency_s, lead_s = exchange.faults.latency, 0.0
+    if placement.terms.instrument not in MAGIC_INSTRUMENTS and exchange.random.random() < exchange.faults.early_report_rate:
+        latency_s, lead_s = latency_s / 2, max(latency_s / 2, EARLY_LEAD_S)
+    order = exchange.take(placement, latency_s)
+    if fault is Fault.TIMEOUT:
+        return await _hang(request)
+    if fault is Fault.CUT_AFTER:
+        return _cut(request)
+    await exchange.acknowledged(order)
+    if lead_s:
+        await asyncio.sleep(lead_s)
+    return answer(201, _acknowledgement(order))
+
+
+async def _repeat(
+    request: web.Request, exchange: SimulatedExchange, order: BookOrder, placement: ReceivedPlacement
+) -> web.StreamResponse:
+    """A placement with a known id. It may be cut off or left without an answer, but is never called not taken."""
+    fault = _draw_fault(exchange, placement)
+    exchange.count_repeat(order)
+    if placement.terms != order.terms:
+        return _refer(409, order.client_order_id, "this client_order_id is known with other terms")
+    if fault is Fault.TIMEOUT:
+        return await _hang(request)
+    if fault in (Fault.CUT_BEFORE, Fault.CUT_AFTER):
+        return _cut(request)
+    await exchange.acknowledged(order)
+    return answer(200, _acknowledgement(order))
+
+
+async def look_up(request: web.Request) -> web.StreamResponse:
+    """GET /orders/{client_order_id}. The totals contain every report up to `last_sequence`, the feed's newest."""
+    exchange = request.app[EXCHANGE]
+    client_order_id = request.match_info["client_order_id"]
+    order = exchange.book.find(client_order_id)
+    if order is None:
+        return _refer(404, client_order_id, "there is no such order")
+    return answer(200, {**describe(order), "last_sequence": exchange.book.last_sequence})
+
+
+async def cancel(request: web.Request) -> web.StreamResponse:
+    """DELETE /orders/{client_order_id}. The result comes on the feed."""
+    exchange = request.app[EXCHANGE]
+    client_order_id = request.match_info["client_order_id"]
+    order = exchange.book.find(client_order_id)
+    if order is None:
+        return _refer(404, client_order_id, "there is no such order")
+    if not order.is_open:
+        return _refer(409, client_order_id, f"too late: the order is {order.status.value}")
+    exchange.request_cancel(order)
+    return answer(202, _acknowledgement(order))
+
+
+def answer(status: int, document: dict[str, Any]) -> web.Response:
+    """A JSON answer."""
+    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+
+
+def _refer(status: int, client_order_id: str, reason: str) -> web.Response:
+    # The id lets the sender notice an answer that belongs to another request.
+    return answer(status, {"client_order_id": client_order_id, "reason": reason})
+
+
+def _not_taken(client_order_id: str, reason: str) -> web.Response:
+    return answer(503, {"placed": False, "client_order_id": client_order_id, "reason": reason})
+
+
+def _acknowledgement(order: BookOrder) -> dict[str, str]:
+    return {
+        "exchange_order_id": order.exchange_order_id,
+        "client_order_id": order.client_order_id,
+        "status": order.status.value,
+    }
+
+
+def _draw_fault(exchange: SimulatedExchange, placement: ReceivedPlacement) -> Fault:
+    """One roll of the dice; magic instruments always have their own fault and no other."""
+    instrument, faults = placement.terms.instrument, exchange.faults
+    if instrument in MAGIC_INSTRUMENTS:
+        return {REFUSE: Fault.REFUSE, OFFLINE: Fault.UNAVAILABLE, TIMEOUT: Fault.TIMEOUT}.get(instrument, Fault.NONE)
+    roll = exchange.random.random()
+    for fault, rate in (
+        (Fault.UNAVAILABLE, faults.unavailable_rate),
+        (Fault.REFUSE, faults.refuse_rate),
+        (Fault.CUT_BEFORE, faults.cut_rate / 2),
+        (Fault.CUT_AFTER, faults.cut_rate / 2),
+        (Fault.TIMEOUT, faults.timeout_rate),
+    ):
+        roll -= rate
+        if roll < 0:
+            return fault
+    return Fault.NONE
+
+
+async def _hang(request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(HANG_S)
+    return _cut(request)
+
+
+def _cut(request: web.Request) -> web.StreamResponse:
+    """Drop the connection; what is returned can no longer be written."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

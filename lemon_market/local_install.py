@@ -1,0 +1,136 @@
+"""What one installation makes up for itself: its secret key, two passwords and PostgreSQL's port, kept in DATA_DIR/local.json.
+
+Settings read it before Django is ready, so nothing here imports Django.
+"""
+
+import fcntl
+import json
+import os
+import random
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+POSTGRES_ROLE = "lemon_market"
+POSTGRES_DATABASE = "lemon_market"
+
+# Below the ports that Linux and macOS hand out to outgoing connections: one of those could hold ours during a restart.
+_PORTS = range(20_000, 32_000)
+
+
+class LocalInstallError(Exception):
+    """DATA_DIR cannot be used; the message is one line for the person who started us."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalInstall:
+    """The values that were made up at the first start."""
+
+    secret_key: str
+    postgres_port: int
+    postgres_password: str
+    admin_password: str
+
+    @property
+    def postgres_url(self) -> str:
+        """The embedded PostgreSQL's address in the form of DATABASE_URL."""
+        return f"postgres://{POSTGRES_ROLE}:{self.postgres_password}@127.0.0.1:{self.postgres_port}/{POSTGRES_DATABASE}"
+
+
+def load(data_dir: Path) -> LocalInstall:
+    """Read the values of this installation; the first call makes them. Raises `LocalInstallError`."""
+    try:
+        if not _path(data_dir).exists():
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(data_dir):
+                # Two processes that start at once both come here; the second finds the first one's values.
+                if not _path(data_dir).exists():
+                    _write(data_dir, _made_up())
+        return _read(data_dir)
+    except OSError as error:
+        raise LocalInstallError(f"DATA_DIR {data_dir} cannot be used: {error}") from error
+
+
+def load_with_free_port(data_dir: Path) -> LocalInstall:
+    """Like `load`, for whoever is about to start PostgreSQL: a port that somebody else took meanwhile is replaced for good."""
+    install = load(data_dir)
+    if _is_free(install.postgres_port):
+        return install
+    try:
+        with _locked(data_dir):
+            install = replace(_read(data_dir), postgres_port=_free_port())
+            _write(data_dir, install)
+    except OSError as error:
+        raise LocalInstallError(f"DATA_DIR {data_dir} cannot be written: {error}") from error
+    return install
+
+
+def _path(data_dir: Path) -> Path:
+    return data_dir / "local.json"
+
+
+def _made_up() -> LocalInstall:
+    return LocalInstall(
+        secret_key=secrets.token_urlsafe(48),
+        postgres_port=_free_port(),
+        postgres_password=secrets.token_urlsafe(24),
+        admin_password=secrets.token_urlsafe(12),
+    )
+
+
+def _read(data_dir: Path) -> LocalInstall:
+    try:
+        install = LocalInstall(**json.loads(_path(data_dir).read_text()))
+    except (ValueError, TypeError) as error:
+        message = f"{_path(data_dir)} is damaged: restore it, or start afresh by removing {data_dir} with everything in it"
+        raise LocalInstallError(message) from error
+    return install
+
+
+def _write(data_dir: Path, install: LocalInstall) -> None:
+    """Replace the file as a whole, so that a reader, who takes no lock, sees either the old or the new one."""
+    handle, name = tempfile.mkstemp(prefix="local.json.", dir=data_dir)
+    try:
+        with open(handle, "w") as file:
+            json.dump(asdict(install), file, indent=2)
+            file.flush()
+            os.fsync(handle)
+        os.replace(name, _path(data_dir))
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Hold DATA_DIR's own lock. The kernel drops it with the process, so that none is ever left behind."""
+    handle = os.open(data_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        # What a closed connection leaves behind for a minute does not make the port taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    """A random one, so that two installations that start at once hardly ever agree."""
+    for port in random.sample(_PORTS, 200):
+        if _is_free(port):
+            return port
+    raise LocalInstallError(f"no free TCP port for PostgreSQL between {_PORTS.start} and {_PORTS.stop}")

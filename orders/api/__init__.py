@@ -1,0 +1,1 @@
+"""The REST API. Views validate and call one function of `orders`."""

@@ -1,0 +1,117 @@
+from collections import defaultdict
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from orders.accepting import Accepted, AlreadyExpired, ClientOrderIdConflict, NewOrder, accept_orders
+from orders.api.errors import Conflict
+from orders.api.filters import OrderFilter, OrderPagination
+from orders.api.serializers import MAX_BATCH, NewOrderSerializer, OrderSerializer, OrderWithHistorySerializer
+from orders.models import Order
+
+PASSED = "This time has passed."
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", location="header", description="Taken as client_order_id when the body has none."
+)
+REPLAYED = OpenApiResponse(OrderSerializer, description="Known already with the same terms; Idempotent-Replayed: true.")
+CONFLICT = OpenApiResponse(description="The client_order_id is known with other terms.")
+ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be placed whatever the exchange does meanwhile.")
+
+
+class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
+    """The orders of the caller's own account; somebody else's do not exist here."""
+
+    lookup_value_converter = "uuid"
+    serializer_class = OrderSerializer
+    filterset_class = OrderFilter
+    pagination_class = OrderPagination
+
+    def get_queryset(self) -> QuerySet[Order]:
+        orders = Order.objects.filter(account_id=self.request.user.pk)
+        return orders.prefetch_related("events") if self.action == "retrieve" else orders
+
+    def get_serializer_class(self) -> Any:
+        return OrderWithHistorySerializer if self.action == "retrieve" else OrderSerializer
+
+    @extend_schema(
+        request=NewOrderSerializer,
+        responses={202: ACCEPTED, 200: REPLAYED, 409: CONFLICT},
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    def create(self, request: Request) -> Response:
+        serializer = NewOrderSerializer(data=with_idempotency_key(request))
+        serializer.is_valid(raise_exception=True)
+        try:
+            accepted = accept_orders(self.request.user, [serializer.new_order])
+        except AlreadyExpired:
+            raise ValidationError({"expires_at": [PASSED]}) from None
+        except ClientOrderIdConflict as conflict:
+            raise Conflict({"client_order_id": [conflict.problems[0]]}) from None
+        [order] = accepted.orders
+        location = request.build_absolute_uri(f"/orders/{order.id}")
+        return answer(accepted, OrderSerializer(order).data, {"Location": location})
+
+    @extend_schema(
+        request=NewOrderSerializer(many=True),
+        responses={202: OrderSerializer(many=True), 200: OrderSerializer(many=True), 409: CONFLICT},
+    )
+    @action(detail=False, methods=["post"])
+    def batch(self, request: Request) -> Response:
+        """Store up to 1,000 orders, all or none. Errors come by the index of the order in the list, from 0."""
+        requested = validated_batch(request)
+        try:
+            accepted = accept_orders(self.request.user, requested)
+        except AlreadyExpired as expired:
+            raise ValidationError({str(index): {"expires_at": [PASSED]} for index in expired.indexes}) from None
+        except ClientOrderIdConflict as conflict:
+            problems = {str(index): {"client_order_id": [problem]} for index, problem in conflict.problems.items()}
+            raise Conflict(problems) from None
+        return answer(accepted, OrderSerializer(accepted.orders, many=True).data, {})
+
+
+def with_idempotency_key(request: Request) -> Any:
+    """The body, with the header's id where it has none. Raises ValidationError when the two differ."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None or not isinstance(request.data, dict):
+        return request.data
+    if request.data.get("client_order_id", key) != key:
+        raise ValidationError({"client_order_id": ["The Idempotency-Key header says otherwise."]})
+    return {**request.data, "client_order_id": key}
+
+
+def validated_batch(request: Request) -> list[NewOrder]:
+    """Raises ValidationError with the errors by index, from 0."""
+    if "Idempotency-Key" in request.headers:
+        raise ValidationError({"detail": "A batch takes no Idempotency-Key; give each order its own client_order_id."})
+    if not isinstance(request.data, list) or not 1 <= len(request.data) <= MAX_BATCH:
+        raise ValidationError({"detail": f"The body must be a list of 1 to {MAX_BATCH} orders."})
+    serializers = [NewOrderSerializer(data=order) for order in request.data]
+    errors = {str(index): serializer.errors for index, serializer in enumerate(serializers) if not serializer.is_valid()}
+    if errors:
+        raise ValidationError(errors)
+    requested = [serializer.new_order for serializer in serializers]
+    indexes = defaultdict(list)
+    for index, order in enumerate(requested):
+        if order.client_order_id is not None:
+            indexes[order.client_order_id].append(index)
+    repeated = {
+        str(index): {"client_order_id": [f"The same as in order {first}."]}
+        for first, *others in indexes.values()
+        for index in others
+    }
+    if repeated:
+        raise ValidationError(repeated)
+    return requested
+
+
+def answer(accepted: Accepted, data: Any, headers: dict[str, str]) -> Response:
+    if accepted.replayed:
+        return Response(data, status.HTTP_200_OK, headers={**headers, "Idempotent-Replayed": "true"})
+    return Response(data, status.HTTP_202_ACCEPTED, headers=headers)

@@ -1,0 +1,29 @@
+"""System checks of the settings that placement depends on; they run before every command."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+
+@register
+def placement_settings(**_: Any) -> list[CheckMessage]:
+    errors: list[CheckMessage] = []
+    calls = 2 * settings.EXCHANGE_TIMEOUT + settings.EXCHANGE_CLOCK_MARGIN
+    if calls >= settings.PLACEMENT_LEASE:
+        hint = f"PLACEMENT_LEASE is {settings.PLACEMENT_LEASE:g} s; a look-up and a send may take {calls:g} s."
+        errors.append(Error("PLACEMENT_LEASE is too short for the calls made under it.", hint=hint, id="orders.E001"))
+    positive = ["EXCHANGE_TIMEOUT", "PLACEMENT_RETRY_BASE", "PLACEMENT_RETRY_CAP", "PLACEMENT_GIVE_UP_AFTER", "PLACEMENT_WINDOW"]
+    for name in positive:
+        if not 0 < getattr(settings, name) < 1e6:
+            errors.append(Error(f"{name} must be above 0.", id="orders.E002"))
+    if settings.ORDER_TRANSPORT != "django_q":
+        errors.append(Error("ORDER_TRANSPORT must be django_q.", id="orders.E003"))
+    return errors
+
+
+@register(Tags.security, deploy=True)
+def no_anonymous_account(**_: Any) -> list[CheckMessage]:
+    if settings.ANONYMOUS_ACCOUNT:
+        return [Error("ANONYMOUS_ACCOUNT lets requests without credentials place orders.", id="orders.E004")]
+    return []

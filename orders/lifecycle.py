@@ -1,0 +1,206 @@
+"""What each answer of the exchange, each look-up and each request of a person does to an order.
+
+Every function takes an order whose row is locked, changes it in memory, and returns the events that describe the
+change. Nothing here reads a clock, a database or the network: the caller stores order and events in one transaction.
+"""
+
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from orders.models import Order, OrderEvent, event
+from orders.policy import PlacementPolicy, retry_delay_s
+from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Status
+
+MAX_MESSAGE_LENGTH = 500
+
+
+def change_status(order: Order, status: Status) -> None:
+    """Raises ValueError for a change that the table of states does not allow."""
+    if status != order.status and status not in STATUS_CHANGES[Status(order.status)]:
+        raise ValueError(f"order {order.id} cannot go from {order.status} to {status}")
+    order.status = status
+
+
+def clear_sent(order: Order) -> None:
+    """A definite answer: no send of this order is unresolved any more."""
+    order.may_be_at_exchange = False
+    order.sent_valid_until = None
+
+
+def settle(order: Order, status: Status, now: datetime) -> None:
+    """Leave the order in `status` with nothing more for workers to do."""
+    change_status(order, status)
+    order.next_attempt_at = None
+    order.claimed_until = None
+    order.updated_at = now
+
+
+def set_problem(order: Order, code: ErrorCode, message: str) -> None:
+    order.error_code = code
+    order.error_message = message[:MAX_MESSAGE_LENGTH]
+
+
+def begin_attempt(order: Order, now: datetime, policy: PlacementPolicy) -> None:
+    """Claim the order for one exchange call. The claim is a lease: when it ends, the order is due again by itself."""
+    order.attempt_count += 1
+    order.claimed_until = order.next_attempt_at = now + timedelta(seconds=policy.lease_s)
+    order.updated_at = now
+    if order.status == Status.PENDING and not order.may_be_at_exchange:
+        # Stored before anything is sent: should we die in the middle, whoever comes next looks it up first.
+        order.may_be_at_exchange = True
+        order.sent_valid_until = order.claimed_until
+
+
+def acknowledged(order: Order, exchange_order_id: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    """The exchange has the order. True whenever it arrives, over any other state that we may have believed in."""
+    if order.status == Status.COMPLETED:
+        return []
+    events = []
+    if order.status == Status.CANCELED:
+        order.cancel_requested_at = now
+        events.append(event(order, EventType.CANCEL_REQUESTED, now, reason="acknowledged after it was canceled"))
+    settle(order, Status.COMPLETED, now)
+    clear_sent(order)
+    order.exchange_order_id = exchange_order_id
+    order.placed_at = now
+    order.execution_status = ExecutionStatus.NEW
+    order.error_code = order.error_message = None
+    if order.cancel_requested_at:
+        order.next_attempt_at = now
+    return [event(order, EventType.PLACED, now, exchange_order_id=exchange_order_id, **data), *events]
+
+
+def refused(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    """Refused for good. No earlier send can be unresolved: none is made while one is."""
+    clear_sent(order)
+    if order.cancel_requested_at:
+        return canceled(order, now, **data)
+    return failed(order, ErrorCode.REFUSED_BY_EXCHANGE, f"The exchange refused the order: {reason}", now, **data)
+
+
+def not_taken(
+    order: Order, reason: str, now: datetime, policy: PlacementPolicy, retry_after_s: float | None = None, **data: Any
+) -> list[OrderEvent]:
+    """It is certain that the exchange does not have the order: try again later, or give up."""
+    clear_sent(order)
+    if order.cancel_requested_at:
+        return canceled(order, now, **data)
+    if order.status == Status.ERROR or order.give_up_at <= now:
+        return gave_up(order, f"The exchange did not take the order: {reason}", now, **data)
+    delay_s = retry_delay_s(order.attempt_count, policy, random.random, retry_after_s)
+    set_problem(order, ErrorCode.EXCHANGE_UNAVAILABLE, f"The exchange did not take the order: {reason}")
+    return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+
+
+def not_sent(order: Order, now: datetime) -> list[OrderEvent]:
+    """A claim that ended before its send: the order is due again at once, and nothing happened that history should tell."""
+    clear_sent(order)
+    if order.cancel_requested_at:
+        return canceled(order, now)
+    order.next_attempt_at = order.updated_at = now
+    order.claimed_until = None
+    return []
+
+
+def unknown(
+    order: Order, reason: str, valid_until: datetime, now: datetime, policy: PlacementPolicy, **data: Any
+) -> list[OrderEvent]:
+    """Sent, and no believable answer: look it up before anything else. `valid_until` is what the send carried."""
+    order.sent_valid_until = valid_until
+    delay_s = retry_delay_s(order.attempt_count, policy, random.random)
+    set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, but the exchange gave no clear answer: {reason}")
+    return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+
+
+def look_up_failed(order: Order, reason: str, now: datetime, policy: PlacementPolicy, **data: Any) -> list[OrderEvent]:
+    """Proves nothing; look up again later."""
+    delay_s = retry_delay_s(order.attempt_count, policy, random.random)
+    set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, and the look-up failed: {reason}")
+    if order.status == Status.ERROR:
+        # Looked up for as long as it takes, and one more event each minute would tell nobody anything.
+        order.next_attempt_at = now + timedelta(seconds=max(delay_s, policy.retry_cap_s))
+        order.claimed_until = None
+        order.updated_at = now
+        return []
+    return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+
+
+def looked_up_and_not_found(
+    order: Order, looked_up_at: datetime, now: datetime, policy: PlacementPolicy, **data: Any
+) -> list[OrderEvent]:
+    """A 404 proves absence only after the exchange can no longer take the last send, clocks being apart included."""
+    assert order.sent_valid_until is not None
+    provable_from = order.sent_valid_until + timedelta(seconds=policy.clock_margin_s)
+    if looked_up_at <= provable_from:
+        order.next_attempt_at = provable_from + timedelta(milliseconds=1)
+        order.claimed_until = None
+        order.updated_at = now
+        return []
+    clear_sent(order)
+    if order.cancel_requested_at:
+        return canceled(order, now, **data)
+    if order.status == Status.ERROR or order.give_up_at <= now:
+        return gave_up(order, "Looked up: the exchange does not have the order", now, **data)
+    set_problem(order, ErrorCode.EXCHANGE_UNAVAILABLE, "Looked up: the exchange does not have the order")
+    return retry_at(order, now, now, **data)
+
+
+def terms_conflict(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    """The exchange has our id with other terms. No further call can explain that; a person has to."""
+    message = f"The exchange has this order's id with other terms: {reason}"
+    return error(order, ErrorCode.INTERNAL_ERROR, message, None, now, **data)
+
+
+def retry_at(order: Order, when: datetime, now: datetime, **data: Any) -> list[OrderEvent]:
+    order.next_attempt_at = when
+    order.claimed_until = None
+    order.updated_at = now
+    problem = {"error_code": order.error_code, "error_message": order.error_message}
+    return [event(order, EventType.RETRYING, now, next_attempt_at=when, **problem, **data)]
+
+
+def gave_up(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    """Its time is over and it is known not to be at the exchange."""
+    if order.expires_at is not None and order.expires_at <= now:
+        message = "The order expired before the exchange took it"
+        return failed(order, ErrorCode.EXPIRED_BEFORE_PLACEMENT, message, now, **data)
+    return failed(order, ErrorCode.EXCHANGE_UNAVAILABLE, reason, now, **data)
+
+
+def overdue(order: Order, now: datetime) -> list[OrderEvent]:
+    """`give_up_at` has passed and no call is under way: fail it, or, when it may have arrived, go on looking it up."""
+    if order.may_be_at_exchange:
+        message = order.error_message or "Sent, and we stopped before the exchange's answer was recorded"
+        return error(order, ErrorCode.OUTCOME_UNKNOWN, message, now, now)
+    return gave_up(order, order.error_message or "The order could not be sent in time", now)
+
+
+def failed(order: Order, code: ErrorCode, message: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    settle(order, Status.FAILED, now)
+    set_problem(order, code, message)
+    return [event(order, EventType.FAILED, now, error_code=code, error_message=order.error_message, **data)]
+
+
+def error(
+    order: Order, code: ErrorCode, message: str, next_attempt_at: datetime | None, now: datetime, **data: Any
+) -> list[OrderEvent]:
+    """It may be at the exchange and nobody can tell yet, or something of ours broke."""
+    settle(order, Status.ERROR, now)
+    set_problem(order, code, message)
+    order.next_attempt_at = next_attempt_at
+    return [event(order, EventType.ERROR, now, error_code=code, error_message=order.error_message, **data)]
+
+
+def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
+    """Canceled before it got to the exchange."""
+    settle(order, Status.CANCELED, now)
+    return [event(order, EventType.CANCELED, now, **data)]
+
+
+def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data: Any) -> list[OrderEvent]:
+    """A person wants a failed order tried again; what may be at the exchange is looked up first."""
+    change_status(order, Status.PENDING)
+    order.give_up_at = policy.give_up_at(now, order.expires_at)
+    order.next_attempt_at = order.updated_at = now
+    return [event(order, EventType.RETRY_REQUESTED, now, will_be="looked up" if order.may_be_at_exchange else "sent", **data)]

@@ -1,0 +1,42 @@
+import os
+import signal
+from typing import Any
+
+from django_q.cluster import Cluster
+from django_q.management.commands.qcluster import Command as DjangoQCommand
+
+from lemon_market.parent_death import die_with_parent
+from orders import tasks
+from orders.worker_process import register_this_process
+
+
+class StoppableCluster(Cluster):
+    """Tells running placement loops to finish, instead of waiting for them for 20 s."""
+
+    def stop(self) -> bool:
+        tasks.stopping.value = 1
+        return bool(super().stop())
+
+
+def kill_children_with_this_process() -> None:
+    """A killed parent would otherwise leave its children at work beside those of its successor."""
+    parents: list[int] = []
+    os.register_at_fork(
+        before=lambda: parents.append(os.getpid()),
+        after_in_parent=parents.clear,
+        after_in_child=lambda: die_with_parent(signal.SIGKILL, parents.pop()),
+    )
+
+
+class Command(DjangoQCommand):
+    help = "Starts the workers that place orders (django-q2)."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        kill_children_with_this_process()
+        register_this_process()
+        if options.get("cluster_name"):
+            os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
+        cluster = StoppableCluster()
+        cluster.start()
+        if options.get("run_once"):
+            cluster.stop()

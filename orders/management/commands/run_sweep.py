@@ -1,0 +1,32 @@
+import signal
+import threading
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import InterfaceError, OperationalError, connection
+
+from orders.sweep import Sweep
+
+log = structlog.get_logger()
+
+
+class Command(BaseCommand):
+    help = "Makes sure that whatever is due gets done: run one beside the workers, on the same machine."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between two rounds (default: 1)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+        sweep = Sweep()
+        while not stopping.is_set():
+            try:
+                sweep.run_once()
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_away", doing="sweep", error=str(error))
+                connection.close()
+                sweep.forget()
+            stopping.wait(options["interval"])

@@ -1,0 +1,190 @@
+"""The order and its history. Every invariant that one row can express is a named constraint in the database."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
+from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
+
+# An ISIN (ISO 6166) has 12 characters; a venue's own symbol such as AAPL_2025_03 is fine too.
+INSTRUMENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{11}$"
+# Printable ASCII without a space at either end.
+CLIENT_ORDER_ID_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"
+
+
+def new_event_id() -> str:
+    """A new id for an event of ours; the exchange's events carry feed session and execution id instead."""
+    return str(uuid7())
+
+
+class Order(models.Model):
+    """One brokerage order and all that is known of its placement and execution.
+
+    `id` is made before anything is sent and is the exchange's `client_order_id` on every attempt (FIX tag 11 ClOrdID),
+    while `client_order_id` here is the client's own id. Times are UTC. `next_attempt_at` is the one sign of work to do:
+    whatever workers still have to carry out for an order (send, look up, cancel), it is due at that time, and a row
+    without it needs nobody.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="orders", db_index=False)
+    client_order_id = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    type = models.CharField(max_length=6, choices=OrderType)
+    side = models.CharField(max_length=4, choices=Side)
+    instrument = models.CharField(max_length=12)
+    limit_price = models.DecimalField(max_digits=19, decimal_places=2, null=True)
+    quantity = models.IntegerField()
+    expires_at = models.DateTimeField(null=True)
+
+    status = models.CharField(max_length=9, choices=Status, default=Status.PENDING)
+    error_code = models.CharField(max_length=32, choices=ErrorCode, null=True)
+    error_message = models.TextField(null=True)
+    attempt_count = models.IntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, default=timezone.now)
+    claimed_until = models.DateTimeField(null=True)
+    give_up_at = models.DateTimeField()
+    may_be_at_exchange = models.BooleanField(default=False)
+    # The exchange takes no send of this order after this time; until then a 404 proves nothing.
+    sent_valid_until = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    exchange_order_id = models.CharField(max_length=64, null=True)
+    placed_at = models.DateTimeField(null=True)
+    execution_status = models.CharField(max_length=16, choices=ExecutionStatus, null=True)
+    filled_quantity = models.IntegerField(default=0)
+    filled_value = models.DecimalField(max_digits=38, decimal_places=8, default=Decimal(0))
+    average_price = models.DecimalField(max_digits=27, decimal_places=8, null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [("retry_order", "Can retry orders")]
+        constraints = [
+            UniqueConstraint(fields=["account", "client_order_id"], name="one_order_per_client_order_id"),
+            CheckConstraint(name="order_type_known", condition=Q(type__in=OrderType.values)),
+            CheckConstraint(name="order_side_known", condition=Q(side__in=Side.values)),
+            CheckConstraint(name="order_status_known", condition=Q(status__in=Status.values)),
+            CheckConstraint(name="order_error_code_known", condition=Q(error_code__in=ErrorCode.values)),
+            CheckConstraint(name="order_execution_status_known", condition=Q(execution_status__in=ExecutionStatus.values)),
+            # A market order takes any price, a limit order is nothing without one.
+            CheckConstraint(
+                name="market_order_no_price",
+                condition=Q(type="market", limit_price__isnull=True) | Q(type="limit", limit_price__isnull=False),
+            ),
+            CheckConstraint(name="limit_price_positive", condition=Q(limit_price__gt=0)),
+            CheckConstraint(name="quantity_positive", condition=Q(quantity__gt=0)),
+            CheckConstraint(name="instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
+            CheckConstraint(name="client_order_id_printable", condition=Q(client_order_id__regex=CLIENT_ORDER_ID_PATTERN)),
+            # "Completed" claims that the exchange has it, so it must be able to name it.
+            CheckConstraint(
+                name="completed_has_exchange_id_and_time",
+                condition=~Q(status="completed") | Q(exchange_order_id__isnull=False, placed_at__isnull=False),
+            ),
+            CheckConstraint(
+                name="execution_status_exactly_when_completed",
+                condition=Q(status="completed", execution_status__isnull=False)
+                | (~Q(status="completed") & Q(execution_status__isnull=True)),
+            ),
+            # Whoever reviews a failure must find out why.
+            CheckConstraint(
+                name="failure_has_code_and_message",
+                condition=~Q(status__in=["failed", "error"]) | Q(error_code__isnull=False, error_message__isnull=False),
+            ),
+            # Both claim that the exchange does not have it: a retry of the first and silence about the second are safe.
+            CheckConstraint(
+                name="settled_without_exchange_is_not_there",
+                condition=~Q(status__in=["failed", "canceled"]) | Q(may_be_at_exchange=False),
+            ),
+            # What may have been sent can be proved absent only by knowing until when the exchange could take it.
+            CheckConstraint(
+                name="sent_valid_until_exactly_when_sent",
+                condition=Q(may_be_at_exchange=True, sent_valid_until__isnull=False)
+                | Q(may_be_at_exchange=False, sent_valid_until__isnull=True),
+            ),
+            # An order that is accepted and not settled always has a time at which somebody looks after it.
+            CheckConstraint(
+                name="pending_has_next_attempt",
+                condition=~Q(status="pending") | Q(next_attempt_at__isnull=False),
+            ),
+            CheckConstraint(
+                name="give_up_not_after_expiry",
+                condition=Q(expires_at__isnull=True) | Q(give_up_at__lte=F("expires_at")),
+            ),
+            CheckConstraint(name="attempt_count_not_negative", condition=Q(attempt_count__gte=0)),
+            CheckConstraint(
+                name="filled_quantity_within_quantity",
+                condition=Q(filled_quantity__gte=0, filled_quantity__lte=F("quantity")),
+            ),
+            CheckConstraint(
+                name="filled_exactly_when_all_is_filled",
+                condition=Q(execution_status="filled", filled_quantity=F("quantity"))
+                | (
+                    (Q(execution_status__isnull=True) | ~Q(execution_status="filled")) & Q(filled_quantity__lt=F("quantity"))
+                ),
+            ),
+            CheckConstraint(
+                name="average_price_exactly_when_filled_at_all",
+                condition=Q(filled_quantity=0, filled_value=0, average_price__isnull=True)
+                | Q(filled_quantity__gt=0, filled_value__gt=0, average_price__isnull=False),
+            ),
+        ]
+        indexes = [
+            Index(fields=["account", "-id"], name="order_by_account"),
+            # Partial: their size follows the work that is open, not the number of orders ever taken.
+            Index(fields=["next_attempt_at", "id"], name="order_due", condition=Q(next_attempt_at__isnull=False)),
+            Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending")),
+            Index(fields=["-id"], name="order_needs_person", condition=Q(status__in=["failed", "error"])),
+        ]
+
+    def __str__(self) -> str:
+        price = "" if self.limit_price is None else f" at {self.limit_price}"
+        return f"{self.side} {self.quantity} {self.instrument}{price}"
+
+
+class OrderEvent(models.Model):
+    """One thing that happened to an order, written in the transaction of the change that it describes; append-only.
+
+    `data` depends on `type`: the attempt's number and how long it took (`took_ms`), the error, the last quantity and
+    price, who asked. `tx` and `tx_floor` let a reader resume without missing transactions that commit out of order: all
+    that it may lack after event E has `tx >= E.tx_floor`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    event_id = models.CharField(max_length=128, unique=True, default=new_event_id)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="events", db_index=False)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
+    type = models.CharField(max_length=16, choices=EventType)
+    data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    occurred_at = models.DateTimeField(default=timezone.now)
+    recorded_at = models.DateTimeField(default=timezone.now)
+    tx = TransactionIdField(db_default=CurrentTransactionId(), editable=False)
+    tx_floor = TransactionIdField(db_default=OldestRunningTransactionId(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            CheckConstraint(name="order_event_type_known", condition=Q(type__in=EventType.values)),
+            # The acknowledgement and the feed's "new" are the same event, whichever comes first.
+            UniqueConstraint(fields=["order"], name="placed_at_most_once", condition=Q(type="placed")),
+        ]
+        indexes = [Index(fields=["order", "id"], name="order_event_history")]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.order_id}"
+
+
+def event(order: Order, type: EventType, occurred_at: Any = None, **data: Any) -> OrderEvent:
+    """An event of `order` that is not stored yet."""
+    happened = occurred_at or timezone.now()
+    return OrderEvent(order=order, account_id=order.account_id, type=type, data=data, occurred_at=happened)
+
+

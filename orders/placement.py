@@ -1,0 +1,217 @@
+"""Claiming orders that are due, carrying each of them to the exchange, and recording what came of it.
+
+    claim   one transaction: lease taken, attempt counted, `may_be_at_exchange` set - before anything is sent
+    carry   one call of the gateway, no transaction open
+    record  one transaction: orders and events, in bulk
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from exchange import gateway as venue
+from exchange.gateway import Gateway, Placement
+from orders import lifecycle
+from orders.models import Order, OrderEvent
+from orders.policy import PlacementPolicy
+from orders.states import ErrorCode, Status
+from orders.storage import save_changes
+
+log = structlog.get_logger()
+
+
+class Step(Enum):
+    SEND = "send"
+    LOOK_UP = "look up"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to make one exchange call for an order, until `claimed_until`."""
+
+    order: Order
+    step: Step
+    attempt: int
+    claimed_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The claim came to nothing: too little of the lease was left to send with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a claim came to. `sent_valid_until` is what the send carried, `started_at` when the call began."""
+
+    claim: Claim
+    outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent
+    started_at: datetime
+    took_s: float
+    sent_valid_until: datetime | None = None
+
+
+def next_step(order: Order) -> Step:
+    """The one exchange call that brings a due order further."""
+    if order.status == Status.COMPLETED:
+        return Step.CANCEL
+    return Step.LOOK_UP if order.may_be_at_exchange else Step.SEND
+
+
+def claim_due_orders(limit: int, policy: PlacementPolicy) -> list[Claim]:
+    """Take up to `limit` due orders, oldest first, passing over those that somebody else is taking.
+
+    Orders whose time is over are left to `finish_overdue_orders`, so that nothing is sent after `give_up_at`.
+    """
+    with transaction.atomic():
+        now = timezone.now()
+        orders = list(
+            Order.objects.select_for_update(skip_locked=True)
+            .filter(Q(give_up_at__gt=now) | ~Q(status=Status.PENDING), next_attempt_at__lte=now)
+            .order_by("next_attempt_at", "id")[:limit]
+        )
+        claims = []
+        for order in orders:
+            step = next_step(order)
+            lifecycle.begin_attempt(order, now, policy)
+            assert order.claimed_until is not None
+            claims.append(Claim(order, step, order.attempt_count, order.claimed_until))
+        save_changes(orders, [])
+    return claims
+
+
+async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
+    """Make the claim's one call. Never raises for what an exchange can do; see `exchange.gateway` for the outcomes."""
+    started_at = timezone.now()
+    deadline = claim.claimed_until - timedelta(seconds=policy.clock_margin_s)
+    valid_until = min(started_at + timedelta(seconds=policy.exchange_timeout_s), claim.order.give_up_at)
+    if claim.step is Step.SEND and (valid_until > deadline or valid_until <= started_at):
+        # We were held up, perhaps stopped. Somebody else may hold the order by the time that the exchange answers.
+        return Result(claim, NotSent(), started_at, 0.0)
+    outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome
+    try:
+        match claim.step:
+            case Step.SEND:
+                outcome = await gateway.place(placement(claim.order, valid_until))
+            case Step.LOOK_UP:
+                outcome = await gateway.look_up(placement(claim.order, valid_until))
+            case Step.CANCEL:
+                outcome = await gateway.cancel(str(claim.order.id))
+    except Exception as error:  # noqa: BLE001 - a bug in a gateway may have struck after the send: unknown, never lost
+        log.exception("gateway_broke", order_id=str(claim.order.id), step=claim.step.value)
+        outcome = venue.Unknown(f"internal error: {error!r}")
+    took_s = (timezone.now() - started_at).total_seconds()
+    return Result(claim, outcome, started_at, took_s, valid_until if claim.step is Step.SEND else None)
+
+
+def placement(order: Order, valid_until: datetime) -> Placement:
+    return Placement(
+        client_order_id=str(order.id),
+        account=str(order.account_id),
+        type=order.type,
+        side=order.side,
+        instrument=order.instrument,
+        limit_price=order.limit_price,
+        quantity=order.quantity,
+        valid_until=valid_until,
+    )
+
+
+def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
+    """Store what the claims came to. One result that cannot be stored does not keep the others from it.
+
+    Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
+    """
+    try:
+        record_together(results, policy)
+    except (OperationalError, InterfaceError):
+        raise
+    except (DatabaseError, ValueError):
+        if len(results) > 1:
+            for result in results:
+                record([result], policy)
+        else:
+            log.exception("result_not_recordable", order_id=str(results[0].claim.order.id), outcome=repr(results[0].outcome))
+            record_internal_error(results[0])
+
+
+def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
+    with transaction.atomic():
+        orders = lock_orders([result.claim.order.id for result in results])
+        now = timezone.now()
+        events: list[OrderEvent] = []
+        changed = {}
+        for result in results:
+            order = orders[result.claim.order.id]
+            if claim_is_current(order, result.claim) or isinstance(result.outcome, venue.Acknowledged | venue.Found):
+                events += apply(order, result, now, policy)
+                changed[order.id] = order
+        save_changes(list(changed.values()), events)
+
+
+def lock_orders(ids: Sequence[object]) -> dict[object, Order]:
+    """The orders by id, locked in id order, so that two such transactions over the same orders cannot deadlock."""
+    return {order.id: order for order in Order.objects.select_for_update().filter(id__in=ids).order_by("id")}
+
+
+def claim_is_current(order: Order, claim: Claim) -> bool:
+    """False when the lease ran out and somebody else has taken the order since, or has settled it."""
+    return order.attempt_count == claim.attempt and order.claimed_until == claim.claimed_until
+
+
+def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
+    """Change the order as the outcome says, and return the events that describe the change."""
+    attempt = {"attempt": result.claim.attempt, "took_ms": round(result.took_s * 1000, 1)}
+    looked_up = attempt | {"looked_up": True}
+    match result.claim.step, result.outcome:
+        case _, NotSent():
+            return lifecycle.not_sent(order, now)
+        case Step.SEND, venue.Acknowledged(exchange_order_id):
+            return lifecycle.acknowledged(order, exchange_order_id, now, **attempt)
+        case Step.SEND, venue.Refused(reason):
+            return lifecycle.refused(order, reason, now, **attempt)
+        case Step.SEND, venue.Unavailable(reason, retry_after_s):
+            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, **attempt)
+        case Step.SEND, venue.Unknown(reason):
+            assert result.sent_valid_until is not None
+            return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, **attempt)
+        case Step.LOOK_UP, venue.Found(exchange_order_id=exchange_order_id):
+            return lifecycle.acknowledged(order, exchange_order_id, now, **looked_up)
+        case Step.LOOK_UP, venue.NotFound():
+            return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, **looked_up)
+        case Step.LOOK_UP, venue.Unavailable(reason) | venue.Unknown(reason):
+            return lifecycle.look_up_failed(order, reason, now, policy, **looked_up)
+        case Step.SEND | Step.LOOK_UP, venue.TermsConflict(reason):
+            return lifecycle.terms_conflict(order, reason, now, **attempt)
+    raise ValueError(f"no rule for {result.claim.step} and {result.outcome}")
+
+
+def record_internal_error(result: Result) -> None:
+    """Leave the order to a person. What was sent stays marked as sent, so that a retry looks it up first."""
+    with transaction.atomic():
+        order = lock_orders([result.claim.order.id])[result.claim.order.id]
+        if claim_is_current(order, result.claim):
+            message = f"What the exchange answered could not be stored: {result.outcome!r}"
+            events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, None, timezone.now())
+            save_changes([order], events)
+
+
+def finish_overdue_orders(limit: int = 1000) -> int:
+    """Settle pending orders whose `give_up_at` has passed and that nobody has a live claim on; returns how many."""
+    with transaction.atomic():
+        now = timezone.now()
+        orders = list(
+            Order.objects.select_for_update(skip_locked=True)
+            .filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING, give_up_at__lte=now)
+            .order_by("give_up_at")[:limit]
+        )
+        events = [happened for order in orders for happened in lifecycle.overdue(order, now)]
+        save_changes(orders, events)
+    return len(orders)

@@ -1,0 +1,156 @@
+"""The rolling window: many exchange calls at once on one event loop, new ones as soon as others end.
+
+A slow order holds its own slot and nothing else. Database work runs on one thread beside the event loop, in short
+transactions; outcomes are recorded together, every few milliseconds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import monotonic
+from typing import TypeVar
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+
+from exchange.gateway import Gateway, Unavailable
+from orders.breaker import Breaker
+from orders.dispatch import delete_visible_wake_ups
+from orders.placement import Claim, NotSent, Result, carry_out, claim_due_orders, record
+from orders.policy import PlacementPolicy
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Waiting this long lets outcomes that come close together share one transaction.
+RECORD_INTERVAL_S = 0.03
+POLL_INTERVAL_S = 0.25
+CLAIM_INTERVAL_S = 0.01
+# A retry waits about a second at first; staying that long saves a round through the queue.
+IDLE_BEFORE_RETURN_S = 3.0
+DATABASE_RETRY_S = 0.5
+# How long outcomes are kept in memory while the database is away. What is lost then is looked up later.
+KEEP_RESULTS_S = 25.0
+
+
+class PlacementLoop:
+    """Claims, carries and records due orders until idle, told to stop, or `run_for_s` is over."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        policy: PlacementPolicy,
+        breaker: Breaker,
+        *,
+        run_for_s: float = 20.0,
+        idle_before_return_s: float = IDLE_BEFORE_RETURN_S,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.gateway = gateway
+        self.policy = policy
+        self.breaker = breaker
+        self.run_for_s = run_for_s
+        self.idle_before_return_s = idle_before_return_s
+        self.is_stopping = is_stopping
+        self.calls: set[asyncio.Task[None]] = set()
+        self.results: list[Result] = []
+        self.result_arrived = asyncio.Event()
+        self.slot_freed = asyncio.Event()
+        self.claiming_is_over = False
+        self.database = ThreadPoolExecutor(max_workers=1, thread_name_prefix="placement-database")
+        self.claimed_count = 0
+
+    async def run(self) -> int:
+        """Returns how many claims were carried out.
+
+        Raises ExceptionGroup when the database stays away longer than outcomes are kept.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.record_results())
+                await self.claim_until_done(group)
+                if self.calls:
+                    await asyncio.wait(self.calls)
+                self.claiming_is_over = True
+                self.result_arrived.set()
+        finally:
+            await self.in_database(connection.close)
+            self.database.shutdown()
+        return self.claimed_count
+
+    async def claim_until_done(self, group: asyncio.TaskGroup) -> None:
+        end = monotonic() + self.run_for_s
+        busy_at = monotonic()
+        while monotonic() < end and not self.is_stopping():
+            self.slot_freed.clear()
+            free = self.policy.window - len(self.calls)
+            allowed = self.breaker.allow(free)
+            claims = await self.claim(allowed) if allowed else []
+            for claim in claims:
+                self.start(claim, group)
+            if self.calls or self.breaker.is_open:
+                busy_at = monotonic()
+            elif monotonic() - busy_at >= self.idle_before_return_s:
+                return
+            if len(claims) == free:
+                await self.wait_for_slot()
+            else:
+                await asyncio.sleep(POLL_INTERVAL_S)
+
+    async def claim(self, limit: int) -> list[Claim]:
+        try:
+            return await self.in_database(partial(self.take_over, limit))
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database_away", doing="claim", error=str(error))
+            await asyncio.sleep(DATABASE_RETRY_S)
+            return []
+
+    def take_over(self, limit: int) -> list[Claim]:
+        # In this order: a wake-up that is visible now belongs to an order that the claim can see.
+        delete_visible_wake_ups()
+        return claim_due_orders(limit, self.policy)
+
+    def start(self, claim: Claim, group: asyncio.TaskGroup) -> None:
+        self.claimed_count += 1
+        call = group.create_task(self.carry(claim))
+        self.calls.add(call)
+        call.add_done_callback(self.calls.discard)
+
+    async def carry(self, claim: Claim) -> None:
+        result = await carry_out(claim, self.gateway, self.policy)
+        if isinstance(result.outcome, Unavailable) and result.outcome.exchange_is_away:
+            self.breaker.exchange_was_away()
+        elif not isinstance(result.outcome, NotSent):
+            self.breaker.exchange_answered()
+        self.results.append(result)
+        self.result_arrived.set()
+        self.slot_freed.set()
+
+    async def wait_for_slot(self) -> None:
+        await self.slot_freed.wait()
+        # Slots that come free together are filled by one claim.
+        await asyncio.sleep(CLAIM_INTERVAL_S)
+
+    async def record_results(self) -> None:
+        while not (self.claiming_is_over and not self.results):
+            await self.result_arrived.wait()
+            self.result_arrived.clear()
+            await asyncio.sleep(RECORD_INTERVAL_S)
+            results, self.results = self.results, []
+            if results:
+                await self.record(results)
+
+    async def record(self, results: list[Result]) -> None:
+        give_up = monotonic() + KEEP_RESULTS_S
+        while True:
+            try:
+                return await self.in_database(partial(record, results, self.policy))
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_away", doing="record", results=len(results), error=str(error))
+                if monotonic() > give_up:
+                    raise
+                await asyncio.sleep(DATABASE_RETRY_S)
+
+    async def in_database(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.database, work)

@@ -1,0 +1,52 @@
+"""When a placement is tried again, and when not any more. Pure: no clock, no database, and the jitter comes from outside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementPolicy:
+    """The times of a placement, in seconds, and how many of them run at once in one process."""
+
+    retry_base_s: float
+    retry_cap_s: float
+    give_up_after_s: float
+    lease_s: float
+    exchange_timeout_s: float
+    # How far the exchange's clock may be behind ours when it judges `valid_until`.
+    clock_margin_s: float
+    window: int
+
+    @classmethod
+    def from_settings(cls) -> "PlacementPolicy":
+        return cls(
+            retry_base_s=settings.PLACEMENT_RETRY_BASE,
+            retry_cap_s=settings.PLACEMENT_RETRY_CAP,
+            give_up_after_s=settings.PLACEMENT_GIVE_UP_AFTER,
+            lease_s=settings.PLACEMENT_LEASE,
+            exchange_timeout_s=settings.EXCHANGE_TIMEOUT,
+            clock_margin_s=settings.EXCHANGE_CLOCK_MARGIN,
+            window=settings.PLACEMENT_WINDOW,
+        )
+
+    def give_up_at(self, start: datetime, expires_at: datetime | None) -> datetime:
+        """Nothing is sent from this time on, for an order accepted (or last retried by a person) at `start`."""
+        give_up_at = start + timedelta(seconds=self.give_up_after_s)
+        return give_up_at if expires_at is None else min(give_up_at, expires_at)
+
+
+def retry_delay_s(
+    attempt: int, policy: PlacementPolicy, random: Callable[[], float], retry_after_s: float | None = None
+) -> float:
+    """Seconds to wait after attempt number `attempt` (from 1) came to nothing.
+
+    Exponential backoff with full jitter (Brooker, "Exponential Backoff And Jitter", 2015): evenly spread between 0 and
+    `min(cap, base * 2**(attempt - 1))`, but never before the exchange's own Retry-After has passed.
+    `random` returns a number in [0, 1).
+    """
+    # 2**32 times any base is above any cap; without the bound a long life overflows the float.
+    ceiling_s = min(policy.retry_cap_s, policy.retry_base_s * 2 ** min(attempt - 1, 32))
+    return max(ceiling_s * random(), retry_after_s or 0.0)

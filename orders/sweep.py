@@ -1,0 +1,55 @@
+"""The guarantee behind the wake-ups: whatever is due gets done, even if every wake-up is lost and the workers freeze."""
+
+import uuid
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from orders.dispatch import waiting_wake_ups, wake_workers
+from orders.models import Order
+from orders.placement import finish_overdue_orders
+from orders.worker_process import kill_registered_process
+
+log = structlog.get_logger()
+
+
+class Sweep:
+    """One round: settle what is overdue, wake workers when something is due, replace them when they do not come."""
+
+    def __init__(self, *, stalled_after_s: float = 10.0, clock: Callable[[], float] = monotonic) -> None:
+        self.stalled_after_s = stalled_after_s
+        self.clock = clock
+        self.oldest_due: tuple[uuid.UUID, int] | None = None
+        self.oldest_due_since = clock()
+
+    def run_once(self) -> None:
+        while finish_overdue_orders() > 0:
+            continue
+        oldest = oldest_due_order()
+        if oldest is not None and waiting_wake_ups() < settings.Q_CLUSTER["workers"]:
+            wake_workers()
+        self.watch(oldest)
+
+    def watch(self, oldest: tuple[uuid.UUID, int] | None) -> None:
+        """Claims are made oldest first, so one oldest order that stays unclaimed means that nobody claims at all."""
+        if oldest is None or oldest != self.oldest_due:
+            self.oldest_due = oldest
+            self.oldest_due_since = self.clock()
+        elif self.clock() - self.oldest_due_since > self.stalled_after_s:
+            replaced = kill_registered_process()
+            log.error("workers_stalled", order_id=str(oldest[0]), stalled_s=self.stalled_after_s, replaced=replaced)
+            # The new ones get the same time to show themselves.
+            self.oldest_due_since = self.clock()
+
+    def forget(self) -> None:
+        """Nothing can be said about the workers while the database is away."""
+        self.oldest_due = None
+
+
+def oldest_due_order() -> tuple[uuid.UUID, int] | None:
+    """Id and attempt count of the order that has been due for longest and that nobody has claimed."""
+    due = Order.objects.filter(next_attempt_at__lte=timezone.now()).order_by("next_attempt_at", "id")
+    return due.values_list("id", "attempt_count").first()

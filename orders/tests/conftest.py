@@ -1,0 +1,55 @@
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from orders.accepting import NewOrder, accept_orders
+from orders.models import Order
+from orders.policy import PlacementPolicy
+
+
+@pytest.fixture
+def account(db: None) -> Any:
+    return get_user_model().objects.create_user("anna")
+
+
+@pytest.fixture
+def policy() -> PlacementPolicy:
+    return PlacementPolicy(
+        retry_base_s=1.0,
+        retry_cap_s=60.0,
+        give_up_after_s=900.0,
+        lease_s=15.0,
+        exchange_timeout_s=5.0,
+        clock_margin_s=2.0,
+        window=200,
+    )
+
+
+@pytest.fixture
+def accept(account: Any) -> Callable[..., Order]:
+    """Accepts one market order, with any of its terms changed."""
+
+    def accept_one(**terms: Any) -> Order:
+        request = NewOrder(**{"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100} | terms)
+        [order] = accept_orders(account, [request]).orders
+        return order
+
+    return accept_one
+
+
+def let_time_pass(seconds: float) -> None:
+    """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
+    past = timedelta(seconds=seconds)
+    for order in Order.objects.all():
+        for name in ("next_attempt_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):
+            moment = getattr(order, name)
+            setattr(order, name, moment and moment - past)
+        order.save()
+
+
+def soon() -> Any:
+    return timezone.now() + timedelta(hours=1)
