@@ -274,7 +274,7 @@ def _read_order(answer: _Answer, placement: Placement) -> Found | TermsConflict 
             raise BadValue("more filled than ordered, or filled without a price")
         return Found(
             untrusted.read_identifier(document, "exchange_order_id"),
-            OrderStatus(document.get("status")).value,
+            OrderStatus(document.get("status", "")).value,
             filled_quantity,
             average_price,
             untrusted.read_whole_number(document, "last_sequence"),

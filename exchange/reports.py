@@ -84,7 +84,10 @@ class ExecutionReport:
 
 @dataclass(frozen=True, slots=True)
 class BadReport:
-    """A frame that is no report. `raw` is its text, shortened to 64 KiB and free of NUL; `sequence` is set when it can be read."""
+    """A frame that is no report.
+
+    `raw` is its text, at most 64 KiB of it and free of NUL; `sequence` is set when it can be read.
+    """
 
     raw: str
     error: str
@@ -99,12 +102,13 @@ def parse_frame(frame: bytes) -> FeedMessage:
     document: dict[str, Any] = {}
     try:
         document = untrusted.load_object(frame)
-        if len(frame) > MAX_FRAME_BYTES:
-            raise BadValue(f"longer than {MAX_FRAME_BYTES} bytes")
-        return _read_session(document) if document.get("type") == "session" else _read_report(document)
+        if len(frame) <= MAX_FRAME_BYTES:
+            return _read_session(document) if document.get("type") == "session" else _read_report(document)
+        problem = f"longer than {MAX_FRAME_BYTES} bytes"
     except BadValue as error:
-        raw = frame[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
-        return BadReport(raw, untrusted.printable(str(error)), _sequence_of(document))
+        problem = untrusted.printable(str(error))
+    raw = frame[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+    return BadReport(raw, problem, _sequence_of(document))
 
 
 def _read_session(document: dict[str, Any]) -> Session:
@@ -117,7 +121,7 @@ def _read_session(document: dict[str, Any]) -> Session:
 
 def _read_report(document: dict[str, Any]) -> ExecutionReport:
     try:
-        report_type = ReportType(document.get("type"))
+        report_type = ReportType(document.get("type", ""))
     except ValueError as error:
         raise BadValue("type is not one of " + ", ".join(ReportType)) from error
     is_fill = report_type in FILLS

@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from signal import SIGINT, SIGQUIT, SIGTERM
 from lemon_market.local_install import POSTGRES_DATABASE, POSTGRES_ROLE, LocalInstall, LocalInstallError, load
 from lemon_market.parent_death import die_with_parent
 from lemon_market.postgres_programs import (
+    ENVIRONMENT,
     Account,
     PostgresError,
     keep_from_tidying,
@@ -32,6 +32,7 @@ from lemon_market.postgres_programs import (
     other_account,
     reachable_programs,
     remove_copy,
+    run_as,
 )
 
 # Recovery after a crash reads the log written since the last checkpoint, which takes seconds.
@@ -61,7 +62,6 @@ SETTINGS = {
 }
 # Faster, and a power cut may cost the whole database.
 EXPENDABLE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 class Server:
@@ -158,7 +158,7 @@ def become_server(data_dir: Path, install: LocalInstall, *, expendable: bool) ->
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.execve(programs / "postgres", [str(programs / "postgres"), "-D", _name_of(data, account), *arguments], _ENVIRONMENT)
+    os.execve(programs / "postgres", [str(programs / "postgres"), "-D", _name_of(data, account), *arguments], ENVIRONMENT)
 
 
 def _lock_until_exit(directory: Path) -> None:
@@ -186,31 +186,17 @@ def _make_database(directory: Path, programs: Path, account: Account | None, pas
     new.mkdir(mode=0o700)
     if account is not None:
         _give(new, account)
-    initdb = [programs / "initdb", f"--pgdata={_name_of(new, account)}", f"--username={POSTGRES_ROLE}", "--no-instructions"]
-    initdb += ["--auth=scram-sha-256", "--pwfile=/dev/stdin"]
+    place = _name_of(new, account)
+    initdb = ["initdb", f"--pgdata={place}", f"--username={POSTGRES_ROLE}", "--auth=scram-sha-256", "--pwfile=/dev/stdin"]
     # The same order of text on every machine, and letters beyond ASCII are letters.
-    initdb += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    _run(initdb, new, account, password)
-    _run([programs / "postgres", "--single", "-D", _name_of(new, account), "postgres"], new, account, f"CREATE DATABASE {POSTGRES_DATABASE}")
+    initdb += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
+    single = ["postgres", "--single", "-D", place, "postgres"]
+    for (program, *arguments), text in ((initdb, password), (single, f"CREATE DATABASE {POSTGRES_DATABASE}")):
+        done = run_as(account, [str(programs / program), *arguments], cwd=new, text=text + "\n")
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise PostgresError(f"the database in {directory} cannot be made: {program}: {reason}")
     new.rename(directory / "data")
-
-
-def _run(command: list[str | Path], data: Path, account: Account | None, text: str) -> None:
-    """Run a program as `account` inside of `data`, with `text` as its input."""
-    drop = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
-    with tempfile.TemporaryFile() as stdin:
-        stdin.write(text.encode() + b"\n")
-        stdin.seek(0)
-        if account is not None:
-            # initdb opens /dev/stdin once more, under its own account.
-            os.fchown(stdin.fileno(), account.uid, account.gid)
-        # Nothing is inherited but the lock: what we start holds it too, should it outlive us.
-        done = subprocess.run(
-            command, cwd=data, stdin=stdin, capture_output=True, text=True, env=_ENVIRONMENT, check=False, close_fds=False, **drop
-        )
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise PostgresError(f"the database in {data.parent} cannot be made: {reason}")
 
 
 def _give(directory: Path, account: Account) -> None:

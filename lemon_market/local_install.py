@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -92,17 +91,13 @@ def _read(data_dir: Path) -> LocalInstall:
 
 
 def _write(data_dir: Path, install: LocalInstall) -> None:
-    """Replace the file as a whole, so that a reader, who takes no lock, sees either the old or the new one."""
-    handle, name = tempfile.mkstemp(prefix="local.json.", dir=data_dir)
-    try:
-        with open(handle, "w") as file:
-            json.dump(asdict(install), file, indent=2)
-            file.flush()
-            os.fsync(handle)
-        os.replace(name, _path(data_dir))
-    except BaseException:
-        os.unlink(name)
-        raise
+    """Replace the file as a whole, so that a reader, who takes no lock, sees either the old or the new one. We hold the lock."""
+    new = data_dir / "local.json.new"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(asdict(install), file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(_path(data_dir))
 
 
 @contextmanager

@@ -14,7 +14,9 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _COPY_PREFIX = "lemon-market-postgres-"
 # Headers, static libraries and the documentation: nothing that a running server reads.
 _NOT_COPIED = shutil.ignore_patterns("include", "*.a", "pgxs", "pkgconfig", "doc")
@@ -77,6 +79,22 @@ def reachable_programs(link: Path, account: Account | None) -> Path:
     )
 
 
+def run_as(account: Account | None, command: list[str], *, cwd: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, inside of `cwd` and with `text` as its input. Raises OSError, subprocess.SubprocessError."""
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(text.encode())
+        stdin.seek(0)
+        drop: dict[str, Any] = {}
+        if account is not None:
+            drop = {"user": account.uid, "group": account.gid, "extra_groups": []}
+            # initdb opens /dev/stdin once more, under its own account.
+            os.fchown(stdin.fileno(), account.uid, account.gid)
+        # Python marks its own files as not inherited; what is, the server's lock, shall be held until the program ends.
+        return subprocess.run(
+            command, cwd=cwd, stdin=stdin, capture_output=True, text=True, env=ENVIRONMENT, check=False, close_fds=False, **drop
+        )
+
+
 def remove_copy(link: Path) -> None:
     """Remove the copy that `link` points to, if there is one."""
     if not link.is_symlink():
@@ -113,11 +131,9 @@ def _installed() -> Path:
 def _can_run(programs: Path, account: Account) -> bool:
     """Whether `account` can. It is tried, since modes, access lists, mount options and containers all have a say."""
     # With --show, initdb looks for its own directory and for `postgres` in it, and ends before it writes anything.
-    command = [programs / "initdb", "--show", "--pgdata=/nonexistent", "--locale=C"]
+    command = [str(programs / "initdb"), "--show", "--pgdata=/nonexistent", "--locale=C"]
     try:
-        tried = subprocess.run(
-            command, cwd="/", user=account.uid, group=account.gid, extra_groups=[], capture_output=True, check=False
-        )
+        tried = run_as(account, command, cwd=Path("/"))
     except (OSError, subprocess.SubprocessError):
         return False
     return tried.returncode == 0

@@ -75,7 +75,8 @@ class PlacementLoop:
                 self.claiming_is_over = True
                 self.result_arrived.set()
         finally:
-            await self.in_database(connection.close)
+            # Looked up on that thread, since each thread has a connection of its own.
+            await self.in_database(lambda: connection.close())  # noqa: PLW0108
             self.database.shutdown()
         return self.claimed_count
 

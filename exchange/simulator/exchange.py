@@ -35,7 +35,7 @@ class SimulatedExchange:
         """Open a data directory and rebuild its book; raises JournalError and OSError."""
         self.book = Book()
         self.log = ReportLog(retention)
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311 (a seed must bring the same prices and faults again)
         self.clock = clock
         self.wake_feeds: Callable[[], None] = lambda: None
         self.cut_feeds: Callable[[], None] = lambda: None

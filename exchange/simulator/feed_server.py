@@ -6,6 +6,7 @@ write buffer, and one that stands still, or falls behind what is retained, is cu
 
 import asyncio
 import contextlib
+import logging
 
 import orjson
 from aiohttp import web
@@ -13,6 +14,8 @@ from aiohttp import web
 from exchange.simulator.control import json_answer
 from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.report_log import text_frame
+
+logger = logging.getLogger(__name__)
 
 FRAMES_PER_WRITE = 500
 # Writing pauses when more than this waits for the reader, and goes on when little of it is left.
@@ -79,27 +82,59 @@ class FeedConnection:
             self._sent = log.first_sequence - 1
 
     async def send_reports(self) -> None:
-        """Send the session, everything that is retained after the reader's position, then what happens, until cut off.
-
-        Frames are written to the transport as they were encoded, many at once: the library's own sending costs several
-        times as much for each. Both write whole frames on one event loop, so they never mix.
-        """
+        """Send the session, everything that is retained after the reader's position, then what happens, until cut off."""
         try:
-            self.transport.write(self._session_frame())
-            while not self.transport.is_closing() and self._sent + 1 >= self._exchange.log.first_sequence:
-                self.wake.clear()
-                frames = self._next_frames()
-                if not frames:
-                    await self._wait_for_reports()
-                    continue
+            await self._send_while_reader_keeps_up()
+        except Exception:
+            logger.exception("a feed connection failed")
+        self.transport.abort()
+
+    async def _send_while_reader_keeps_up(self) -> None:
+        # Frames are written to the transport as they were encoded, many at once: the library's own sending costs several
+        # times as much for each. Both write whole frames on one event loop, so they never mix.
+        self.transport.write(self._session_frame())
+        while not self.transport.is_closing() and self._sent + 1 >= self._exchange.log.first_sequence:
+            self.wake.clear()
+            exchange = self._exchange
+            due = exchange.clock() - exchange.faults.delay
+            frames = exchange.log.frames_after(self._sent, FRAMES_PER_WRITE, due)
+            if frames:
                 self._sent += len(frames)
                 self.transport.write(b"".join(self._with_repeats(frames)))
-                if not await self._is_buffer_taken():
-                    break
-        except asyncio.CancelledError:
-            raise
-        finally:
-            self._cut_unless_cancelled()
+                await self._buffer_has_room()
+            else:
+                await self._more_is_due()
+
+    def _with_repeats(self, frames: list[bytes]) -> list[bytes]:
+        """The frames, and behind them those that are to come twice."""
+        rate, random = self._exchange.faults.repeat_rate, self._exchange.random
+        return frames + [frame for frame in frames if random.random() < rate] if rate else frames
+
+    async def _more_is_due(self) -> None:
+        """Wait for new reports, or until a delayed one may be sent."""
+        exchange = self._exchange
+        occurred_at = exchange.log.occurred_at(self._sent + 1)
+        wait_s = None if occurred_at is None else max(0.001, occurred_at + exchange.faults.delay - exchange.clock())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self.wake.wait()
+
+    async def _buffer_has_room(self) -> None:
+        """Let the reader take what was written; one that takes nothing at all is cut off."""
+        await asyncio.sleep(0)
+        waiting_bytes = self.transport.get_write_buffer_size()
+        if waiting_bytes < FULL_BUFFER_BYTES:
+            return
+        loop = asyncio.get_running_loop()
+        progress_at = loop.time()
+        while waiting_bytes > LOW_BUFFER_BYTES and not self.transport.is_closing():
+            await asyncio.sleep(BUFFER_POLL_S)
+            still_waiting_bytes = self.transport.get_write_buffer_size()
+            if still_waiting_bytes < waiting_bytes:
+                waiting_bytes, progress_at = still_waiting_bytes, loop.time()
+            elif loop.time() - progress_at > STALL_S:
+                logger.warning("a feed reader that takes nothing is cut off")
+                self.transport.abort()
 
     def _session_frame(self) -> bytes:
         log = self._exchange.log

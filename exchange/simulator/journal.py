@@ -40,9 +40,9 @@ class Journal:
         good_bytes = 0
         with self._path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    break
                 try:
-                    if not line.endswith(b"\n"):
-                        raise ValueError("the line has no end")
                     apply(orjson.loads(line))
                 except (ValueError, TypeError, KeyError, IndexError) as error:
                     if lines.read(1):

@@ -6,6 +6,7 @@ Time is always an argument (Unix seconds) and nothing here waits or does input o
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -75,7 +76,7 @@ class Market:
         """Take up every open order of a book that was rebuilt."""
         for order in self._book.open_orders():
             if order.status is OrderStatus.PENDING_NEW:
-                self._at(now, lambda at, order=order: self._acknowledge(order, at))
+                self._at(now, partial(self._acknowledge, order))
             else:
                 self._begin_life(order, now)
 
@@ -92,7 +93,7 @@ class Market:
         """Enter a new order into the book as pending_new; from here on it is at the exchange, whatever its sender hears."""
         self._record(["order", placement.client_order_id, now, *placement.terms])
         order = self._book.in_order[-1]
-        self._at(now + acknowledge_after_s, lambda at: self._acknowledge(order, at))
+        self._at(now + acknowledge_after_s, partial(self._acknowledge, order))
         if acknowledge_after_s == 0:
             self.advance(now)
         return order
@@ -107,7 +108,7 @@ class Market:
             return
         self._record(["cancel", order.number])
         if order.status is not OrderStatus.PENDING_NEW:
-            self._at(now + self.faults.cancel_latency, lambda at: self._cancel(order, at))
+            self._at(now + self.faults.cancel_latency, partial(self._cancel, order))
 
     def begin_session(self, session_id: str) -> None:
         """Start a new feed session, as an exchange does that lost its feed's state: the book stays, the sequence begins at 1."""
@@ -137,7 +138,7 @@ class Market:
         self._report(order, ReportType.NEW, now)
         is_magic = order.terms.instrument in MAGIC_INSTRUMENTS
         if not is_magic and self._random.random() < self.faults.reject_rate:
-            self._at(now + self.faults.fill_interval_s(), lambda at: self._reject(order, at))
+            self._at(now + self.faults.fill_interval_s(), partial(self._reject, order))
         else:
             self._begin_life(order, now)
 
@@ -145,17 +146,17 @@ class Market:
         """Plan what will become of an acknowledged order."""
         interval_s = self.faults.fill_interval_s()
         if self.faults.expire_after:
-            self._at(now + self.faults.expire_after, lambda at: self._expire(order, at))
+            self._at(now + self.faults.expire_after, partial(self._expire, order))
         if order.is_cancel_requested:
-            self._at(now + self.faults.cancel_latency, lambda at: self._cancel(order, at))
+            self._at(now + self.faults.cancel_latency, partial(self._cancel, order))
         if order.terms.instrument == NEVERFILL:
             return
         if order.terms.instrument == PARTIAL:
             if not order.filled_quantity:
-                self._at(now + interval_s, lambda at: self._fill(order, order.terms.quantity // 2, at))
+                self._at(now + interval_s, partial(self._fill, order, order.terms.quantity // 2))
         elif order.terms.type == "market":
             steps = self._random.randint(1, 3)
-            self._at(now + interval_s, lambda at: self._fill_step(order, steps, at))
+            self._at(now + interval_s, partial(self._fill_step, order, steps))
         else:
             instrument = self._instrument(order)
             instrument.rest(order)
@@ -168,6 +169,9 @@ class Market:
         if instrument is None:
             near_cents = self._book.last_cents.get(name, order.terms.limit_cents)
             instrument = self._instruments[name] = Instrument(PriceWalk(self._seed, name, near_cents))
+        elif instrument.walk.is_guess and order.terms.limit_cents is not None:
+            # The first limit order tells what the instrument is worth to its traders, which beats a price out of the air.
+            instrument.walk = PriceWalk(self._seed, name, order.terms.limit_cents)
         return instrument
 
     def _fill_step(self, order: BookOrder, steps: int, now: float) -> None:
@@ -179,7 +183,7 @@ class Market:
         self._instrument(order).walk.step()
         self._fill(order, quantity, now)
         if quantity < left:
-            self._at(now + self.faults.fill_interval_s(), lambda at: self._fill_step(order, steps - 1, at))
+            self._at(now + self.faults.fill_interval_s(), partial(self._fill_step, order, steps - 1))
 
     def _fill(self, order: BookOrder, quantity: int, now: float) -> None:
         if not order.is_open or not quantity:
@@ -194,7 +198,7 @@ class Market:
     def _keep_moving(self, instrument: Instrument, now: float) -> None:
         if not instrument.is_moving:
             instrument.is_moving = True
-            self._at(now + self._walk_interval_s(instrument), lambda at: self._move(instrument, at))
+            self._at(now + self._walk_interval_s(instrument), partial(self._move, instrument))
 
     def _walk_interval_s(self, instrument: Instrument) -> float:
         slowness = min(SLOWEST_WALK, 1 + instrument.quiet_steps // 10)

@@ -15,12 +15,13 @@ class PriceWalk:
     costs a hundred bytes where a random generator of its own would cost 2.5 KB.
     """
 
-    __slots__ = ("_key", "_steps", "cents")
+    __slots__ = ("_key", "_steps", "cents", "is_guess")
 
     def __init__(self, seed: int, instrument: str, near_cents: int | None = None) -> None:
         """Begin near the given price, or somewhere from 20 to 500 when there is none."""
         self._key = f"{seed}:{instrument}:".encode()
         self._steps = 0
+        self.is_guess = near_cents is None
         start = self._draw()
         if near_cents is None:
             self.cents = 2_000 + int((start + 1) / 2 * 48_000)

@@ -3,13 +3,12 @@
 import asyncio
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any
 
-import orjson
 from aiohttp import web
 
 from exchange.simulator import control, feed_server
 from exchange.simulator.book import BookOrder, describe
+from exchange.simulator.control import json_answer
 from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.placements import MAGIC_INSTRUMENTS, OFFLINE, REFUSE, TIMEOUT, ReceivedPlacement, read_placement
 from exchange.untrusted import BadValue
@@ -54,12 +53,19 @@ async def place(request: web.Request) -> web.StreamResponse:
     try:
         placement = read_placement(await request.read())
     except BadValue as error:
-        return answer(400, {"reason": str(error)})
+        return json_answer(400, {"reason": str(error)})
     order = exchange.book.find(placement.client_order_id)
-    if order is not None:
-        return await _repeat(request, exchange, order, placement)
-
     fault = _draw_fault(exchange, placement)
+    if order is not None:
+        return await _repeat(request, exchange, order, placement, fault)
+    refusal = _turn_away(request, exchange, placement, fault)
+    return refusal if refusal is not None else await _take(request, exchange, placement, fault)
+
+
+def _turn_away(
+    request: web.Request, exchange: SimulatedExchange, placement: ReceivedPlacement, fault: Fault
+) -> web.StreamResponse | None:
+    """The answer to a placement that does not enter the book; None when it does."""
     if fault is Fault.REFUSE:
         return _refer(422, placement.client_order_id, "refused by the exchange")
     if fault is Fault.UNAVAILABLE:
@@ -68,7 +74,12 @@ async def place(request: web.Request) -> web.StreamResponse:
         return _cut(request)
     if placement.valid_until <= datetime.fromtimestamp(exchange.clock(), UTC):
         return _not_taken(placement.client_order_id, "valid_until has passed")
+    return None
 
+
+async def _take(
+    request: web.Request, exchange: SimulatedExchange, placement: ReceivedPlacement, fault: Fault
+) -> web.StreamResponse:
     latency_s, lead_s = exchange.faults.latency, 0.0
     if placement.terms.instrument not in MAGIC_INSTRUMENTS and exchange.random.random() < exchange.faults.early_report_rate:
         latency_s, lead_s = latency_s / 2, max(latency_s / 2, EARLY_LEAD_S)
@@ -80,14 +91,13 @@ async def place(request: web.Request) -> web.StreamResponse:
     await exchange.acknowledged(order)
     if lead_s:
         await asyncio.sleep(lead_s)
-    return answer(201, _acknowledgement(order))
+    return json_answer(201, _acknowledgement(order))
 
 
 async def _repeat(
-    request: web.Request, exchange: SimulatedExchange, order: BookOrder, placement: ReceivedPlacement
+    request: web.Request, exchange: SimulatedExchange, order: BookOrder, placement: ReceivedPlacement, fault: Fault
 ) -> web.StreamResponse:
     """A placement with a known id. It may be cut off or left without an answer, but is never called not taken."""
-    fault = _draw_fault(exchange, placement)
     exchange.count_repeat(order)
     if placement.terms != order.terms:
         return _refer(409, order.client_order_id, "this client_order_id is known with other terms")
@@ -96,7 +106,7 @@ async def _repeat(
     if fault in (Fault.CUT_BEFORE, Fault.CUT_AFTER):
         return _cut(request)
     await exchange.acknowledged(order)
-    return answer(200, _acknowledgement(order))
+    return json_answer(200, _acknowledgement(order))
 
 
 async def look_up(request: web.Request) -> web.StreamResponse:
@@ -106,7 +116,7 @@ async def look_up(request: web.Request) -> web.StreamResponse:
     order = exchange.book.find(client_order_id)
     if order is None:
         return _refer(404, client_order_id, "there is no such order")
-    return answer(200, {**describe(order), "last_sequence": exchange.book.last_sequence})
+    return json_answer(200, {**describe(order), "last_sequence": exchange.book.last_sequence})
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
@@ -119,21 +129,16 @@ async def cancel(request: web.Request) -> web.StreamResponse:
     if not order.is_open:
         return _refer(409, client_order_id, f"too late: the order is {order.status.value}")
     exchange.request_cancel(order)
-    return answer(202, _acknowledgement(order))
-
-
-def answer(status: int, document: dict[str, Any]) -> web.Response:
-    """A JSON answer."""
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+    return json_answer(202, _acknowledgement(order))
 
 
 def _refer(status: int, client_order_id: str, reason: str) -> web.Response:
     # The id lets the sender notice an answer that belongs to another request.
-    return answer(status, {"client_order_id": client_order_id, "reason": reason})
+    return json_answer(status, {"client_order_id": client_order_id, "reason": reason})
 
 
 def _not_taken(client_order_id: str, reason: str) -> web.Response:
-    return answer(503, {"placed": False, "client_order_id": client_order_id, "reason": reason})
+    return json_answer(503, {"placed": False, "client_order_id": client_order_id, "reason": reason})
 
 
 def _acknowledgement(order: BookOrder) -> dict[str, str]:

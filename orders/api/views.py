@@ -2,6 +2,7 @@ from collections import defaultdict
 from typing import Any
 
 from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -30,6 +31,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
 
     lookup_value_converter = "uuid"
     serializer_class = OrderSerializer
+    filter_backends = [DjangoFilterBackend]
     filterset_class = OrderFilter
     pagination_class = OrderPagination
 

@@ -1,0 +1,23 @@
+"""`manage.py run_exchange_simulator`: the simulated exchange on this computer."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from exchange.simulator.command import add_arguments, run
+
+
+class Command(BaseCommand):
+    """Run until SIGTERM or SIGINT; exit code 1 and one line on stderr when it cannot start."""
+
+    help = "Run the simulated exchange: unreliable on request, its book survives a restart."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_arguments(parser, port=settings.EXCHANGE_PORT, data_dir=Path(settings.DATA_DIR) / "exchange")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        sys.exit(run(options))

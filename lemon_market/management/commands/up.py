@@ -1,0 +1,107 @@
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection, transaction
+
+from lemon_market import addresses, local_install, processes
+from lemon_market.embedded_postgres import Server
+from lemon_market.local_install import LocalInstall, LocalInstallError
+from lemon_market.postgres_programs import PostgresError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Command(BaseCommand):
+    help = "Prepares the database, starts every process of Lemon Market, restarts one that dies, and stops all of them on Ctrl-C."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for number in STOP_SIGNALS:
+            # An orderly exit, so that PostgreSQL is stopped on the way out.
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+        try:
+            install = local_install.load(settings.DATA_DIR)
+            _be_the_only_one(settings.DATA_DIR)
+            addresses.check()
+            self._prepare_database(install)
+            configuration = settings.DATA_DIR / "supervisord.conf"
+            configuration.write_text(processes.supervisor_configuration())
+        except (LocalInstallError, PostgresError, addresses.AddressError) as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"DATA_DIR {settings.DATA_DIR} cannot be used: {error}") from error
+        _become_supervisor(configuration)
+
+    def _prepare_database(self, install: LocalInstall) -> None:
+        server = None
+        if settings.EMBEDDED_POSTGRES:
+            install = local_install.load_with_free_port(settings.DATA_DIR)
+            # Django read the port before we could know that it is taken.
+            settings.DATABASES["default"]["PORT"] = install.postgres_port
+            server = Server(settings.DATA_DIR)
+        try:
+            call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+            with transaction.atomic():
+                _make_demo_account()
+                password_is_ours = _make_administrator(install.admin_password)
+        except OperationalError as error:
+            raise CommandError(f"the database cannot be used: {' '.join(str(error).split())}") from error
+        finally:
+            connection.close()
+            if server is not None:
+                server.stop()
+        self._announce(install.admin_password if password_is_ours else "(the password that you have set)")
+
+    def _announce(self, password: str) -> None:
+        web = addresses.url(settings.WEB_PORT)
+        lines = [
+            f"Orders       {web}/orders",
+            f"API          {web}/docs",
+            f"Back office  {web}/admin/  user admin, password {password}",
+            f"Exchange     {settings.EXCHANGE_URL}{'  (simulated)' if settings.EXCHANGE_IS_SIMULATED else ''}",
+        ]
+        if settings.ANONYMOUS_ACCOUNT:
+            lines.insert(1, f"             requests without credentials act as the account {settings.ANONYMOUS_ACCOUNT}")
+        self.stdout.write("\n".join(["Lemon Market is starting; Ctrl-C stops it.", *lines]))
+
+
+def _be_the_only_one(data_dir: Path) -> None:
+    """Hold a lock until the supervisor, which this process becomes, has ended."""
+    lock = os.open(data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CommandError(f"Lemon Market is running already with DATA_DIR {data_dir}") from None
+    os.set_inheritable(lock, True)
+
+
+def _make_demo_account() -> None:
+    if settings.ANONYMOUS_ACCOUNT and not User.objects.filter(username=settings.ANONYMOUS_ACCOUNT).exists():
+        # A user without a password cannot log in.
+        User.objects.create_user(settings.ANONYMOUS_ACCOUNT)
+
+
+def _make_administrator(password: str) -> bool:
+    """Make the superuser `admin` at the first start; whether `password` still opens it."""
+    administrator = User.objects.filter(username="admin").first()
+    if administrator is None:
+        User.objects.create_superuser("admin", password=password)
+        return True
+    return administrator.check_password(password)
+
+
+def _become_supervisor(configuration: Path) -> None:
+    """Replace this process, whose Django nobody needs any longer. Stop signals wait until the supervisor can act on them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    sys.stdout.flush()
+    os.chdir(settings.BASE_DIR)
+    command = [sys.executable, "-m", "lemon_market.supervision", str(configuration)]
+    # Lines of the children appear when they are written, and not when a buffer is full.
+    os.execve(sys.executable, command, {**os.environ, "PYTHONUNBUFFERED": "1"})

@@ -1,0 +1,94 @@
+"""The processes that `manage.py up` keeps running, and the supervisor's configuration made from them."""
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+
+from django.conf import settings
+
+_MANAGE = (sys.executable, "manage.py")
+_SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""  # Staying root on purpose, which it would warn of.
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedProcess:
+    """One process; it is started again whenever it ends.
+
+    It gets `stop_signal` alone, not its children, and has `stop_deadline_s` before everything that is left is killed.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stop_signal: str = "TERM"
+    stop_deadline_s: int = 10
+
+
+def database() -> ManagedProcess | None:
+    """PostgreSQL, unless DATABASE_URL names one that somebody else runs."""
+    if not settings.EMBEDDED_POSTGRES:
+        return None
+    command = (sys.executable, "-m", "lemon_market.embedded_postgres", str(settings.DATA_DIR))
+    # INT is PostgreSQL's fast shutdown; TERM would wait for every client to leave.
+    return ManagedProcess("postgres", command, stop_signal="INT")
+
+
+def services() -> list[ManagedProcess]:
+    """Everything else. They all stop at the same time, and the database after them."""
+    found = [ManagedProcess("web", _web_command())]
+    if settings.EXCHANGE_IS_SIMULATED:
+        found.append(ManagedProcess("exchange", (*_MANAGE, "run_exchange_simulator"), stop_deadline_s=5))
+    # The cluster stops cleanly only if its parent alone gets the signal; running placements may take as long as one send.
+    found.append(ManagedProcess("workers", (*_MANAGE, "qcluster"), stop_deadline_s=12))
+    found.append(ManagedProcess("sweep", (*_MANAGE, "run_sweep")))
+    return found
+
+
+def supervisor_configuration() -> str:
+    """The text of supervisord.conf. No path stands in it outside of a command: supervisord itself runs in the checkout."""
+    programs = services()
+    text = (
+        f"[supervisord]\nnodaemon=true\n{_SUPERVISOR_USER}logfile=/dev/null\nlogfile_maxbytes=0\nloglevel=warn\nnocleanup=true\n"
+    )
+    if postgres := database():
+        text += _program(postgres) + "priority=1\n"
+    # A group, since supervisord stops one group after the other, last priority first.
+    text += f"\n[group:services]\nprograms={','.join(program.name for program in programs)}\npriority=2\n"
+    return text + "".join(_program(program) for program in programs)
+
+
+def _web_command() -> tuple[str, ...]:
+    server = (sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning")
+    # Requests wait for the database, so more of them than processors; each thread keeps a connection.
+    return (
+        *server,
+        "--host",
+        settings.HOST,
+        "--port",
+        str(settings.WEB_PORT),
+        "--blocking-threads",
+        "16",
+        "lemon_market.wsgi:application",
+    )
+
+
+def _program(process: ManagedProcess) -> str:
+    return (
+        f"\n[program:{process.name}]\n"
+        f"command={' '.join(_quoted(word) for word in process.command)}\n"
+        "autorestart=true\n"
+        "startretries=1000000\n"
+        f"stopsignal={process.stop_signal}\n"
+        f"stopwaitsecs={process.stop_deadline_s}\n"
+        "killasgroup=true\n"
+        "stdout_logfile=NONE\n"
+        "stderr_logfile=NONE\n"
+    )
+
+
+def _quoted(word: str) -> str:
+    """A word for supervisord, which takes ` #` and ` ;` for comments and `%` for a name, and then splits like a shell."""
+    quoted = shlex.quote(word)
+    for character in "#;":
+        quoted = quoted.replace(character, f"""'"{character}"'""")
+    return quoted.replace("%", "%%")

@@ -1,0 +1,96 @@
+"""supervisord, made to suit a program that a person starts in a terminal.
+
+    python -m lemon_market.supervision DATA_DIR/supervisord.conf
+
+`manage.py up` turns into this once the database is prepared.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from supervisor.medusa.asyncore_25 import ExitNow
+from supervisor.options import ServerOptions
+from supervisor.supervisord import Supervisor
+
+from lemon_market.embedded_postgres import remove_copied_programs
+from lemon_market.parent_death import die_with_parent
+
+# supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
+# wants to wait another minute for it to notice that the database is back.
+LONGEST_RESTART_DELAY_S = 5
+
+# `up` blocks these until we can handle them, since an exit in between would leave a stack trace in the terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class TerminalOptions(ServerOptions):
+    """What differs from supervisord as a system service."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._supervisor = os.getpid()
+
+    def setsignals(self) -> None:
+        """A closed terminal stops everything; for supervisord SIGHUP means to start everything anew."""
+        super().setsignals()
+        signal.signal(signal.SIGHUP, lambda _, frame: self.signal_receiver.receive(signal.SIGTERM, frame))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def write_pidfile(self) -> None:
+        """None is needed: nobody controls this from outside."""
+
+    def setpgrp(self) -> None:
+        """Runs in each new child: from here on it ends with us, even if we are killed."""
+        super().setpgrp()
+        die_with_parent(signal.SIGTERM, self._supervisor)
+
+    def make_pipes(self, stderr: bool = True) -> dict[str, int | None]:
+        """Give each child our terminal instead of pipes: then no output is lost or delayed when we die or are busy."""
+        return {
+            "stdin": None,
+            "child_stdin": os.open(os.devnull, os.O_RDONLY),
+            "stdout": None,
+            "child_stdout": os.dup(1),
+            "stderr": None,
+            "child_stderr": os.dup(2) if stderr else None,
+        }
+
+    def waitpid(self) -> tuple[int | None, int | None]:
+        """Kill what a dead child leaves behind: orphans would keep its port, or go on with the work of its successor."""
+        pid, status = super().waitpid()
+        if pid:
+            with suppress(ProcessLookupError):
+                # Each child leads a process group of its own (`setpgrp`).
+                os.killpg(pid, signal.SIGKILL)
+        return pid, status
+
+
+class PatientSupervisor(Supervisor):
+    """Never gives up on a process, and never waits for long."""
+
+    def tick(self, now: Any = None) -> None:
+        super().tick(now)
+        for group in self.process_groups.values():
+            for process in group.processes.values():
+                # One more than this is what it waits next; it gives up above `startretries`.
+                process.backoff = min(process.backoff, LONGEST_RESTART_DELAY_S - 1)
+
+
+def main() -> None:
+    """Run until told to stop. The working directory is the checkout."""
+    configuration = Path(sys.argv[1])
+    options = TerminalOptions()
+    options.realize(["-c", str(configuration)])
+    options.first = True
+    options.test = False
+    with suppress(ExitNow):
+        PatientSupervisor(options).main()
+    remove_copied_programs(configuration.parent)
+
+
+if __name__ == "__main__":
+    main()
