@@ -13,24 +13,29 @@ class AddressError(Exception):
 
 def check() -> None:
     """Raise AddressError unless every port can be listened on, and nobody but this machine can reach a trial installation."""
-    try:
-        family, _, _, _, (host, *_) = socket.getaddrinfo(settings.HOST, None, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise AddressError(f"HOST {settings.HOST} cannot be used: {error.strerror}") from error
+    host = numeric_host()
     for name in ("DEBUG", "ANONYMOUS_ACCOUNT"):
         if getattr(settings, name) and not ipaddress.ip_address(host).is_loopback:
             raise AddressError(f"HOST {settings.HOST} can be reached from other machines: unset {name} or use HOST=127.0.0.1")
-    with ExitStack() as stack:
-        for name, port in _ports().items():
-            probe = stack.enter_context(socket.socket(family))
-            # What closed connections leave behind for a minute does not make a port taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    wanted = [("WEB_PORT", host, settings.WEB_PORT)]
+    if settings.EXCHANGE_IS_SIMULATED:
+        wanted.append(("EXCHANGE_PORT", "127.0.0.1", settings.EXCHANGE_PORT))
+    # All are held until the last is known, so that two settings with the same port are noticed.
+    with ExitStack() as held:
+        for name, address, port in wanted:
             try:
-                probe.bind((host, port))
-                probe.listen()
+                held.enter_context(_listener(address, port))
             except (OSError, OverflowError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "there is no such port"
-                raise AddressError(f"{name} {port} cannot be used: {reason}") from error
+                reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+                raise AddressError(f"{name} {port} cannot be used on {address}: {reason}") from error
+
+
+def numeric_host() -> str:
+    """HOST as an IP address, which is what servers want. Raises AddressError."""
+    try:
+        return str(socket.getaddrinfo(settings.HOST, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise AddressError(f"HOST {settings.HOST} cannot be used: {error.strerror}") from error
 
 
 def url(port: int) -> str:
@@ -38,8 +43,14 @@ def url(port: int) -> str:
     return f"http://[{settings.HOST}]:{port}" if ":" in settings.HOST else f"http://{settings.HOST}:{port}"
 
 
-def _ports() -> dict[str, int]:
-    ports = {"WEB_PORT": settings.WEB_PORT}
-    if settings.EXCHANGE_IS_SIMULATED:
-        ports["EXCHANGE_PORT"] = settings.EXCHANGE_PORT
-    return ports
+def _listener(address: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        # What closed connections leave behind for a minute does not make a port taken.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+    except BaseException:
+        listener.close()
+        raise
+    return listener

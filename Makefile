@@ -1,0 +1,66 @@
+# `make` alone says what there is. Everything that is written goes to .venv and .local, below this directory.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+
+# Only this trial start lets requests without credentials in, and an explicit value, empty too, is left alone.
+# `exec`, so that a signal to make reaches the program and not a shell.
+run: $(VENV)/.run ## install, prepare the database and start everything; Ctrl-C stops it
+	@if [ -z "$${ANONYMOUS_ACCOUNT+set}$$DATABASE_URL" ] && ! grep -Eqs '^(export +)?(ANONYMOUS_ACCOUNT|DATABASE_URL)=' .env; \
+	then export ANONYMOUS_ACCOUNT=demo; fi; exec $(BIN)/python manage.py up
+
+test: $(VENV)/.development ## install and run the tests
+	@$(BIN)/python -m pytest
+
+lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
+lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
+lint: $(VENV)/.development ## check style, types, the direction of imports, migrations and settings
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy .
+	$(BIN)/python $(BIN)/lint-imports --no-logo
+	$(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check
+	$(BIN)/python -m pip check
+
+format: $(VENV)/.development ## put the code into its standard form
+	$(BIN)/python -m ruff check --fix-only .
+	$(BIN)/python -m ruff format .
+
+clean: ## remove what was installed and what the tools remember; the data in .local stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.local/*' -prune -exec rm -rf {} +
+
+# One stamp for each set of packages. `.whole` is missing from an environment that was not made to its end, and then it
+# is made anew: pip does not notice every package that it was interrupted in.
+$(VENV)/.run: requirements.txt $(BIN)/python
+	$(call install,requirements.txt)
+
+$(VENV)/.development: requirements-dev.txt requirements.txt $(BIN)/python
+	$(call install,requirements-dev.txt)
+	@touch $(VENV)/.run
+
+define install
+@[ -e $(VENV)/.whole ] || { rm -rf $(VENV); $(MAKE) $(BIN)/python; }
+@echo "Installing what $(1) names into $(VENV) ..."
+@rm $(VENV)/.whole
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1)
+@touch $(VENV)/.whole $@
+endef
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Python 3.11 or newer is needed and $(PYTHON) is none: name another with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || \
+	{ echo "$(PYTHON) lacks venv: install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $(VENV)/.whole

@@ -1,0 +1,89 @@
+"""Placement as a worker does it, for tests: one loop against a real exchange, without waiting for anything."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from exchange.gateway import Gateway
+from exchange.http_gateway import HttpGateway
+from orders.breaker import Breaker
+from orders.models import Order
+from orders.placement import Claim, Result, carry_out, claim_due_orders, record
+from orders.placement_loop import PlacementLoop
+from orders.policy import PlacementPolicy
+
+# Short, so that a test of a timeout takes no time; the lease is long, so that it never ends by itself.
+POLICY = PlacementPolicy(
+    retry_base_s=1.0,
+    retry_cap_s=60.0,
+    give_up_after_s=900.0,
+    lease_s=60.0,
+    exchange_timeout_s=5.0,
+    clock_margin_s=2.0,
+    window=200,
+)
+IMPATIENT = replace(POLICY, exchange_timeout_s=0.3)
+
+
+def run_loop(url: str, policy: PlacementPolicy = POLICY, breaker: Breaker | None = None, **options: Any) -> int:
+    """Place everything that is due now; returns how many calls of the exchange that took."""
+
+    async def run() -> int:
+        gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
+        try:
+            loop = PlacementLoop(gateway, policy, breaker or Breaker(), **{"idle_before_return_s": 0.0} | options)
+            return await loop.run()
+        finally:
+            await gateway.close()
+
+    return asyncio.run(run())
+
+
+def one_round(url: str, policy: PlacementPolicy = POLICY) -> None:
+    """Exactly one call for each order that is due, whatever comes of it."""
+
+    async def carry_all(claims: list[Claim]) -> list[Result]:
+        gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
+        try:
+            return await asyncio.gather(*[carry_out(claim, gateway, policy) for claim in claims])
+        finally:
+            await gateway.close()
+
+    record(asyncio.run(carry_all(claim_due_orders(1000, policy))), policy)
+
+
+def claim_one(policy: PlacementPolicy = POLICY) -> Claim:
+    [claim] = claim_due_orders(10, policy)
+    return claim
+
+
+def carry(claim: Claim, url: str, policy: PlacementPolicy = POLICY) -> Result:
+    """The claim's one call of the exchange, its result not yet recorded."""
+
+    async def run() -> Result:
+        gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
+        try:
+            return await carry_out(claim, gateway, policy)
+        finally:
+            await gateway.close()
+
+    return asyncio.run(run())
+
+
+def carry_with(gateway: Gateway, claim: Claim, policy: PlacementPolicy = POLICY) -> Result:
+    return asyncio.run(carry_out(claim, gateway, policy))
+
+
+def history(order: Order) -> list[str]:
+    return list(order.events.values_list("type", flat=True))
+
+
+def wait_until(condition: Callable[[], Any], deadline_s: float = 20.0) -> Any:
+    """Poll until `condition` is true and return its value; fails after `deadline_s`, which only a broken system reaches."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return value
