@@ -75,8 +75,7 @@ class PlacementLoop:
                 self.claiming_is_over = True
                 self.result_arrived.set()
         finally:
-            # Looked up on that thread, since each thread has a connection of its own.
-            await self.in_database(lambda: connection.close())  # noqa: PLW0108
+            await self.in_database(close_connection)
             self.database.shutdown()
         return self.claimed_count
 
@@ -154,4 +153,18 @@ class PlacementLoop:
                 await asyncio.sleep(DATABASE_RETRY_S)
 
     async def in_database(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.database, work)
+        return await asyncio.get_running_loop().run_in_executor(self.database, reconnecting, work)
+
+
+def close_connection() -> None:
+    """Each thread has a connection of its own: this closes the one of the thread that calls it."""
+    connection.close()
+
+
+def reconnecting(work: Callable[[], T]) -> T:
+    """Do database work on this thread; after a broken connection the next call opens a new one."""
+    try:
+        return work()
+    except (OperationalError, InterfaceError):
+        connection.close()
+        raise
