@@ -141,7 +141,7 @@ Q_CLUSTER = {
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "orders.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
         "orders.api.authentication.AnonymousAccountAuthentication",
     ],
@@ -165,6 +165,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # The anonymous account is nothing that a client could present.
+    "AUTHENTICATION_WHITELIST": [
+        "orders.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        name: f"orders.states.{name}" for name in ("OrderType", "Side", "Status", "ErrorCode", "ExecutionStatus", "EventType")
+    },
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")

@@ -111,6 +111,16 @@ def test_a_404_before_the_send_lands_proves_nothing(simulator: SimulatorProcess,
     assert simulator.book()[str(order.id)]["times_received"] == 1
 
 
+def test_a_404_within_the_clock_margin_proves_nothing(simulator: SimulatorProcess, accept: Accept) -> None:
+    order = accept()
+    record([answered(claim_one(), venue.Unknown("cut"))], POLICY)
+    let_time_pass(6)
+    one_round(simulator.url)
+    order.refresh_from_db()
+    assert (order.status, order.may_be_at_exchange) == (Status.PENDING, True)
+    assert str(order.id) not in simulator.book()
+
+
 def test_a_404_after_valid_until_and_the_clock_margin_proves_absence(simulator: SimulatorProcess, accept: Accept) -> None:
     order = accept()
     record([answered(claim_one(), venue.Unknown("cut"))], POLICY)

@@ -1,0 +1,39 @@
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from orders.dispatch import delete_visible_wake_ups, waiting_wake_ups, wake_workers
+from orders.models import Order
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Undo(Exception):
+    pass
+
+
+def test_accepting_an_order_queues_one_wake_up_with_it(accept: Callable[..., Order]) -> None:
+    accept()
+    assert [queued.func() for queued in OrmQ.objects.all()] == ["orders.tasks.place_orders"]
+
+
+def test_an_order_that_is_rolled_back_leaves_no_wake_up(accept: Callable[..., Order]) -> None:
+    with pytest.raises(Undo), transaction.atomic():
+        accept()
+        assert OrmQ.objects.count() == 1
+        raise Undo
+    assert (Order.objects.count(), OrmQ.objects.count()) == (0, 0)
+
+
+def test_a_loop_deletes_the_wake_ups_that_wait_and_no_other() -> None:
+    wake_workers()
+    wake_workers()
+    taken = OrmQ.objects.create(key="lemon_market", payload="at work", lock=timezone.now() + timedelta(minutes=5))
+    other = OrmQ.objects.create(key="somebody else's", payload="", lock=timezone.now())
+    assert waiting_wake_ups() == 2
+    delete_visible_wake_ups()
+    assert set(OrmQ.objects.all()) == {taken, other}

@@ -1,0 +1,175 @@
+"""The sweep: lost wake-ups, orders whose time is over, workers that are frozen or dead."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django_q.models import OrmQ
+
+from exchange.testing import SimulatorProcess
+from orders.models import Order
+from orders.placement import claim_due_orders
+from orders.states import Status
+from orders.sweep import Sweep
+from orders.tests.conftest import let_time_pass
+from orders.tests.test_placement_crashes import database_url
+from orders.tests.working import POLICY, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Accept = Callable[..., Order]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, settings: Any) -> Path:
+    settings.DATA_DIR = tmp_path
+    return tmp_path
+
+
+def test_a_lost_wake_up_is_made_good(accept: Accept) -> None:
+    accept()
+    OrmQ.objects.all().delete()
+    Sweep().run_once()
+    assert OrmQ.objects.count() == 1
+
+
+def test_no_wake_up_is_made_while_nothing_is_due(accept: Accept) -> None:
+    accept()
+    claim_due_orders(1, POLICY)
+    OrmQ.objects.all().delete()
+    Sweep().run_once()
+    assert OrmQ.objects.count() == 0
+
+
+def test_wake_ups_do_not_pile_up_while_nobody_takes_them(accept: Accept) -> None:
+    accept()
+    sweep = Sweep()
+    for _ in range(10):
+        sweep.run_once()
+    assert OrmQ.objects.count() == 2, "one for each worker"
+
+
+def test_an_expired_lease_is_work_again(accept: Accept) -> None:
+    accept()
+    claim_due_orders(1, POLICY)
+    OrmQ.objects.all().delete()
+    let_time_pass(61)
+    Sweep().run_once()
+    assert OrmQ.objects.count() == 1
+
+
+def test_orders_whose_time_is_over_are_settled_without_any_worker(accept: Accept) -> None:
+    order = accept()
+    let_time_pass(901)
+    Sweep().run_once()
+    order.refresh_from_db()
+    assert order.status == Status.FAILED
+
+
+def test_a_live_claim_is_not_settled_under_the_worker(accept: Accept) -> None:
+    order = accept()
+    let_time_pass(880)
+    claim_due_orders(1, POLICY)
+    let_time_pass(30)
+    Sweep().run_once()
+    order.refresh_from_db()
+    assert order.status == Status.PENDING
+
+
+def test_workers_that_make_progress_are_left_alone(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[bool] = []
+    monkeypatch.setattr("orders.sweep.kill_registered_process", lambda: killed.append(True))
+    clock = Clock()
+    sweep = Sweep(stalled_after_s=10, clock=clock)
+    for _ in range(5):
+        accept()
+    for _ in range(5):
+        sweep.run_once()
+        clock.now += 9
+        claim_due_orders(1, POLICY)
+    assert killed == []
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
+    with SimulatorProcess(tmp_path / "exchange") as process:
+        yield process
+
+
+@pytest.fixture
+def start_workers(data_dir: Path, simulator: SimulatorProcess) -> Iterator[Callable[[], psutil.Process]]:
+    environment = os.environ | {"DATABASE_URL": database_url(), "EXCHANGE_URL": simulator.url, "DATA_DIR": str(data_dir)}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> psutil.Process:
+        started.append(subprocess.Popen([sys.executable, "manage.py", "qcluster"], env=environment, start_new_session=True))
+        parent = psutil.Process(started[-1].pid)
+        # Sentinel, pusher, monitor and two workers.
+        wait_until(lambda: len(parent.children(recursive=True)) >= 5)
+        return parent
+
+    yield start
+    for process in started:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+
+def test_the_cluster_places_orders_and_stops_cleanly(
+    accept: Accept, simulator: SimulatorProcess, start_workers: Callable[[], psutil.Process]
+) -> None:
+    parent = start_workers()
+    children = parent.children(recursive=True)
+    orders = [accept() for _ in range(10)]
+    wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 10)
+    assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
+    parent.terminate()
+    gone, alive = psutil.wait_procs([parent, *children], timeout=15)
+    assert alive == []
+
+
+def test_a_frozen_cluster_is_killed_with_all_its_processes_and_its_successor_goes_on(
+    accept: Accept, start_workers: Callable[[], psutil.Process]
+) -> None:
+    parent = start_workers()
+    tree = [parent, *parent.children(recursive=True)]
+    for process in tree:
+        process.suspend()
+    accept()
+    clock = Clock()
+    sweep = Sweep(stalled_after_s=10, clock=clock)
+    sweep.run_once()
+    clock.now = 9.0
+    sweep.run_once()
+    assert parent.is_running()
+    clock.now = 11.0
+    sweep.run_once()
+    _, alive = psutil.wait_procs(tree, timeout=10)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    start_workers()
+    wait_until(lambda: Order.objects.get().status == Status.COMPLETED)
+
+
+def test_no_child_outlives_a_killed_parent(start_workers: Callable[[], psutil.Process]) -> None:
+    parent = start_workers()
+    children = parent.children(recursive=True)
+    parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
