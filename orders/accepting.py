@@ -12,9 +12,10 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from orders.dispatch import wake_workers
-from orders.models import Order, OrderEvent, event
+from orders.models import Order, event
 from orders.policy import PlacementPolicy
 from orders.states import EventType
+from orders.storage import save_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def store(account: AbstractBaseUser, requested: Sequence[NewOrder], now: datetim
     orders = [new_order(account, request, now, policy) for request in requested]
     # Two transactions that insert the same ids in different orders would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=lambda order: order.client_order_id))
-    OrderEvent.objects.bulk_create([event(order, EventType.ACCEPTED, now) for order in orders])
+    save_changes([], [event(order, EventType.ACCEPTED, now) for order in orders])
     wake_workers()
     return orders
 

@@ -9,6 +9,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
+from orders.doorbell import ORDERS_DUE, ring_after_commit
+
 DELETE_VISIBLE = """
     DELETE FROM django_q_ormq WHERE id IN (
         SELECT id FROM django_q_ormq WHERE key = %s AND lock <= now() FOR UPDATE SKIP LOCKED
@@ -16,8 +18,9 @@ DELETE_VISIBLE = """
 
 
 def wake_workers() -> None:
-    """Queue one wake-up in the caller's transaction, if it has one."""
+    """Queue one wake-up in the caller's transaction, and ring for loops that are running already when it commits."""
     async_task("orders.tasks.place_orders")
+    ring_after_commit(ORDERS_DUE)
 
 
 def waiting_wake_ups() -> int:

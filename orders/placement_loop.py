@@ -7,6 +7,7 @@ transactions; outcomes are recorded together, every few milliseconds.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -17,6 +18,7 @@ from django.db import InterfaceError, OperationalError, connection
 from exchange.gateway import Gateway, Unavailable
 from orders.breaker import Breaker
 from orders.dispatch import delete_visible_wake_ups
+from orders.doorbell import ORDERS_DUE, rings
 from orders.placement import Claim, NotSent, Result, carry_out, claim_due_orders, record
 from orders.policy import PlacementPolicy
 
@@ -57,6 +59,7 @@ class PlacementLoop:
         self.results: list[Result] = []
         self.result_arrived = asyncio.Event()
         self.slot_freed = asyncio.Event()
+        self.work_arrived = asyncio.Event()
         self.claiming_is_over = False
         self.database = ThreadPoolExecutor(max_workers=1, thread_name_prefix="placement-database")
         self.claimed_count = 0
@@ -69,9 +72,11 @@ class PlacementLoop:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.record_results())
+                listener = group.create_task(self.listen())
                 await self.claim_until_done(group)
                 if self.calls:
                     await asyncio.wait(self.calls)
+                listener.cancel()
                 self.claiming_is_over = True
                 self.result_arrived.set()
         finally:
@@ -84,6 +89,7 @@ class PlacementLoop:
         busy_at = monotonic()
         while monotonic() < end and not self.is_stopping():
             self.slot_freed.clear()
+            self.work_arrived.clear()
             free = self.policy.window - len(self.calls)
             allowed = self.breaker.allow(free)
             claims = await self.claim(allowed) if allowed else []
@@ -96,7 +102,7 @@ class PlacementLoop:
             if len(claims) == free:
                 await self.wait_for_slot()
             else:
-                await asyncio.sleep(POLL_INTERVAL_S)
+                await self.wait_for_work()
 
     async def claim(self, limit: int) -> list[Claim]:
         try:
@@ -131,6 +137,15 @@ class PlacementLoop:
         await self.slot_freed.wait()
         # Slots that come free together are filled by one claim.
         await asyncio.sleep(CLAIM_INTERVAL_S)
+
+    async def wait_for_work(self) -> None:
+        """Until new work is announced, or it is time to look whether a retry has become due."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.work_arrived.wait(), POLL_INTERVAL_S)
+
+    async def listen(self) -> None:
+        async for _ in rings(ORDERS_DUE):
+            self.work_arrived.set()
 
     async def record_results(self) -> None:
         while not (self.claiming_is_over and not self.results):

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import connection
 
+from orders.doorbell import ORDER_EVENTS, ring_after_commit
 from orders.models import Order, OrderEvent
 
 # All that may change after an order was accepted, with the PostgreSQL type of each column.
@@ -54,3 +55,4 @@ def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
             cursor.execute(UPDATE_ORDERS, [[order.id for order in orders], *columns])
     if events:
         OrderEvent.objects.bulk_create(events)
+        ring_after_commit(ORDER_EVENTS)

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +7,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from orders.accepting import NewOrder, accept_orders
+from orders.doorbell import doorbell
 from orders.models import Order
 from orders.policy import PlacementPolicy
 
@@ -14,6 +15,13 @@ from orders.policy import PlacementPolicy
 @pytest.fixture
 def account(db: None) -> Any:
     return get_user_model().objects.create_user("anna")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def doorbell_closed_in_the_end(django_db_setup: None) -> Iterator[None]:
+    yield
+    # Its connection would keep the test database from being dropped.
+    doorbell.close()
 
 
 @pytest.fixture

@@ -1,0 +1,120 @@
+"""Telling other processes at once that something was committed, without slowing the commits down.
+
+A NOTIFY inside of a transaction serialises all commits of the database. So each process rings through one connection
+of its own, after its commits, at most once every `COALESCE_S` for each channel. A ring may be lost: whoever listens
+polls as well.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import structlog
+from django.db import connection, transaction
+
+log = structlog.get_logger()
+
+ORDERS_DUE = "orders_due"
+ORDER_EVENTS = "order_events"
+COALESCE_S = 0.01
+RECONNECT_S = 1.0
+
+
+def connection_parameters() -> dict[str, Any]:
+    """What psycopg needs to reach the default database, for a connection outside of Django's own."""
+    database = connection.settings_dict
+    names = {"HOST": "host", "PORT": "port", "NAME": "dbname", "USER": "user", "PASSWORD": "password"}
+    given = {name: database[key] for key, name in names.items() if database.get(key)}
+    return database.get("OPTIONS", {}) | given
+
+
+class Doorbell:
+    """Sends NOTIFY from a thread that is started by the first ring in each process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.channels: set[str] = set()
+        self.rung = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.process: int | None = None
+        self.is_closing = False
+
+    def ring(self, channel: str) -> None:
+        """Notify whoever listens to `channel`, soon. Never blocks, never fails."""
+        if self.process != os.getpid():
+            # The first ring, or the first since a fork: a thread does not survive one.
+            self.__init__()  # type: ignore[misc]
+            self.process = os.getpid()
+            self.thread = threading.Thread(target=self.notify_forever, name="doorbell", daemon=True)
+            self.thread.start()
+        self.add({channel})
+
+    def add(self, channels: set[str]) -> None:
+        with self.lock:
+            self.channels |= channels
+        self.rung.set()
+
+    def take(self) -> set[str]:
+        with self.lock:
+            self.rung.clear()
+            channels, self.channels = self.channels, set()
+        return channels
+
+    def close(self) -> None:
+        """End the thread and its connection; a later ring starts them again."""
+        if self.thread is not None and self.process == os.getpid():
+            self.is_closing = True
+            self.rung.set()
+            self.thread.join()
+        self.process = self.thread = None
+
+    def notify_forever(self) -> None:
+        database: psycopg.Connection[Any] | None = None
+        # Never set: only to wait with.
+        pause = threading.Event()
+        while not self.is_closing:
+            self.rung.wait()
+            pause.wait(COALESCE_S)
+            channels = self.take()
+            try:
+                if database is None:
+                    database = psycopg.connect(**connection_parameters(), autocommit=True)
+                for channel in channels:
+                    database.execute(f"NOTIFY {channel}")
+            except psycopg.OperationalError as error:
+                log.debug("doorbell_not_heard", error=str(error))
+                if database is None:
+                    pause.wait(RECONNECT_S)
+                else:
+                    database.close()
+                    database = None
+                self.add(channels)
+        if database is not None:
+            database.close()
+
+
+doorbell = Doorbell()
+
+
+def ring_after_commit(channel: str) -> None:
+    transaction.on_commit(lambda: doorbell.ring(channel))
+
+
+async def rings(channel: str) -> AsyncIterator[None]:
+    """Yields once after each ring of `channel`, several that come together counting as one, and after each reconnect.
+
+    Never ends by itself. While the database is away it tries again every `RECONNECT_S`.
+    """
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(**connection_parameters(), autocommit=True) as database:
+                await database.execute(f"LISTEN {channel}")
+                yield
+                async for _ in database.notifies():
+                    yield
+        except psycopg.OperationalError as error:
+            log.debug("doorbell_unreachable", error=str(error))
+        await asyncio.sleep(RECONNECT_S)
