@@ -32,13 +32,16 @@ class ExecutionFeed:
     exchange's session, else all that it retains, and then live ones. Whether sequences are as expected is the caller's
     to judge: this class repeats nothing, leaves nothing out and keeps the order.
 
+    `session` is that first message, from when the connection is there.
+
     `heartbeat_s` bounds how long a dead peer goes unnoticed: a ping after so much silence, and half of it for the answer.
     """
+
+    session: Session
 
     def __init__(
         self, url: str, *, after: int = 0, session_id: str | None = None, connect_timeout_s: float = 5.0, heartbeat_s: float = 6.0
     ) -> None:
-        self.session: Session | None = None
         self._url = url.rstrip("/") + "/executions"
         self._query = {"after": str(after)} | ({"session": session_id} if session_id else {})
         self._connect_timeout_s = connect_timeout_s

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
@@ -36,6 +36,10 @@ from exchange.gateway import (
 )
 from exchange.reports import OrderStatus
 from exchange.untrusted import BadValue
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +76,26 @@ class _Answer:
 
     def unbelievable(self) -> Unknown:
         return Unknown(f"status {self.status}: {self.problem or 'not an answer that the protocol knows'}")
+
+
+class _CleanConnector(aiohttp.TCPConnector):
+    """A pool that throws away a kept connection on which something arrived unasked.
+
+    The library would take those bytes for the answer to the next request: a stray 503 would then call an order not taken
+    that is on its way to the book.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: "list[Trace]",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (inherited)
+    ) -> "Connection":
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class HttpGateway:
@@ -163,7 +187,7 @@ class HttpGateway:
         """The session, opened at the first call because a connection pool belongs to a running event loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=self._keepalive_s),
+                connector=_CleanConnector(limit=self._max_connections, keepalive_timeout=self._keepalive_s),
                 # The total is ours (asyncio.timeout): the library would round it up and start it anew for the body.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s, ceil_threshold=float("inf")),
                 cookie_jar=aiohttp.DummyCookieJar(),

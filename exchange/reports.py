@@ -1,6 +1,6 @@
 """The words of the execution feed: report types, order states at the exchange, and one parsed report (FIX ExecutionReport)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -80,6 +80,8 @@ class ExecutionReport:
     average_price: Decimal | None
     reason: str | None
     occurred_at: datetime
+    # The frame's text, for whoever has to keep a report that cannot be applied.
+    raw: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def parse_frame(frame: bytes) -> FeedMessage:
     try:
         document = untrusted.load_object(frame)
         if len(frame) <= MAX_FRAME_BYTES:
-            return _read_session(document) if document.get("type") == "session" else _read_report(document)
+            return _read_session(document) if document.get("type") == "session" else _read_report(document, frame.decode())
         problem = f"longer than {MAX_FRAME_BYTES} bytes"
     except BadValue as error:
         problem = untrusted.printable(str(error))
@@ -119,7 +121,7 @@ def _read_session(document: dict[str, Any]) -> Session:
     return Session(untrusted.read_identifier(document, "session_id"), first_sequence, last_sequence)
 
 
-def _read_report(document: dict[str, Any]) -> ExecutionReport:
+def _read_report(document: dict[str, Any], raw: str) -> ExecutionReport:
     try:
         report_type = ReportType(document.get("type", ""))
     except ValueError as error:
@@ -148,6 +150,7 @@ def _read_report(document: dict[str, Any]) -> ExecutionReport:
         average_price,
         untrusted.read_reason(document),
         untrusted.read_moment(document, "occurred_at"),
+        raw,
     )
 
 

@@ -93,8 +93,11 @@ class Server:
         """The process id of the server's first process."""
         return self._process.pid
 
-    def stop(self) -> None:
-        """Stop it: open transactions are rolled back, and all that was committed is kept."""
+    def stop(self, *, is_started_again: bool = False) -> None:
+        """Stop it: open transactions are rolled back, and all that was committed is kept.
+
+        What was copied out of DATA_DIR is removed, unless the server is started again right away.
+        """
         for signal in (SIGINT, SIGQUIT):
             if self._process.poll() is None:
                 self._process.send_signal(signal)
@@ -108,7 +111,8 @@ class Server:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
-        remove_copied_programs(self._directory.parent)
+        if not is_started_again:
+            remove_copied_programs(self._directory.parent)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_S

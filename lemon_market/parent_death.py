@@ -1,9 +1,12 @@
-"""A process that must not outlive the one that started it, not even when that one is killed without a chance to say so."""
+"""How processes end: on which signals, and that a child never outlives its parent, not even one that was killed."""
 
 import ctypes
 import os
 import signal
 import sys
+
+# Ctrl-C, a service manager or `kill`, and a terminal that is closed: each of them means to stop everything.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

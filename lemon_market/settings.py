@@ -81,6 +81,7 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db_url_config(DATABASE_URL or local_install.load(DATA_DIR).postgres_url)}
 DATABASES["default"] |= {
+    "ENGINE": "lemon_market.database",
     # One connection per thread, kept. After PostgreSQL was away each fails once (503) and is then opened anew.
     "CONN_MAX_AGE": 600,
     "OPTIONS": {
@@ -89,6 +90,9 @@ DATABASES["default"] |= {
         "application_name": "lemon_market",
     },
 }
+# Seconds that a request waits for the answer to one statement; pages of the back office may search long.
+DATABASE_TIMEOUT = 2.5
+DATABASE_TIMEOUT_ADMIN = 15.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -105,7 +109,7 @@ STATIC_ROOT = env.str("STATIC_ROOT", "") or None
 WHITENOISE_USE_FINDERS = True
 
 # An order is about 200 bytes and a batch holds 1,000 of them.
-MAX_BODY_BYTES = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # The exchange, and how orders are placed there; times in seconds.
 EXCHANGE_URL = env.str("EXCHANGE_URL", f"http://127.0.0.1:{EXCHANGE_PORT}")

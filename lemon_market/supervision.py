@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from supervisor.medusa.asyncore_25 import ExitNow
@@ -17,14 +18,11 @@ from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
 
 from lemon_market.embedded_postgres import remove_copied_programs
-from lemon_market.parent_death import die_with_parent
+from lemon_market.parent_death import STOP_SIGNALS, die_with_parent
 
 # supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
 # wants to wait another minute for it to notice that the database is back.
 LONGEST_RESTART_DELAY_S = 5
-
-# `up` blocks these until we can handle them, since an exit in between would leave a stack trace in the terminal.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class TerminalOptions(ServerOptions):
@@ -35,18 +33,37 @@ class TerminalOptions(ServerOptions):
         self._supervisor = os.getpid()
 
     def setsignals(self) -> None:
-        """A closed terminal stops everything; for supervisord SIGHUP means to start everything anew."""
+        """A closed terminal stops everything; for supervisord SIGHUP means to start everything anew.
+
+        `up` has blocked the signals until here, since an exit on the way would leave a stack trace in the terminal.
+        """
         super().setsignals()
-        signal.signal(signal.SIGHUP, lambda _, frame: self.signal_receiver.receive(signal.SIGTERM, frame))
+        signal.signal(signal.SIGHUP, self._leave_terminal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def _leave_terminal(self, number: int, frame: FrameType | None) -> None:
+        # It is gone: from here on a line in the log would raise an error, and end us before all others have stopped.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        self.signal_receiver.receive(signal.SIGTERM, frame)
 
     def write_pidfile(self) -> None:
         """None is needed: nobody controls this from outside."""
 
-    def setpgrp(self) -> None:
-        """Runs in each new child: from here on it ends with us, even if we are killed."""
-        super().setpgrp()
-        die_with_parent(signal.SIGTERM, self._supervisor)
+    def fork(self) -> int:
+        """Make children that end with us, even if we are killed, and that a signal ends even before they are themselves.
+
+        Until `exec` a child has our handlers, and would take note of a signal in a memory that is gone a moment later.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        pid = int(super().fork())
+        if pid == 0:
+            for number in STOP_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            die_with_parent(signal.SIGTERM, self._supervisor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        return pid
 
     def make_pipes(self, stderr: bool = True) -> dict[str, int | None]:
         """Give each child our terminal instead of pipes: then no output is lost or delayed when we die or are busy."""
@@ -64,7 +81,7 @@ class TerminalOptions(ServerOptions):
         pid, status = super().waitpid()
         if pid:
             with suppress(ProcessLookupError):
-                # Each child leads a process group of its own (`setpgrp`).
+                # supervisord makes each child the leader of a process group.
                 os.killpg(pid, signal.SIGKILL)
         return pid, status
 

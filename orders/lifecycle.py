@@ -148,6 +148,7 @@ def looked_up_and_not_found(
 
 def terms_conflict(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
     """The exchange has our id with other terms. No further call can explain that; a person has to."""
+    order.cancel_requested_at = None
     message = f"The exchange has this order's id with other terms: {reason}"
     return error(order, ErrorCode.INTERNAL_ERROR, message, None, now, **data)
 
@@ -170,6 +171,8 @@ def gave_up(order: Order, reason: str, now: datetime, **data: Any) -> list[Order
 
 def overdue(order: Order, now: datetime) -> list[OrderEvent]:
     """`give_up_at` has passed and no call is under way: fail it, or, when it may have arrived, go on looking it up."""
+    if order.cancel_requested_at and not order.may_be_at_exchange:
+        return canceled(order, now)
     if order.may_be_at_exchange:
         message = order.error_message or "Sent, and we stopped before the exchange's answer was recorded"
         return error(order, ErrorCode.OUTCOME_UNKNOWN, message, now, now)
@@ -195,6 +198,7 @@ def error(
 def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
     """Canceled before it got to the exchange."""
     settle(order, Status.CANCELED, now)
+    order.cancel_requested_at = None
     return [event(order, EventType.CANCELED, now, **data)]
 
 
@@ -204,3 +208,46 @@ def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data
     order.give_up_at = policy.give_up_at(now, order.expires_at)
     order.next_attempt_at = order.updated_at = now
     return [event(order, EventType.RETRY_REQUESTED, now, will_be="looked up" if order.may_be_at_exchange else "sent", **data)]
+
+
+def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
+    """Somebody wants the order canceled; a repeat of the request changes nothing.
+
+    Canceled at once when no send of it can be on its way, else stored for the workers: a live claim ends first, what may
+    be at the exchange is looked up, and what is there is canceled there.
+    """
+    if order.cancel_requested_at is not None or order.execution_status == ExecutionStatus.PENDING_CANCEL:
+        return []
+    requested = event(order, EventType.CANCEL_REQUESTED, now, **data)
+    if order.status != Status.COMPLETED and not order.may_be_at_exchange:
+        return [requested, *canceled(order, now)]
+    order.cancel_requested_at = order.updated_at = now
+    if order.claimed_until is None or order.claimed_until <= now:
+        order.next_attempt_at = now
+    return [requested]
+
+
+def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
+    """The exchange took the request; whether the order is canceled or filled before comes on the feed."""
+    end_cancel(order, now)
+    order.execution_status = ExecutionStatus.PENDING_CANCEL
+    return [event(order, EventType.CANCEL_REQUESTED, now, taken_by_exchange=True, **data)]
+
+
+def cancel_rejected(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    end_cancel(order, now)
+    return [event(order, EventType.CANCEL_REJECTED, now, reason=reason, **data)]
+
+
+def cancel_not_carried(order: Order, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
+    """The exchange could not be asked, or did not answer; asking twice does no harm."""
+    order.next_attempt_at = now + timedelta(seconds=retry_delay_s(order.attempt_count, policy, random.random))
+    order.claimed_until = None
+    order.updated_at = now
+    return []
+
+
+def end_cancel(order: Order, now: datetime) -> None:
+    """Nothing is left to carry to the exchange."""
+    order.cancel_requested_at = order.next_attempt_at = order.claimed_until = None
+    order.updated_at = now

@@ -64,10 +64,14 @@ class Order(models.Model):
     filled_quantity = models.IntegerField(default=0)
     filled_value = models.DecimalField(max_digits=38, decimal_places=8, default=Decimal(0))
     average_price = models.DecimalField(max_digits=27, decimal_places=8, null=True)
+    # The totals above come from a look-up that contains all reports of this feed session up to this sequence: one of
+    # them that comes again later is history, and must not count a second time.
+    reconciled_session = models.CharField(max_length=64, null=True)
+    reconciled_sequence = models.BigIntegerField(null=True)
 
     class Meta:
         ordering = ["-id"]
-        permissions = [("retry_order", "Can retry orders")]
+        permissions = [("retry_order", "Can retry orders"), ("cancel_order", "Can cancel orders")]
         constraints = [
             UniqueConstraint(fields=["account", "client_order_id"], name="one_order_per_client_order_id"),
             CheckConstraint(name="order_type_known", condition=Q(type__in=OrderType.values)),
@@ -115,6 +119,12 @@ class Order(models.Model):
                 name="pending_has_next_attempt",
                 condition=~Q(status="pending") | Q(next_attempt_at__isnull=False),
             ),
+            # A cancel that still has to reach the exchange is work, and only open orders have any.
+            CheckConstraint(
+                name="cancel_requested_has_next_attempt",
+                condition=Q(cancel_requested_at__isnull=True)
+                | Q(status__in=["pending", "error", "completed"], next_attempt_at__isnull=False),
+            ),
             CheckConstraint(
                 name="give_up_not_after_expiry",
                 condition=Q(expires_at__isnull=True) | Q(give_up_at__lte=F("expires_at")),
@@ -143,6 +153,11 @@ class Order(models.Model):
             Index(fields=["next_attempt_at", "id"], name="order_due", condition=Q(next_attempt_at__isnull=False)),
             Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending")),
             Index(fields=["-id"], name="order_needs_person", condition=Q(status__in=["failed", "error"])),
+            Index(
+                fields=["id"],
+                name="order_open_at_exchange",
+                condition=Q(execution_status__in=["new", "partially_filled", "pending_cancel"]) | Q(may_be_at_exchange=True),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -182,9 +197,43 @@ class OrderEvent(models.Model):
         return f"{self.type} {self.order_id}"
 
 
+class FeedPosition(models.Model):
+    """How far a feed's reports have been applied; it moves in the transaction that applies them."""
+
+    feed = models.CharField(primary_key=True, max_length=32)
+    session_id = models.CharField(max_length=64)
+    sequence = models.BigIntegerField()
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.feed} {self.session_id}:{self.sequence}"
+
+
+class SetAsideReport(models.Model):
+    """A report of the exchange that could not be applied: unreadable, or about an order that is not ours, or impossible.
+
+    It is kept with its raw text until `manage.py replay_reports` can apply it.
+    """
+
+    raw = models.TextField()
+    reason = models.TextField()
+    session_id = models.CharField(max_length=64)
+    sequence = models.BigIntegerField(null=True)
+    received_at = models.DateTimeField(default=timezone.now)
+    applied_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [UniqueConstraint(fields=["session_id", "sequence"], name="set_aside_once")]
+        indexes = [Index(fields=["id"], name="report_set_aside", condition=Q(applied_at__isnull=True))]
+
+    def __str__(self) -> str:
+        return f"{self.session_id}:{self.sequence} {self.reason}"
+
+
 def event(order: Order, type: EventType, occurred_at: Any = None, **data: Any) -> OrderEvent:
     """An event of `order` that is not stored yet."""
     happened = occurred_at or timezone.now()
-    return OrderEvent(order=order, account_id=order.account_id, type=type, data=data, occurred_at=happened)
+    return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=happened)
 
 

@@ -190,6 +190,14 @@ def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) 
             return lifecycle.look_up_failed(order, reason, now, policy, **looked_up)
         case Step.SEND | Step.LOOK_UP, venue.TermsConflict(reason):
             return lifecycle.terms_conflict(order, reason, now, **attempt)
+        case Step.CANCEL, venue.CancelRequested():
+            return lifecycle.cancel_taken(order, now, **attempt)
+        case Step.CANCEL, venue.CancelTooLate(reason):
+            return lifecycle.cancel_rejected(order, reason, now, **attempt)
+        case Step.CANCEL, venue.NotFound():
+            return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, **attempt)
+        case Step.CANCEL, venue.Unavailable() | venue.Unknown():
+            return lifecycle.cancel_not_carried(order, now, policy)
     raise ValueError(f"no rule for {result.claim.step} and {result.outcome}")
 
 

@@ -63,6 +63,7 @@ class PlacementLoop:
         self.claiming_is_over = False
         self.database = ThreadPoolExecutor(max_workers=1, thread_name_prefix="placement-database")
         self.claimed_count = 0
+        self.unrecorded_count = 0
 
     async def run(self) -> int:
         """Returns how many claims were carried out.
@@ -90,12 +91,14 @@ class PlacementLoop:
         while monotonic() < end and not self.is_stopping():
             self.slot_freed.clear()
             self.work_arrived.clear()
+            # Asked before the claim: what is recorded after it may leave an order due.
+            is_busy = bool(self.calls or self.unrecorded_count or self.breaker.is_open)
             free = self.policy.window - len(self.calls)
             allowed = self.breaker.allow(free)
             claims = await self.claim(allowed) if allowed else []
             for claim in claims:
                 self.start(claim, group)
-            if self.calls or self.breaker.is_open:
+            if claims or is_busy:
                 busy_at = monotonic()
             elif monotonic() - busy_at >= self.idle_before_return_s:
                 return
@@ -129,6 +132,7 @@ class PlacementLoop:
             self.breaker.exchange_was_away()
         elif not isinstance(result.outcome, NotSent):
             self.breaker.exchange_answered()
+        self.unrecorded_count += 1
         self.results.append(result)
         self.result_arrived.set()
         self.slot_freed.set()
@@ -155,6 +159,9 @@ class PlacementLoop:
             results, self.results = self.results, []
             if results:
                 await self.record(results)
+                self.unrecorded_count -= len(results)
+                # What was looked up may be due again at once.
+                self.work_arrived.set()
 
     async def record(self, results: list[Result]) -> None:
         give_up = monotonic() + KEEP_RESULTS_S

@@ -28,6 +28,8 @@ MUTABLE_COLUMNS = {
     "filled_quantity": "integer",
     "filled_value": "numeric",
     "average_price": "numeric",
+    "reconciled_session": "text",
+    "reconciled_sequence": "bigint",
 }
 UPDATE_ORDERS = (
     "UPDATE orders_order AS o SET "  # noqa: S608 - only column names from the table above

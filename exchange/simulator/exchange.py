@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from uuid import uuid4
 
 from exchange.reports import OrderStatus, ReportType
@@ -35,14 +34,14 @@ class SimulatedExchange:
         """Open a data directory and rebuild its book; raises JournalError and OSError."""
         self.book = Book()
         self.log = ReportLog(retention)
-        self.random = Random(seed)  # noqa: S311 (a seed must bring the same prices and faults again)
         self.clock = clock
         self.wake_feeds: Callable[[], None] = lambda: None
         self.cut_feeds: Callable[[], None] = lambda: None
         self.failed = asyncio.Event()
         self._journal = Journal(directory)
         self._journal.replay(self._replay)
-        self._market = Market(self.book, faults, seed, self.random)
+        self._market = Market(self.book, faults, seed)
+        self.dice = self._market.dice
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0

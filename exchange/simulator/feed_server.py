@@ -107,8 +107,8 @@ class FeedConnection:
 
     def _with_repeats(self, frames: list[bytes]) -> list[bytes]:
         """The frames, and behind them those that are to come twice."""
-        rate, random = self._exchange.faults.repeat_rate, self._exchange.random
-        return frames + [frame for frame in frames if random.random() < rate] if rate else frames
+        rate, dice = self._exchange.faults.repeat_rate, self._exchange.dice
+        return frames + [frame for frame in frames if dice.random() < rate] if rate else frames
 
     async def _more_is_due(self) -> None:
         """Wait for new reports, or until a delayed one may be sent."""

@@ -60,13 +60,14 @@ class Instrument:
 class Market:
     """Carries out what is due. `changes` and `reports` collect what happened; their reader empties them."""
 
-    def __init__(self, book: Book, faults: Faults, seed: int, random: Random) -> None:
+    def __init__(self, book: Book, faults: Faults, seed: int) -> None:
         self.faults = faults
+        # Throws everything that is left to chance, but for the price walks, which have their own.
+        self.dice = Random(seed)  # noqa: S311 (a seed must bring the same fills and faults again)
         self.changes: list[Change] = []
         self.reports: list[Report] = []
         self._book = book
         self._seed = seed
-        self._random = random
         self._instruments: dict[str, Instrument] = {}
         # Heap of (due, tie-breaker, what to do); the action gets the time at which it is carried out.
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
@@ -137,7 +138,7 @@ class Market:
     def _acknowledge(self, order: BookOrder, now: float) -> None:
         self._report(order, ReportType.NEW, now)
         is_magic = order.terms.instrument in MAGIC_INSTRUMENTS
-        if not is_magic and self._random.random() < self.faults.reject_rate:
+        if not is_magic and self.dice.random() < self.faults.reject_rate:
             self._at(now + self.faults.fill_interval_s(), partial(self._reject, order))
         else:
             self._begin_life(order, now)
@@ -155,7 +156,7 @@ class Market:
             if not order.filled_quantity:
                 self._at(now + interval_s, partial(self._fill, order, order.terms.quantity // 2))
         elif order.terms.type == "market":
-            steps = self._random.randint(1, 3)
+            steps = self.dice.randint(1, 3)
             self._at(now + interval_s, partial(self._fill_step, order, steps))
         else:
             instrument = self._instrument(order)
@@ -179,7 +180,7 @@ class Market:
         if not order.is_open:
             return
         left = order.open_quantity
-        quantity = left if steps == 1 or left == 1 else self._random.randint(1, left - 1)
+        quantity = left if steps == 1 or left == 1 else self.dice.randint(1, left - 1)
         self._instrument(order).walk.step()
         self._fill(order, quantity, now)
         if quantity < left:
@@ -212,7 +213,7 @@ class Market:
         instrument.quiet_steps = 0 if crossed else instrument.quiet_steps + 1
         for order in crossed:
             left = order.open_quantity
-            quantity = left if left == 1 or self._random.random() < 0.6 else self._random.randint(1, left - 1)
+            quantity = left if left == 1 or self.dice.random() < 0.6 else self.dice.randint(1, left - 1)
             self._fill(order, quantity, now)
             if quantity < left:
                 instrument.rest(order)
@@ -221,7 +222,7 @@ class Market:
 
     def _cancel(self, order: BookOrder, now: float) -> None:
         is_magic = order.terms.instrument in MAGIC_INSTRUMENTS
-        if not is_magic and self._random.random() < self.faults.cancel_race_rate:
+        if not is_magic and self.dice.random() < self.faults.cancel_race_rate:
             self._fill(order, order.open_quantity, now)
         if order.is_open:
             self._report(order, ReportType.CANCELED, now)

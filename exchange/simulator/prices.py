@@ -6,6 +6,8 @@ import zlib
 STEP = 0.004
 # How far from its first limit order an unknown instrument's price may begin.
 START_DISTANCE = 0.005
+# The highest price that the protocol can write, 17 digits before the point.
+HIGHEST_CENTS = 10**19 - 1
 
 
 class PriceWalk:
@@ -26,13 +28,13 @@ class PriceWalk:
         if near_cents is None:
             self.cents = 2_000 + int((start + 1) / 2 * 48_000)
         else:
-            self.cents = max(1, near_cents + round(near_cents * START_DISTANCE * start))
+            self.cents = min(max(1, near_cents + round(near_cents * START_DISTANCE * start)), HIGHEST_CENTS)
 
     def step(self) -> int:
-        """Move by one step, at least one cent, never below one cent; returns the new price."""
+        """Move by one step, at least one cent, from one cent to the highest that can be written; returns the new price."""
         draw = self._draw()
         change = round(self.cents * STEP * draw) or (1 if draw >= 0 else -1)
-        self.cents = max(1, self.cents + change)
+        self.cents = min(max(1, self.cents + change), HIGHEST_CENTS)
         return self.cents
 
     def _draw(self) -> float:

@@ -81,7 +81,7 @@ async def _take(
     request: web.Request, exchange: SimulatedExchange, placement: ReceivedPlacement, fault: Fault
 ) -> web.StreamResponse:
     latency_s, lead_s = exchange.faults.latency, 0.0
-    if placement.terms.instrument not in MAGIC_INSTRUMENTS and exchange.random.random() < exchange.faults.early_report_rate:
+    if placement.terms.instrument not in MAGIC_INSTRUMENTS and exchange.dice.random() < exchange.faults.early_report_rate:
         latency_s, lead_s = latency_s / 2, max(latency_s / 2, EARLY_LEAD_S)
     order = exchange.take(placement, latency_s)
     if fault is Fault.TIMEOUT:
@@ -154,7 +154,7 @@ def _draw_fault(exchange: SimulatedExchange, placement: ReceivedPlacement) -> Fa
     instrument, faults = placement.terms.instrument, exchange.faults
     if instrument in MAGIC_INSTRUMENTS:
         return {REFUSE: Fault.REFUSE, OFFLINE: Fault.UNAVAILABLE, TIMEOUT: Fault.TIMEOUT}.get(instrument, Fault.NONE)
-    roll = exchange.random.random()
+    roll = exchange.dice.random()
     for fault, rate in (
         (Fault.UNAVAILABLE, faults.unavailable_rate),
         (Fault.REFUSE, faults.refuse_rate),

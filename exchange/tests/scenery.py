@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import orjson
 
-from exchange.feed import ExecutionFeed
+from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import CancelOutcome, LookUpOutcome, Placement, PlacementOutcome
 from exchange.http_gateway import HttpGateway
-from exchange.reports import ExecutionReport, ReportType
+from exchange.reports import ExecutionReport, FeedMessage, ReportType
 
 
 def make_placement(**changes: Any) -> Placement:
@@ -46,6 +46,17 @@ async def next_report(url: str, client_order_id: str, *types: ReportType) -> Exe
             for message in messages:
                 if isinstance(message, ExecutionReport) and message.client_order_id == client_order_id and message.type in types:
                     return message
+    raise AssertionError("a feed ends with an exception")
+
+
+async def read_until_disconnected(feed: ExecutionFeed) -> list[FeedMessage]:
+    """Everything that a connection still brings."""
+    messages: list[FeedMessage] = []
+    try:
+        async for batch in feed.batches(max_size=2):
+            messages += batch
+    except FeedDisconnected:
+        return messages
     raise AssertionError("a feed ends with an exception")
 
 

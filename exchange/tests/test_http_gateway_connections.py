@@ -36,17 +36,37 @@ async def test_a_post_on_a_stale_connection_is_not_sent_again():
 
 
 async def test_a_look_up_on_a_stale_connection_is_repeated_on_a_new_one():
-    async def close_instead_of_a_second_answer(exchange, reader, writer):
-        is_first = exchange.connection_count == 1
+    async def answer_once(exchange, reader, writer):
         await read_request(exchange, reader)
         writer.write(json_answer("200 OK", ORDER))
         await read_request(exchange, reader)
-        assert is_first
 
-    async with odd_exchange(close_instead_of_a_second_answer) as exchange, open_http_gateway(exchange.url) as gateway:
+    async with odd_exchange(answer_once) as exchange, open_http_gateway(exchange.url) as gateway:
         assert isinstance(await gateway.look_up(PLACEMENT), Found)
         assert isinstance(await gateway.look_up(PLACEMENT), Found)
     assert [connection for connection, _, _ in exchange.requests] == [1, 1, 2]
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one():
+    is_sent = asyncio.Event()
+
+    async def answer_twice(exchange, reader, writer):
+        await read_request(exchange, reader)
+        writer.write(json_answer("201 Created", TAKEN))
+        if exchange.connection_count == 1:
+            await asyncio.sleep(0.05)
+            writer.write(json_answer("503 Service Unavailable", {"placed": False}))
+            await writer.drain()
+            is_sent.set()
+        await reader.read()
+
+    async with odd_exchange(answer_twice) as exchange, open_http_gateway(exchange.url) as gateway:
+        assert await gateway.place(PLACEMENT) == Acknowledged("X1")
+        await is_sent.wait()
+        # One turn of the event loop lets the client see what arrived on the connection that it keeps.
+        await asyncio.sleep(0.05)
+        assert await gateway.place(PLACEMENT) == Acknowledged("X1")
+    assert [connection for connection, _, _ in exchange.requests] == [1, 2]
 
 
 async def test_connections_are_kept_between_calls():

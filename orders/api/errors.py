@@ -1,6 +1,8 @@
 from typing import Any
 
 import structlog
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from rest_framework import status
 from rest_framework.exceptions import APIException
@@ -27,9 +29,22 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
+class BodyTooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "body_too_large"
+
+
+class LengthRequired(APIException):
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = "The request body needs a Content-Length; a chunked body is not read."
+    default_code = "length_required"
+
+
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's shapes for everything, the absence of the database included."""
     if isinstance(error, OperationalError | InterfaceError):
         log.warning("database_away", doing="request", error=str(error))
         error = DatabaseAway()
+    elif isinstance(error, RequestDataTooBig):
+        error = BodyTooLarge(f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
     return exception_handler(error, context)

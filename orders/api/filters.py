@@ -1,9 +1,11 @@
+import re
+import uuid
 from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
-from rest_framework.exceptions import ValidationError
-from rest_framework.pagination import CursorPagination
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 from orders.models import Order
@@ -39,15 +41,35 @@ class OrderPagination(CursorPagination):
         given = request.query_params.get("page_size")
         if given is None:
             return self.page_size
-        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= self.max_page_size:
+        if not re.fullmatch(r"[0-9]{1,9}", given) or not 1 <= int(given) <= self.max_page_size:
             raise ValidationError({"page_size": [f"This must be a whole number from 1 to {self.max_page_size}."]})
         return int(given)
 
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        cursor = super().decode_cursor(request)
+        # Without a position it is the end of the list, seen from there; otherwise it is none that we made.
+        if cursor is not None and not (cursor.reverse and cursor.position is None):
+            try:
+                uuid.UUID(str(cursor.position))
+            except ValueError:
+                raise NotFound(self.invalid_cursor_message) from None
+        return cursor
+
     def paginate_queryset(self, queryset: QuerySet[Order], request: Request, view: Any = None) -> list[Order] | None:
-        known = {*OrderFilter.base_filters, self.page_size_query_param, self.cursor_query_param}
-        unknown = [name for name in request.query_params if name not in known]
-        if unknown:
-            # A misspelt filter would otherwise answer with orders that were not asked for.
-            message = f"There is no such parameter. The parameters are: {', '.join(sorted(known))}."
-            raise ValidationError({name[:100]: [message] for name in unknown[:20]})
+        self.refuse_misleading_parameters(request)
         return super().paginate_queryset(queryset, request, view)
+
+    def refuse_misleading_parameters(self, request: Request) -> None:
+        """A misspelt, empty or overruled filter would answer with orders that were not asked for."""
+        known = {*OrderFilter.base_filters, self.page_size_query_param, self.cursor_query_param}
+        problems = {}
+        for name, values in request.query_params.lists():
+            several = isinstance(OrderFilter.base_filters.get(name), django_filters.MultipleChoiceFilter)
+            if name not in known:
+                problems[name[:100]] = [f"There is no such parameter. The parameters are: {', '.join(sorted(known))}."]
+            elif "" in values:
+                problems[name] = ["This parameter is empty."]
+            elif len(values) > 1 and not several:
+                problems[name] = ["This parameter is given more than once."]
+        if problems:
+            raise ValidationError(dict(list(problems.items())[:20]))

@@ -1,17 +1,11 @@
 import json
+from collections import Counter
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import IO, Any
 
-from django.conf import settings
-from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError, ValidationError
+from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import JSONParser
-
-
-class BodyTooLarge(APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "body_too_large"
 
 
 class StrictJSONParser(JSONParser):
@@ -22,17 +16,27 @@ class StrictJSONParser(JSONParser):
     """
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        body = stream.read(settings.MAX_BODY_BYTES + 1)
-        if len(body) > settings.MAX_BODY_BYTES:
-            raise BodyTooLarge(f"The request body is larger than {settings.MAX_BODY_BYTES} bytes.")
         try:
-            return json.loads(body.decode(), parse_float=Decimal, parse_int=whole_number, object_pairs_hook=without_repeated_names)
+            return json.loads(
+                stream.read().decode(),
+                parse_float=exact_number,
+                parse_int=whole_number,
+                object_pairs_hook=without_repeated_names,
+            )
         except UnicodeDecodeError:
             raise ParseError("The request body is not UTF-8.") from None
         except RecursionError:
             raise ParseError("The request body is nested too deeply.") from None
         except ValueError as error:
             raise ParseError(f"The request body is not JSON: {error}") from None
+
+
+def exact_number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        # An exponent beyond what a Decimal can hold; like NaN itself it is refused by the field's own check.
+        return Decimal("NaN")
 
 
 def whole_number(text: str) -> int | Decimal:
@@ -43,6 +47,6 @@ def whole_number(text: str) -> int | Decimal:
 def without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
-        given = [name for name, _ in pairs]
-        raise ValidationError({name[:100]: ["This field is given more than once."] for name in names if given.count(name) > 1})
+        repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+        raise ValidationError({name[:100]: ["This field is given more than once."] for name in repeated[:20]})
     return names

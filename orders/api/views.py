@@ -12,10 +12,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from orders.accepting import Accepted, AlreadyExpired, ClientOrderIdConflict, NewOrder, accept_orders
-from orders.api.errors import Conflict
+from orders.api.errors import Conflict, LengthRequired
 from orders.api.filters import OrderFilter, OrderPagination
 from orders.api.serializers import MAX_BATCH, NewOrderSerializer, OrderSerializer, OrderWithHistorySerializer
+from orders.canceling import TooLateToCancel, cancel_order
 from orders.models import Order
+from orders.states import Status
 
 PASSED = "This time has passed."
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -29,11 +31,19 @@ ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be plac
 class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
     """The orders of the caller's own account; somebody else's do not exist here."""
 
+    # For the API's schema, which is made without a caller.
+    queryset = Order.objects.none()
     lookup_value_converter = "uuid"
     serializer_class = OrderSerializer
     filter_backends = [DjangoFilterBackend]
     filterset_class = OrderFilter
     pagination_class = OrderPagination
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if "Transfer-Encoding" in request.headers:
+            # Django takes a body of unknown length for none, and would tell the client that every field is missing.
+            raise LengthRequired
 
     def get_queryset(self) -> QuerySet[Order]:
         orders = Order.objects.filter(account_id=self.request.user.pk)
@@ -64,7 +74,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         request=NewOrderSerializer(many=True),
         responses={202: OrderSerializer(many=True), 200: OrderSerializer(many=True), 409: CONFLICT},
     )
-    @action(detail=False, methods=["post"])
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def batch(self, request: Request) -> Response:
         """Store up to 1,000 orders, all or none. Errors come by the index of the order in the list, from 0."""
         requested = validated_batch(request)
@@ -76,6 +86,25 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
             problems = {str(index): {"client_order_id": [problem]} for index, problem in conflict.problems.items()}
             raise Conflict(problems) from None
         return answer(accepted, OrderSerializer(accepted.orders, many=True).data, {})
+
+    @extend_schema(
+        request=None,
+        responses={
+            200: OpenApiResponse(OrderSerializer, description="Canceled: it was not at the exchange and will not get there."),
+            202: OpenApiResponse(OrderSerializer, description="Stored, and carried to the exchange; the result follows."),
+            409: OpenApiResponse(description="Nothing is left to cancel."),
+        },
+    )
+    @action(detail=True, methods=["post"], filter_backends=[])
+    def cancel(self, request: Request, pk: Any = None) -> Response:
+        """Cancel the order. Repeat the request as often as you like."""
+        order = self.get_object()
+        try:
+            order = cancel_order(order.id, requested_by=request.user.get_username())
+        except TooLateToCancel as error:
+            raise Conflict(str(error)) from None
+        code = status.HTTP_200_OK if order.status == Status.CANCELED else status.HTTP_202_ACCEPTED
+        return Response(OrderSerializer(order).data, code)
 
 
 def with_idempotency_key(request: Request) -> Any:

@@ -44,6 +44,10 @@ VIOLATIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "sent_valid_until_exactly_when_sent": [{"may_be_at_exchange": True}, {"sent_valid_until": NOW}],
     "pending_has_next_attempt": [{"next_attempt_at": None}],
+    "cancel_requested_has_next_attempt": [
+        {"status": "canceled", "next_attempt_at": None, "cancel_requested_at": NOW},
+        COMPLETED | {"cancel_requested_at": NOW},
+    ],
     "give_up_not_after_expiry": [{"expires_at": NOW}],
     "attempt_count_not_negative": [{"attempt_count": -1}],
     "filled_quantity_within_quantity": [{"filled_quantity": 101}, {"filled_quantity": -1}],

@@ -9,14 +9,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from lemon_market import addresses, local_install, processes
 from lemon_market.embedded_postgres import Server
 from lemon_market.local_install import LocalInstall, LocalInstallError
+from lemon_market.parent_death import STOP_SIGNALS
 from lemon_market.postgres_programs import PostgresError
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Command(BaseCommand):
@@ -46,18 +45,17 @@ class Command(BaseCommand):
             # Django read the port before we could know that it is taken.
             settings.DATABASES["default"]["PORT"] = install.postgres_port
             server = Server(settings.DATA_DIR)
+        is_ready = False
         try:
-            call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
-            with transaction.atomic():
-                _make_demo_account()
-                password_is_ours = _make_administrator(install.admin_password)
-        except OperationalError as error:
+            password_is_ours = _migrate_and_make_accounts(install.admin_password)
+            is_ready = True
+        except DatabaseError as error:
             raise CommandError(f"the database cannot be used: {' '.join(str(error).split())}") from error
         finally:
             connection.close()
             if server is not None:
-                server.stop()
-        self._announce(install.admin_password if password_is_ours else "(the password that you have set)")
+                server.stop(is_started_again=is_ready)
+        self._announce(install.admin_password if password_is_ours else "(the one that you have set)")
 
     def _announce(self, password: str) -> None:
         web = addresses.url(settings.WEB_PORT)
@@ -80,6 +78,14 @@ def _be_the_only_one(data_dir: Path) -> None:
     except BlockingIOError:
         raise CommandError(f"Lemon Market is running already with DATA_DIR {data_dir}") from None
     os.set_inheritable(lock, True)
+
+
+def _migrate_and_make_accounts(admin_password: str) -> bool:
+    """Bring the database up to date; whether `admin_password` opens the account `admin`."""
+    call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+    with transaction.atomic():
+        _make_demo_account()
+        return _make_administrator(admin_password)
 
 
 def _make_demo_account() -> None:

@@ -1,6 +1,7 @@
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 from knox.models import AuthToken
@@ -14,14 +15,26 @@ class Command(BaseCommand):
         parser.add_argument("--create", action="store_true", help="make the account when it does not exist")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        users = get_user_model().objects
         try:
-            account = users.filter(username=options["username"]).first()
-            if account is None:
-                if not options["create"]:
-                    raise CommandError(f"There is no account {options['username']!r}; --create makes it.")
-                account = users.create_user(options["username"])
-            _, token = AuthToken.objects.create(account)
+            _, token = AuthToken.objects.create(account(options["username"], make=options["create"]))
         except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {str(error).strip()}") from error
+            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(token)
+
+
+def account(username: str, *, make: bool) -> User:
+    found = User.objects.filter(username=username).first()
+    if found is not None:
+        if not found.is_active:
+            raise CommandError(f"The account {username!r} is not active, so that no token of it would be taken.")
+        return found
+    if not make:
+        raise CommandError(f"There is no account {username!r}; --create makes it.")
+    new = User(username=username)
+    new.set_unusable_password()
+    try:
+        new.full_clean()
+    except ValidationError as error:
+        raise CommandError(f"No account can have the name {username!r}: {' '.join(error.messages)}") from error
+    new.save()
+    return new

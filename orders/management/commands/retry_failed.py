@@ -1,4 +1,5 @@
 import getpass
+import os
 import sys
 import uuid
 from argparse import ArgumentTypeError
@@ -58,27 +59,38 @@ class Command(BaseCommand):
                 retried = self.retry(ids)
                 self.stdout.write(f"Of {len(ids)} order(s): {retried}.")
         except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {str(error).strip()}") from error
+            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
 
     def selected(self, options: dict[str, Any]) -> QuerySet[Order]:
         orders = Order.objects.filter(status__in=options["status"] or RETRYABLE).order_by("id")
-        if options["instrument"]:
+        if options["instrument"] is not None:
             orders = orders.filter(instrument=options["instrument"])
-        if options["account"]:
+        if options["account"] is not None:
             if not get_user_model().objects.filter(username=options["account"]).exists():
                 raise CommandError(f"There is no account {options['account']!r}.")
             orders = orders.filter(account__username=options["account"])
         if options["since"]:
             orders = orders.filter(created_at__gte=options["since"])
-        return orders[: options["limit"]] if options["limit"] else orders
+        if options["limit"]:
+            # What has expired stays failed for ever, and would sooner or later be all that the oldest few are.
+            return orders.exclude(expires_at__lte=timezone.now(), may_be_at_exchange=False)[: options["limit"]]
+        return orders
 
     def retry(self, ids: list[uuid.UUID]) -> Retried:
         total = Retried()
         with tqdm(total=len(ids), unit=" orders", file=sys.stderr, disable=None) as progress:
             for chunk in chunks(ids):
-                total.add(retry_orders(chunk, requested_by=f"{getpass.getuser()} (manage.py retry_failed)"))
+                total.add(retry_orders(chunk, requested_by=f"{person()} (manage.py retry_failed)"))
                 progress.update(len(chunk))
         return total
+
+
+def person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # In a container the user need not have a name.
+        return f"user {os.getuid()}"
 
 
 def would_retry(ids: list[uuid.UUID]) -> Retried:

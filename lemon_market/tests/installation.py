@@ -1,0 +1,84 @@
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from lemon_market.tests.waiting import wait_until
+
+CHECKOUT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "manage.py", "up"]
+
+
+class Installation:
+    """A trial installation in a directory and on ports of its own, as `make run` starts it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data_dir = directory / "50% of it's #1; data"
+        self.output = directory / "output"
+        self.port = free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name not in {"DEBUG", "HOST", "EXCHANGE_URL"}},
+            # Empty and not missing, so that a file .env has no say either.
+            "DATABASE_URL": "",
+            "SECRET_KEY": "",
+            "DATA_DIR": str(self.data_dir),
+            "ANONYMOUS_ACCOUNT": "demo",
+            "WEB_PORT": str(self.port),
+            "EXCHANGE_PORT": str(free_port()),
+        }
+        self.up: subprocess.Popen[bytes] | None = None
+
+    def ensure_up(self) -> None:
+        """Start it unless it runs already, and wait until it accepts orders."""
+        if self.up is None or self.up.poll() is not None:
+            with self.output.open("wb") as output:
+                self.up = subprocess.Popen(
+                    COMMAND,
+                    cwd=CHECKOUT,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+        wait_until(self.is_ready, within_s=45, what=f"ready; it says {self.output.read_text()}")
+
+    def refusal(self, **changes: str) -> str:
+        """The one line that it says when it cannot start."""
+        environment = {**self.environment, **changes}
+        answer = subprocess.run(COMMAND, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+        assert answer.returncode == 1, answer.stderr
+        assert answer.stdout == ""
+        assert len(answer.stderr.splitlines()) == 1, answer.stderr
+        return answer.stderr
+
+    def is_ready(self) -> bool:
+        """Whether the web process is there, and its database too."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def processes(self) -> dict[int, str]:
+        """All that runs here, by process id. PostgreSQL keeps nothing of our environment, but it sits in the data."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("DATA_DIR") == str(self.data_dir) or str(self.data_dir) in process.cwd():
+                    found[process.pid] = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+        return found
+
+    def pids(self, name: str) -> list[int]:
+        """Those with `name` in their command line, oldest first."""
+        return sorted(pid for pid, command in self.processes().items() if name in command)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

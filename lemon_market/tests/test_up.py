@@ -1,0 +1,130 @@
+import os
+import signal
+import socket
+from functools import partial
+
+import pytest
+
+from lemon_market import addresses
+from lemon_market.addresses import AddressError
+from lemon_market.tests.installation import Installation, free_port
+from lemon_market.tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory):
+    installation = Installation(tmp_path_factory.mktemp("up"))
+    yield installation
+    if installation.up is not None:
+        installation.up.terminate()
+        installation.up.wait()
+
+
+@pytest.fixture
+def running(installation):
+    """The installation, up. It is kept between tests, and started again when one of them has stopped it."""
+    installation.ensure_up()
+    return installation
+
+
+@pytest.mark.parametrize("name", ["WEB_PORT", "EXCHANGE_PORT"])
+def test_a_taken_port_is_named(settings, name):
+    settings.EXCHANGE_IS_SIMULATED = True
+    settings.WEB_PORT, settings.EXCHANGE_PORT = free_port(), free_port()
+    addresses.check()
+    with socket.create_server(("127.0.0.1", getattr(settings, name))), pytest.raises(AddressError, match=rf"{name} .* in use"):
+        addresses.check()
+
+
+def test_one_port_for_two_things_is_noticed(settings):
+    settings.EXCHANGE_IS_SIMULATED = True
+    settings.WEB_PORT = settings.EXCHANGE_PORT = free_port()
+
+    with pytest.raises(AddressError, match=r"EXCHANGE_PORT .* in use"):
+        addresses.check()
+
+
+def test_the_port_of_a_simulator_that_is_not_started_does_not_matter(settings):
+    settings.EXCHANGE_IS_SIMULATED = False
+    settings.WEB_PORT = settings.EXCHANGE_PORT = free_port()
+
+    addresses.check()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+@pytest.mark.parametrize("name", ["DEBUG", "ANONYMOUS_ACCOUNT"])
+def test_a_trial_is_kept_on_this_machine(settings, host, name):
+    settings.HOST = host
+    setattr(settings, name, "demo")
+
+    with pytest.raises(AddressError, match=f"HOST {host} can be reached from other machines: unset {name}"):
+        addresses.check()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_this_machine_may_be_named_in_many_ways(settings, host):
+    settings.HOST, settings.WEB_PORT, settings.ANONYMOUS_ACCOUNT = host, free_port(), "demo"
+
+    addresses.check()
+
+
+def test_it_refuses_in_one_line(installation):
+    assert "WEB_PORT 99999 cannot be used" in installation.refusal(WEB_PORT="99999")
+
+
+def test_a_database_that_is_away_is_one_line(installation):
+    refusal = installation.refusal(DATABASE_URL=f"postgres://somebody@127.0.0.1:{free_port()}/nothing")
+
+    assert "the database cannot be used: connection failed" in refusal
+
+
+def test_it_says_where_everything_is(running):
+    output = running.output.read_text()
+
+    assert f"http://127.0.0.1:{running.port}/docs" in output
+    assert f"http://127.0.0.1:{running.port}/admin/  user admin, password " in output
+    assert f"http://127.0.0.1:{running.environment['EXCHANGE_PORT']}  (simulated)" in output
+
+
+def test_a_second_one_in_the_same_place_is_refused(running):
+    assert "is running already" in running.refusal(WEB_PORT=str(free_port()))
+
+
+def test_killed_processes_are_replaced(running):
+    names = ["run_exchange_simulator", "qcluster", "run_sweep", "granian", "pginstall"]
+    for name in names:
+        wait_until(partial(running.pids, name), within_s=10, what=f"{name} is there")
+    old = set(running.processes()) - {running.up.pid}
+    for name in names:
+        os.kill(running.pids(name)[0], signal.SIGKILL)
+
+    # Their children go too: these would keep a port, or do the work of their successors a second time.
+    wait_until(lambda: not set(running.processes()) & old, within_s=15, what="all of them are gone")
+    for name in names:
+        wait_until(partial(running.pids, name), within_s=15, what=f"{name} is started again")
+    wait_until(running.is_ready, within_s=15, what="ready again")
+
+
+def test_a_killed_child_of_the_web_process_is_replaced(running):
+    wait_until(lambda: len(running.pids("granian")) == 2, within_s=10, what="the web process has a worker")
+    os.kill(running.pids("granian")[1], signal.SIGKILL)
+
+    wait_until(lambda: not running.is_ready(), within_s=10, what="the worker is gone")
+    wait_until(running.is_ready, within_s=15, what="ready again")
+
+
+def test_a_signal_stops_everything_quietly(running):
+    before = running.output.read_text()
+    running.up.terminate()
+
+    assert running.up.wait(20) == 0
+    assert running.processes() == {}
+    assert running.output.read_text().removeprefix(before).count("\n") == 1
+
+
+def test_nothing_outlives_a_killed_supervisor(running):
+    wait_until(lambda: len(running.pids("qcluster")) > 1, within_s=10, what="the workers are there")
+    running.up.kill()
+    running.up.wait()
+
+    wait_until(lambda: not running.processes(), within_s=20, what="everything is gone")

@@ -1,0 +1,259 @@
+"""Applying what the exchange reports: totals, states and events of orders, in any order and any number of times."""
+
+import uuid
+from collections.abc import Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.utils import timezone
+
+from exchange.gateway import Found
+from exchange.reports import BadReport, ExecutionReport, OrderStatus, ReportType, parse_frame
+from orders import lifecycle
+from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport, event
+from orders.placement import lock_orders
+from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus, Status
+from orders.storage import save_changes
+
+log = structlog.get_logger()
+
+EIGHT_PLACES = Decimal("0.00000001")
+ENDS = {
+    ReportType.CANCELED: ExecutionStatus.CANCELED,
+    ReportType.REJECTED: ExecutionStatus.REJECTED,
+    ReportType.EXPIRED: ExecutionStatus.EXPIRED,
+}
+# What the exchange's own view of an order means for ours.
+STATUS_AT_EXCHANGE = {
+    OrderStatus.PENDING_NEW: ExecutionStatus.NEW,
+    OrderStatus.NEW: ExecutionStatus.NEW,
+    OrderStatus.PARTIALLY_FILLED: ExecutionStatus.PARTIALLY_FILLED,
+    OrderStatus.FILLED: ExecutionStatus.FILLED,
+    OrderStatus.CANCELED: ExecutionStatus.CANCELED,
+    OrderStatus.REJECTED: ExecutionStatus.REJECTED,
+    OrderStatus.EXPIRED: ExecutionStatus.EXPIRED,
+}
+
+
+class CannotApply(Exception):
+    """The report is about no order of ours, or says what cannot be."""
+
+
+def apply_reports(
+    reports: Sequence[ExecutionReport | BadReport], session_id: str, feed: str | None = None, position: int | None = None
+) -> None:
+    """Apply reports of one feed session in one transaction; those that cannot be applied are set aside.
+
+    With `feed` and `position` it also moves that feed's position, in the same transaction.
+    Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
+    """
+    try:
+        with transaction.atomic():
+            apply_together(reports, session_id)
+            if feed is not None and position is not None:
+                move_position(feed, session_id, position)
+    except (OperationalError, InterfaceError):
+        raise
+    except (DatabaseError, ValueError) as error:
+        if len(reports) > 1:
+            for report in reports:
+                apply_reports([report], session_id)
+        else:
+            log.exception("report_not_storable", raw=reports[0].raw)
+            set_aside([(reports[0], f"cannot be stored: {error}")], session_id)
+        if feed is not None and position is not None:
+            move_position(feed, session_id, position)
+
+
+def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: str) -> None:
+    now = timezone.now()
+    readable = [report for report in reports if isinstance(report, ExecutionReport)]
+    orders = lock_orders([id for report in readable if (id := order_id_of(report)) is not None])
+    event_ids = {event_id_of(report, session_id) for report in readable}
+    known = set(OrderEvent.objects.filter(event_id__in=event_ids).values_list("event_id", flat=True))
+    events: list[OrderEvent] = []
+    changed: dict[object, Order] = {}
+    not_applied: list[tuple[ExecutionReport | BadReport, str]] = []
+    for report in reports:
+        if isinstance(report, BadReport):
+            not_applied.append((report, report.error))
+            continue
+        event_id = event_id_of(report, session_id)
+        if event_id in known:
+            continue
+        order = orders.get(order_id_of(report))
+        try:
+            if order is None:
+                raise CannotApply("no order of ours has this client_order_id")
+            events += apply_report(order, report, session_id)
+        except CannotApply as problem:
+            not_applied.append((report, str(problem)))
+        else:
+            known.add(event_id)
+            order.updated_at = now
+            changed[order.id] = order
+    save_changes(list(changed.values()), events)
+    set_aside(not_applied, session_id)
+
+
+def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list[OrderEvent]:
+    """Change the order as the report says; returns the events. Raises CannotApply and has changed nothing then."""
+    counts = not (order.reconciled_session == session_id and report.sequence <= (order.reconciled_sequence or 0))
+    last_quantity = report.last_quantity or 0
+    if counts and order.filled_quantity + last_quantity > order.quantity:
+        raise CannotApply("more would be filled than was ordered")
+    if order.exchange_order_id not in (None, report.exchange_order_id):
+        raise CannotApply(f"the order is {order.exchange_order_id} at the exchange")
+    # A report may be faster than the answer to the placement: it proves as much.
+    events = lifecycle.acknowledged(order, report.exchange_order_id, report.occurred_at, from_feed=True)
+    if report.type is ReportType.NEW:
+        for placed in events[:1]:
+            placed.event_id = event_id_of(report, session_id)
+        return events
+    data = {name: value for name in ("reason", "sequence") if (value := getattr(report, name)) is not None}
+    if report.last_quantity is not None and report.last_price is not None:
+        data |= {"last_quantity": report.last_quantity, "last_price": report.last_price}
+        if counts:
+            count_fill(order, report.last_quantity, report.last_price)
+        data |= {"filled_quantity": report.filled_quantity}
+    elif report.type is ReportType.CANCEL_REJECTED:
+        if order.execution_status == ExecutionStatus.PENDING_CANCEL:
+            order.execution_status = open_status(order)
+    else:
+        advance(order, ENDS[report.type])
+    happened = event(order, EventType(report.type.value), report.occurred_at, **data)
+    happened.event_id = event_id_of(report, session_id)
+    return [*events, happened]
+
+
+def count_fill(order: Order, quantity: int, price: Decimal) -> None:
+    order.filled_quantity += quantity
+    order.filled_value += quantity * price
+    order.average_price = (order.filled_value / order.filled_quantity).quantize(EIGHT_PLACES, ROUND_HALF_EVEN)
+    if order.filled_quantity == order.quantity:
+        advance(order, ExecutionStatus.FILLED)
+    elif order.execution_status == ExecutionStatus.NEW:
+        advance(order, ExecutionStatus.PARTIALLY_FILLED)
+
+
+def open_status(order: Order) -> ExecutionStatus:
+    return ExecutionStatus.PARTIALLY_FILLED if order.filled_quantity else ExecutionStatus.NEW
+
+
+def advance(order: Order, status: ExecutionStatus) -> None:
+    """Take on `status` if the table of changes allows it; a terminal one leaves nothing for workers to do."""
+    current = None if order.execution_status is None else ExecutionStatus(order.execution_status)
+    if status not in EXECUTION_STATUS_CHANGES[current]:
+        return
+    order.execution_status = status
+    if status in TERMINAL_EXECUTION:
+        order.cancel_requested_at = order.next_attempt_at = order.claimed_until = None
+
+
+def apply_found(found: dict[uuid.UUID, Found], session_id: str) -> int:
+    """Bring orders in line with what the exchange answered about them; returns how many differed.
+
+    Reports of this session up to the answer's `last_sequence` are contained in it, and will not count again.
+    """
+    with transaction.atomic():
+        now = timezone.now()
+        orders = lock_orders(list(found))
+        events = [happened for id, order in orders.items() for happened in reconcile(order, found[id], session_id)]
+        for order in orders.values():
+            order.updated_at = now
+        save_changes(list(orders.values()), events)
+    return sum(happened.type == EventType.RECONCILED for happened in events)
+
+
+def reconcile(order: Order, found: Found, session_id: str) -> list[OrderEvent]:
+    """Take over the exchange's totals and state where they are ahead of ours. What was filled is never taken back."""
+    now = timezone.now()
+    events = lifecycle.acknowledged(order, found.exchange_order_id, now, looked_up=True)
+    if order.status != Status.COMPLETED or order.exchange_order_id != found.exchange_order_id:
+        log.error("order_differs_at_exchange", order_id=str(order.id), exchange_order_id=found.exchange_order_id)
+        return events
+    before = view(order)
+    if order.filled_quantity < found.filled_quantity <= order.quantity and found.average_price is not None:
+        order.filled_quantity = found.filled_quantity
+        order.filled_value = found.average_price * found.filled_quantity
+        order.average_price = found.average_price
+        advance(order, ExecutionStatus.FILLED if order.filled_quantity == order.quantity else open_status(order))
+    if (status := STATUS_AT_EXCHANGE[OrderStatus(found.status)]) in ENDS.values():
+        advance(order, status)
+    order.reconciled_session, order.reconciled_sequence = session_id, found.last_sequence
+    if before == view(order):
+        return events
+    return [*events, event(order, EventType.RECONCILED, now, before=before, after=view(order))]
+
+
+def view(order: Order) -> dict[str, object]:
+    return {
+        "execution_status": order.execution_status and str(order.execution_status),
+        "filled_quantity": order.filled_quantity,
+        "average_price": order.average_price and str(order.average_price),
+    }
+
+
+def event_id_of(report: ExecutionReport, session_id: str) -> str:
+    """Unique over all sessions of an exchange (FIX tag 17 ExecID is unique inside one)."""
+    return f"{session_id}:{report.execution_id}"
+
+
+def order_id_of(report: ExecutionReport) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(report.client_order_id)
+    except ValueError:
+        return None
+
+
+def set_aside(not_applied: Sequence[tuple[ExecutionReport | BadReport, str]], session_id: str) -> None:
+    for report, reason in not_applied:
+        log.warning("report_set_aside", reason=reason, session_id=session_id, sequence=report.sequence)
+    kept = [
+        SetAsideReport(raw=report.raw, reason=reason, session_id=session_id, sequence=report.sequence)
+        for report, reason in not_applied
+    ]
+    # One that comes again is kept once.
+    SetAsideReport.objects.bulk_create(kept, ignore_conflicts=True)
+
+
+def move_position(feed: str, session_id: str, sequence: int) -> None:
+    values = {"session_id": session_id, "sequence": sequence, "updated_at": timezone.now()}
+    FeedPosition.objects.update_or_create(feed=feed, defaults=values)
+
+
+def replay_set_aside() -> tuple[int, int]:
+    """Try every report that is set aside once more, oldest first; returns how many were applied and how many were not."""
+    applied = remaining = 0
+    for kept in SetAsideReport.objects.filter(applied_at__isnull=True).order_by("id").iterator(chunk_size=500):
+        with transaction.atomic():
+            if apply_kept(kept):
+                kept.applied_at = timezone.now()
+                applied += 1
+            else:
+                remaining += 1
+            kept.save()
+    return applied, remaining
+
+
+def apply_kept(kept: SetAsideReport) -> bool:
+    """True when the report is applied now, or was before; else its reason is brought up to date."""
+    report = parse_frame(kept.raw.encode())
+    if not isinstance(report, ExecutionReport):
+        kept.reason = report.error if isinstance(report, BadReport) else "not a report"
+        return False
+    if OrderEvent.objects.filter(event_id=event_id_of(report, kept.session_id)).exists():
+        return True
+    id = order_id_of(report)
+    order = lock_orders([id]).get(id) if id else None
+    try:
+        if order is None:
+            raise CannotApply("no order of ours has this client_order_id")
+        events = apply_report(order, report, kept.session_id)
+    except CannotApply as problem:
+        kept.reason = str(problem)
+        return False
+    order.updated_at = timezone.now()
+    save_changes([order], events)
+    return True

@@ -1,0 +1,353 @@
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+from django_q.models import Failure, OrmQ, Success, Task
+
+from exchange.gateway import Acknowledged
+from orders import admin as desk
+from orders import lifecycle
+from orders.accepting import NewOrder, accept_orders
+from orders.models import Order
+from orders.policy import PlacementPolicy
+from orders.states import ErrorCode, Status
+from orders.storage import save_changes
+
+Accept = Callable[..., Order]
+LIST = "/admin/orders/order/"
+
+
+@pytest.fixture
+def staff(django_user_model: Any) -> Callable[..., Client]:
+    """Logs in a new member of staff with the named permissions and no others."""
+
+    def log_in(*permissions: str, name: str = "dora") -> Client:
+        person = django_user_model.objects.create_user(name, is_staff=True)
+        person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        assert person.user_permissions.count() == len(permissions)
+        client = Client(raise_request_exception=False)
+        client.force_login(person)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def viewer(staff: Callable[..., Client]) -> Client:
+    return staff("view_order", name="vera")
+
+
+@pytest.fixture
+def retrier(staff: Callable[..., Client]) -> Client:
+    return staff("view_order", "retry_order")
+
+
+def page(order: Order) -> str:
+    return f"{LIST}{order.id}/change/"
+
+
+def refuse(order: Order) -> Order:
+    save_changes([order], lifecycle.refused(order, "unknown instrument", timezone.now()))
+    return order
+
+
+def lose(order: Order, policy: PlacementPolicy) -> Order:
+    """Sent, never answered, and given up: it may be at the exchange."""
+    now = timezone.now()
+    lifecycle.begin_attempt(order, now, policy)
+    events = lifecycle.unknown(order, "timeout", now, now, policy)
+    save_changes([order], events + lifecycle.overdue(order, now))
+    return order
+
+
+def rows(answer: Any) -> list[str]:
+    """The orders that a list page shows, in its sequence."""
+    assert answer.status_code == 200
+    table = answer.content.decode().partition('id="result_list"')[2]
+    return re.findall(rf'<th[^>]*><a href="{LIST}([0-9a-f-]+)/change/', table)
+
+
+def snapshot() -> dict[str, Any]:
+    return {"orders": list(Order.objects.order_by("id").values()), "wake_ups": OrmQ.objects.count()}
+
+
+def test_the_list_shows_each_order_with_what_the_desk_wants_to_know(viewer: Client, accept: Accept) -> None:
+    plain, refused = accept(), refuse(accept(type="limit", limit_price="250.50", instrument="TSLA_2025_06", side="sell"))
+    answer = viewer.get(LIST)
+    assert rows(answer) == [str(refused.id), str(plain.id)]
+    html = answer.content.decode()
+    for text in ("sell", "250.50", "TSLA_2025_06", "anna", "status-failed", "The exchange refused the order: unknown instrument"):
+        assert text in html
+
+
+@pytest.mark.parametrize("by", ["id", "id in capitals", "id without dashes", "client_order_id", "exchange_order_id", "instrument", "account", "spaces"])
+def test_the_list_is_searched_by_whole_ids_and_names(viewer: Client, accept: Accept, django_user_model: Any, by: str) -> None:
+    wanted, other = accept(client_order_id="my own id", instrument="TSLA_2025_06"), accept(client_order_id="my")
+    save_changes([wanted], lifecycle.acknowledged(wanted, "X-17", timezone.now()))
+    Order.objects.filter(id=other.id).update(account=django_user_model.objects.create_user("bert"))
+    terms = {"id": str(wanted.id), "id in capitals": str(wanted.id).upper(), "id without dashes": wanted.id.hex}
+    terms |= {"client_order_id": "my own id", "exchange_order_id": "X-17", "instrument": "tsla_2025_06", "account": "anna", "spaces": "  X-17 "}
+    assert rows(viewer.get(LIST, {"q": terms[by]})) == [str(wanted.id)]
+
+
+@pytest.mark.parametrize("term", ["TSLA", "nothing", "my%", "'; DROP TABLE orders_order", "01234567-89ab-cdef-0123-456789abcdef", "é😀", "x" * 5000])
+def test_a_search_for_what_is_not_there_finds_nothing(viewer: Client, accept: Accept, term: str) -> None:
+    accept(client_order_id="my own id")
+    assert rows(viewer.get(LIST, {"q": term})) == []
+
+
+@pytest.mark.parametrize("term", ["", "   ", "a\0b"])
+def test_a_search_for_nothing_shows_everything(viewer: Client, accept: Accept, term: str) -> None:
+    order = accept()
+    assert rows(viewer.get(LIST, {"q": term})) == [str(order.id)]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("needs_person=yes", ["lost", "refused"]),
+        ("status__exact=pending", ["plain"]),
+        ("status__exact=error", ["lost"]),
+        ("error_code__exact=refused_by_exchange", ["refused"]),
+        ("execution_status__exact=new", ["placed"]),
+        ("type__exact=limit", ["refused"]),
+        ("side__exact=sell", ["placed"]),
+        ("needs_person=yes&status__exact=pending", []),
+        ("created_at__gte=2000-01-01+00:00:00%2B00:00", ["placed", "lost", "refused", "plain"]),
+        ("needs_person=nonsense", ["placed", "lost", "refused", "plain"]),
+        ("status__exact=nonsense", []),
+    ],
+)
+def test_the_list_is_filtered(viewer: Client, accept: Accept, policy: PlacementPolicy, query: str, expected: list[str]) -> None:
+    accept(client_order_id="plain")
+    refuse(accept(client_order_id="refused", type="limit", limit_price="1"))
+    lose(accept(client_order_id="lost"), policy)
+    placed = accept(client_order_id="placed", side="sell")
+    save_changes([placed], lifecycle.acknowledged(placed, Acknowledged("X1").exchange_order_id, timezone.now()))
+    names = {str(order.id): order.client_order_id for order in Order.objects.all()}
+    assert [names[shown] for shown in rows(viewer.get(f"{LIST}?{query}"))] == expected
+
+
+@pytest.mark.parametrize("query", ["created_at__gte=soon", "id__exact=x", "p=x", "p=99999", "o=99.x", "quantity__exact=x", "all=1", "e=1"])
+def test_a_garbled_address_of_the_list_breaks_nothing(viewer: Client, accept: Accept, query: str) -> None:
+    accept()
+    answer = viewer.get(f"{LIST}?{query}", follow=True)
+    assert answer.status_code == 200
+    assert b'id="needs-person"' in answer.content or b"Database error" in answer.content
+
+
+def panel(client: Client) -> str:
+    return client.get(LIST).content.decode().partition('id="needs-person"')[2].partition('id="changelist"')[0]
+
+
+def test_the_panel_says_when_nothing_needs_a_person(viewer: Client, accept: Accept) -> None:
+    assert "Nothing needs a person." in panel(viewer)
+    assert "Oldest pending" not in panel(viewer)
+    order = accept()
+    Order.objects.filter(id=order.id).update(created_at=timezone.now() - timedelta(hours=3, minutes=5))
+    assert "Oldest pending order: 3\xa0hours, 5\xa0minutes ago" in panel(viewer)
+
+
+def test_the_panel_shows_what_needs_a_person(viewer: Client, accept: Accept, policy: PlacementPolicy) -> None:
+    refused = refuse(accept())
+    assert "1\n      order needs a person" in panel(viewer)
+    lost = lose(accept(), policy)
+    shown = panel(viewer)
+    assert "2\n      orders need a person" in shown
+    assert f"{page(refused)}" in shown
+    assert f"{page(lost)}" in shown
+    assert "unknown instrument" in shown
+
+
+def test_the_panel_stays_short(viewer: Client, accept: Accept) -> None:
+    for _ in range(101):
+        refuse(accept())
+    shown = panel(viewer)
+    assert "100+\n      orders need a person" in shown
+    assert shown.count("/change/") == desk.NEEDS_PERSON_SHOWN
+
+
+def test_what_an_order_carries_is_escaped(viewer: Client, accept: Accept) -> None:
+    order = accept(client_order_id="<script>alert(1)</script>")
+    save_changes([order], lifecycle.refused(order, "<img src=x onerror=alert(1)>", timezone.now()))
+    for path in (LIST, page(order)):
+        html = viewer.get(path).content.decode()
+        assert "<script>alert(1)" not in html
+        assert "<img src=x" not in html
+        assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_an_orders_page_shows_its_timeline(viewer: Client, accept: Accept, policy: PlacementPolicy) -> None:
+    order = accept(client_order_id="my own id")
+    now = timezone.now()
+    lifecycle.begin_attempt(order, now, policy)
+    save_changes([order], lifecycle.refused(order, "closed", now, attempt=1, took_ms=12.5))
+    save_changes([order], lifecycle.retry_requested(order, now, policy, by="emil"))
+    html = viewer.get(page(order)).content.decode()
+    timeline = html.partition("<h2>Timeline</h2>")[2]
+    assert re.findall(r"<td>(accepted|failed|retry_requested)</td>", timeline) == ["accepted", "failed", "retry_requested"]
+    assert "12.5 ms" in timeline
+    assert "<td>emil</td>" in timeline
+    assert "error_message: The exchange refused the order: closed" in timeline
+    assert "my own id" in html
+
+
+def test_the_page_of_an_order_that_does_not_exist_says_so(viewer: Client, accept: Accept) -> None:
+    accept()
+    for odd in ("0", "01234567-89ab-cdef-0123-456789abcdef", "x y"):
+        assert viewer.get(f"{LIST}{odd}/change/").status_code in {302, 404}
+
+
+@pytest.mark.parametrize("permissions", [["view_order"], ["view_order", "add_order", "change_order", "delete_order", "retry_order"]])
+def test_nothing_can_be_edited(staff: Any, accept: Accept, permissions: list[str]) -> None:
+    client, order = staff(*permissions), accept()
+    before = snapshot()
+    assert 'name="quantity"' not in client.get(page(order)).content.decode()
+    for path in (page(order), f"{LIST}add/", f"{LIST}{order.id}/delete/"):
+        assert client.post(path, {"quantity": 1, "status": "completed", "post": "yes"}).status_code == 403, path
+    client.post(LIST, {"action": "delete_selected", "_selected_action": str(order.id), "post": "yes"})
+    client.post(LIST, {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": str(order.id), "form-0-quantity": 1, "_save": "Save"})
+    assert snapshot() == before
+
+
+def test_not_even_a_superuser_edits(admin_client: Client, accept: Accept) -> None:
+    order = accept()
+    before = snapshot()
+    for path in (page(order), f"{LIST}add/", f"{LIST}{order.id}/delete/"):
+        assert admin_client.post(path, {"quantity": 1, "post": "yes"}).status_code == 403
+    assert snapshot() == before
+
+
+def test_one_order_is_retried_in_the_persons_name(retrier: Client, accept: Accept) -> None:
+    order = refuse(accept())
+    OrmQ.objects.all().delete()
+    assert "Retry: it will be sent again" in retrier.get(page(order)).content.decode()
+    answer = retrier.post(f"{LIST}{order.id}/retry/", follow=True)
+    assert "This order: 1 will be sent again, 0 will be looked up at the exchange first." in answer.content.decode()
+    order.refresh_from_db()
+    assert (order.status, OrmQ.objects.count()) == (Status.PENDING, 1)
+    event = order.events.latest("id")
+    assert (event.type, event.data) == ("retry_requested", {"by": "dora", "will_be": "sent"})
+
+
+def test_an_order_that_may_be_at_the_exchange_is_announced_to_be_looked_up(retrier: Client, accept: Accept, policy: PlacementPolicy) -> None:
+    order = lose(accept(), policy)
+    assert "Retry: it will be looked up at the exchange first" in retrier.get(page(order)).content.decode()
+    retrier.post(f"{LIST}{order.id}/retry/")
+    order.refresh_from_db()
+    assert (order.status, order.may_be_at_exchange) == (Status.PENDING, True)
+    assert order.events.latest("id").data == {"by": "dora", "will_be": "looked up"}
+
+
+@pytest.mark.parametrize("make", ["pending", "expired"])
+def test_an_order_that_cannot_be_retried_offers_no_button_and_a_post_changes_nothing(retrier: Client, accept: Accept, make: str) -> None:
+    order = accept(expires_at=timezone.now() + timedelta(minutes=1))
+    if make == "expired":
+        refuse(order)
+        past = timezone.now() - timedelta(minutes=1)
+        Order.objects.update(expires_at=past, give_up_at=past)
+    before = snapshot()
+    assert "Retry: it will be" not in retrier.get(page(order)).content.decode()
+    text = retrier.post(f"{LIST}{order.id}/retry/", follow=True).content.decode()
+    assert f"1 passed over ({'has expired' if make == 'expired' else 'is pending'})" in text
+    assert snapshot() == before
+
+
+def test_a_retry_wants_the_permission_a_post_and_a_csrf_token(viewer: Client, retrier: Client, accept: Accept) -> None:
+    order = refuse(accept())
+    before, path = snapshot(), f"{LIST}{order.id}/retry/"
+    assert "Retry" not in viewer.get(page(order)).content.decode()
+    assert viewer.post(path).status_code == 403
+    assert viewer.post(LIST, {"action": "retry_selected", "_selected_action": str(order.id), "confirmed": "yes"}).status_code < 500
+    assert Client().post(path).status_code == 302
+    assert retrier.get(path).status_code == 405
+    retrier.handler.enforce_csrf_checks = True
+    assert retrier.post(path).status_code == 403
+    assert snapshot() == before
+
+
+def select(client: Client, orders: list[Order], **more: str) -> Any:
+    return client.post(LIST, {"action": "retry_selected", "_selected_action": [str(order.id) for order in orders], **more}, follow=True)
+
+
+def test_many_orders_are_retried_after_a_confirmation_that_says_what_will_happen(
+    retrier: Client, accept: Accept, policy: PlacementPolicy
+) -> None:
+    orders = [refuse(accept()), lose(accept(), policy), accept()]
+    OrmQ.objects.all().delete()
+    before = snapshot()
+    question = select(retrier, orders).content.decode()
+    assert re.findall(r"<td>(sent again|looked up at the exchange first|nothing: it is pending)</td>", question) == [
+        "sent again",
+        "looked up at the exchange first",
+        "nothing: it is pending",
+    ]
+    assert snapshot() == before
+    answer = select(retrier, orders, confirmed="yes").content.decode()
+    assert "Of 3 order(s): 1 will be sent again, 1 will be looked up at the exchange first, 1 passed over (is pending)." in answer
+    assert set(Order.objects.values_list("status", flat=True)) == {Status.PENDING}
+    assert [order.events.latest("id").data.get("by") for order in orders] == ["dora", "dora", None]
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_confirmation_of_nothing_that_can_be_retried_has_no_button(retrier: Client, accept: Accept) -> None:
+    question = select(retrier, [accept()]).content.decode()
+    assert "nothing: it is pending" in question
+    assert 'value="Retry"' not in question
+
+
+def test_as_many_orders_as_may_be_selected_can_also_be_confirmed(retrier: Client, account: Any) -> None:
+    orders = accept_orders(account, [NewOrder("market", "buy", "AAPL_2025_03", 1)] * desk.MAX_BULK).orders
+    now = timezone.now()
+    save_changes(orders, [event for order in orders for event in lifecycle.failed(order, ErrorCode.INTERNAL_ERROR, "x", now)])
+    question = retrier.post(LIST, {"action": "retry_selected", "select_across": "1", "_selected_action": [str(orders[0].id)]})
+    ids = re.findall(r'name="_selected_action" value="([0-9a-f-]+)"', question.content.decode())
+    assert len(ids) == desk.MAX_BULK
+    form = {"action": "retry_selected", "confirmed": "yes", "csrfmiddlewaretoken": "x", "_selected_action": ids}
+    assert f"{desk.MAX_BULK} will be sent again" in retrier.post(LIST, form, follow=True).content.decode()
+    assert not Order.objects.exclude(status=Status.PENDING).exists()
+
+
+def test_more_than_that_are_refused(retrier: Client, accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "MAX_BULK", 2)
+    orders = [refuse(accept()) for _ in range(3)]
+    before = snapshot()
+    assert "At most 2 orders at a time." in select(retrier, orders, confirmed="yes").content.decode()
+    assert snapshot() == before
+
+
+def test_staff_without_the_permission_to_view_see_no_orders(staff: Any, accept: Accept) -> None:
+    client, order = staff(), accept()
+    assert "/admin/orders/" not in client.get("/admin/").content.decode()
+    for path in (LIST, page(order), f"{LIST}{order.id}/history/"):
+        answer = client.get(path)
+        assert answer.status_code == 403
+        assert str(order.id) not in answer.content.decode().replace(path, "")
+
+
+@pytest.mark.parametrize("visitor", ["nobody", "customer"])
+def test_nobody_but_staff_gets_in(accept: Accept, account: Any, visitor: str) -> None:
+    order, client = accept(), Client()
+    if visitor == "customer":
+        client.force_login(account)
+    for path in ("/admin/", LIST, page(order), "/admin/nowhere/"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["Location"].startswith("/admin/login/")) == (302, True)
+
+
+def test_the_order_desk_does_not_see_the_queue(staff: Any) -> None:
+    desk_clerk = staff("view_order", "retry_order")
+    Task.objects.create(id="1" * 32, name="t", func="orders.tasks.place_orders", started=timezone.now(), stopped=timezone.now(), success=False)
+    index = desk_clerk.get("/admin/").content.decode()
+    assert "/admin/orders/order/" in index
+    assert "/admin/django_q/" not in index
+    for model in (Success, Failure, OrmQ):
+        path = f"/admin/django_q/{model._meta.model_name}/"
+        assert desk_clerk.get(path).status_code == 403
+        assert desk_clerk.post(path, {"action": "resubmit_task", "_selected_action": "1" * 32}).status_code == 403
+    assert (OrmQ.objects.count(), Task.objects.count()) == (0, 1)

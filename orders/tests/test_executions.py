@@ -1,0 +1,208 @@
+"""Reports of the exchange, applied in every order and number."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from exchange.gateway import Found
+from exchange.reports import BadReport, ExecutionReport, ReportType
+from orders.executions import apply_found, apply_reports
+from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.states import ExecutionStatus, Status
+from orders.tests.working import history
+
+pytestmark = pytest.mark.django_db
+Accept = Callable[..., Order]
+SESSION = "s1"
+
+
+def report(order: Order, sequence: int, type: ReportType, quantity: int | None = None, price: str = "10.00", **more: Any) -> Any:
+    filled = {
+        "last_quantity": quantity,
+        "last_price": Decimal(price) if quantity else None,
+        "filled_quantity": more.pop("total", quantity or 0),
+        "average_price": Decimal(price) if quantity else None,
+    }
+    return ExecutionReport(
+        sequence=sequence,
+        execution_id=f"e{sequence}",
+        client_order_id=str(order.id),
+        exchange_order_id=more.pop("exchange_order_id", "X1"),
+        account="1",
+        type=type,
+        reason=more.pop("reason", None),
+        occurred_at=datetime(2030, 1, 1, 12, 0, sequence % 60, tzinfo=UTC),
+        raw='{"kept": true}',
+        **filled,
+    )
+
+
+def three_reports(order: Order) -> list[ExecutionReport]:
+    return [
+        report(order, 1, ReportType.NEW),
+        report(order, 2, ReportType.PARTIALLY_FILLED, 40, "10.00"),
+        report(order, 3, ReportType.FILLED, 60, "11.00", total=100),
+    ]
+
+
+def totals(order: Order) -> tuple[Any, ...]:
+    order.refresh_from_db()
+    return order.status, order.execution_status, order.filled_quantity, order.filled_value, order.average_price
+
+
+FILLED = (Status.COMPLETED, ExecutionStatus.FILLED, 100, Decimal(1060), Decimal("10.6"))
+
+
+def test_fills_add_up_exactly(accept: Accept) -> None:
+    order = accept()
+    apply_reports(three_reports(order), SESSION)
+    assert totals(order) == FILLED
+    assert history(order) == ["accepted", "placed", "partially_filled", "filled"]
+    assert order.exchange_order_id == "X1"
+    last = order.events.get(type="filled")
+    assert last.event_id == "s1:e3"
+    assert (last.data["last_quantity"], last.data["last_price"]) == (60, "11.00")
+
+
+def test_the_average_is_rounded_to_8_places_and_the_value_is_not(accept: Accept) -> None:
+    order = accept(quantity=3)
+    apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 1, "10.00")], SESSION)
+    apply_reports([report(order, 2, ReportType.FILLED, 2, "10.01", total=3)], SESSION)
+    assert totals(order)[3:] == (Decimal("30.02"), Decimal("10.00666667"))
+
+
+@pytest.mark.parametrize("sequence", list(itertools.permutations(range(3))), ids=str)
+def test_the_order_of_the_reports_does_not_matter(accept: Accept, sequence: tuple[int, ...]) -> None:
+    order = accept()
+    reports = three_reports(order)
+    for index in sequence:
+        apply_reports([reports[index]], SESSION)
+    assert totals(order) == FILLED
+    assert sorted(history(order)) == ["accepted", "filled", "partially_filled", "placed"]
+
+
+def test_a_repeated_report_counts_once(accept: Accept) -> None:
+    order = accept()
+    reports = three_reports(order)
+    apply_reports(reports + reports, SESSION)
+    apply_reports(reports, SESSION)
+    assert totals(order) == FILLED
+    assert OrderEvent.objects.count() == 4
+    assert SetAsideReport.objects.count() == 0
+
+
+def test_a_report_before_the_acknowledgement_completes_the_order(accept: Accept) -> None:
+    order = accept()
+    apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 40)], SESSION)
+    assert totals(order)[:3] == (Status.COMPLETED, ExecutionStatus.PARTIALLY_FILLED, 40)
+    assert order.next_attempt_at is None, "nothing is left to place"
+
+
+@pytest.mark.parametrize("end", [ReportType.CANCELED, ReportType.EXPIRED, ReportType.REJECTED])
+def test_a_terminal_state_is_not_left_but_a_late_fill_counts(accept: Accept, end: ReportType) -> None:
+    order = accept()
+    apply_reports([report(order, 1, end), report(order, 2, ReportType.PARTIALLY_FILLED, 40)], SESSION)
+    assert totals(order)[1:3] == (end.value, 40)
+    apply_reports([report(order, 3, ReportType.NEW), report(order, 4, ReportType.CANCEL_REJECTED)], SESSION)
+    assert totals(order)[1:3] == (end.value, 40)
+    apply_reports([report(order, 5, ReportType.FILLED, 60, total=100)], SESSION)
+    assert totals(order)[1:3] == (ExecutionStatus.FILLED, 100)
+    apply_reports([report(order, 6, ReportType.CANCELED)], SESSION)
+    assert totals(order)[1] == ExecutionStatus.FILLED
+
+
+def test_more_than_was_ordered_is_never_filled(accept: Accept) -> None:
+    order = accept()
+    apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 60)], SESSION)
+    apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 41)], SESSION)
+    assert totals(order)[2] == 60
+    assert SetAsideReport.objects.get().reason == "more would be filled than was ordered"
+
+
+def test_one_bad_report_does_not_keep_the_others_from_being_applied(accept: Accept) -> None:
+    order = accept()
+    new, partial, filled = three_reports(order)
+    stranger = replace(new, client_order_id="01890000-0000-7000-8000-000000000000", sequence=7, execution_id="e7")
+    no_id = replace(new, client_order_id="not a uuid", sequence=8, execution_id="e8")
+    garbage = BadReport("{nonsense", "not JSON", None)
+    apply_reports([garbage, new, stranger, partial, no_id, filled], SESSION, "exchange", 8)
+    assert totals(order) == FILLED
+    kept = {(aside.raw, aside.reason) for aside in SetAsideReport.objects.all()}
+    unknown = "no order of ours has this client_order_id"
+    assert kept == {("{nonsense", "not JSON"), ('{"kept": true}', unknown)}
+    assert SetAsideReport.objects.count() == 3
+    assert FeedPosition.objects.get().sequence == 8
+
+
+def test_a_report_that_the_database_refuses_is_set_aside_and_the_rest_applied(accept: Accept) -> None:
+    first, second = accept(), accept()
+    impossible = replace(report(first, 1, ReportType.NEW), exchange_order_id="X" * 100)
+    apply_reports([impossible, report(second, 2, ReportType.NEW)], SESSION, "exchange", 2)
+    assert [totals(order)[0] for order in (first, second)] == [Status.PENDING, Status.COMPLETED]
+    assert SetAsideReport.objects.get().reason.startswith("cannot be stored")
+    assert FeedPosition.objects.get().sequence == 2
+
+
+def test_a_report_that_was_set_aside_is_applied_when_its_order_is_there(
+    accept: Accept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = accept()
+    raw = (
+        '{"sequence": 5, "execution_id": "e5", "client_order_id": "%s", "exchange_order_id": "X1", "account": "1", '
+        '"type": "new", "last_quantity": null, "last_price": null, "filled_quantity": 0, "average_price": null, '
+        '"reason": null, "occurred_at": "2030-01-01T00:00:00Z"}' % order.id
+    )
+    SetAsideReport.objects.create(raw=raw, reason="unknown", session_id=SESSION, sequence=5)
+    SetAsideReport.objects.create(raw="{nonsense", reason="?", session_id=SESSION, sequence=6)
+    call_command("replay_reports")
+    assert capsys.readouterr().out == "1 report(s) applied, 1 still set aside.\n"
+    assert totals(order)[0] == Status.COMPLETED
+    call_command("replay_reports")
+    assert capsys.readouterr().out == "0 report(s) applied, 1 still set aside.\n"
+    assert history(order) == ["accepted", "placed"]
+
+
+def found(quantity: int, last_sequence: int, status: str = "partially_filled", price: str = "10.50") -> Found:
+    return Found("X1", status, quantity, Decimal(price) if quantity else None, last_sequence)
+
+
+def test_what_was_missed_is_taken_over_and_later_replays_do_not_count_again(accept: Accept) -> None:
+    order = accept()
+    new, partial, filled = three_reports(order)
+    apply_reports([new], SESSION)
+    assert apply_found({order.id: found(40, 2, price="10.00")}, SESSION) == 1
+    assert totals(order)[1:] == (ExecutionStatus.PARTIALLY_FILLED, 40, Decimal(400), Decimal(10))
+    apply_reports([partial], SESSION)
+    assert totals(order)[2] == 40, "the look-up contained it"
+    apply_reports([filled], SESSION)
+    assert totals(order) == FILLED
+    assert history(order) == ["accepted", "placed", "reconciled", "partially_filled", "filled"]
+    difference = order.events.get(type="reconciled").data
+    assert (difference["before"]["filled_quantity"], difference["after"]["filled_quantity"]) == (0, 40)
+
+
+def test_a_look_up_that_agrees_leaves_no_event(accept: Accept) -> None:
+    order = accept()
+    apply_reports(three_reports(order)[:2], SESSION)
+    assert apply_found({order.id: found(40, 2, price="10.00")}, SESSION) == 0
+    assert history(order) == ["accepted", "placed", "partially_filled"]
+
+
+def test_a_look_up_never_takes_a_fill_back(accept: Accept) -> None:
+    order = accept()
+    apply_reports(three_reports(order), SESSION)
+    apply_found({order.id: found(40, 2)}, SESSION)
+    assert totals(order) == FILLED
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired", "rejected"])
+def test_an_end_that_was_missed_is_taken_over(accept: Accept, status: str) -> None:
+    order = accept()
+    apply_found({order.id: found(40, 9, status)}, SESSION)
+    assert totals(order)[:3] == (Status.COMPLETED, status, 40)
