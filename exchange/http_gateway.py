@@ -1,4 +1,4 @@
-"""The gateway to an exchange that speaks the HTTP protocol of docs: POST, GET and DELETE on /orders.
+"""The gateway to an exchange that is reached over HTTP: POST, GET and DELETE on /orders.
 
 The whole point of this module is the line between `Unavailable` and `Unknown`. An order is called not taken only when the
 exchange says so in words that nobody else would use, or when provably no byte of it was written to a connection.

@@ -17,8 +17,8 @@ from exchange.simulator.server import create_app
 
 # Simulated faults must stay on this computer, whoever starts them.
 HOST = "127.0.0.1"
-# How long open requests may take to end; with the rest of the way out it stays under a second.
-SHUTDOWN_S = 0.25
+# How long open requests may take to end, and then to be cancelled; the rest of the way out takes as long again.
+SHUTDOWN_S = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, port: int, data_dir: Path) -> None:

@@ -7,6 +7,7 @@ write buffer, and one that stands still, or falls behind what is retained, is cu
 import asyncio
 import contextlib
 import logging
+import math
 
 import orjson
 from aiohttp import web
@@ -96,7 +97,7 @@ class FeedConnection:
         while not self.transport.is_closing() and self._sent + 1 >= self._exchange.log.first_sequence:
             self.wake.clear()
             exchange = self._exchange
-            due = exchange.clock() - exchange.faults.delay
+            due = exchange.clock() - exchange.faults.delay if exchange.faults.delay else math.inf
             frames = exchange.log.frames_after(self._sent, FRAMES_PER_WRITE, due)
             if frames:
                 self._sent += len(frames)

@@ -48,7 +48,11 @@ def create_app(exchange: SimulatedExchange) -> web.Application:
 
 
 async def place(request: web.Request) -> web.StreamResponse:
-    """POST /orders. `valid_until` is checked when the order is received, which is when it is taken; its answer may be later."""
+    """POST /orders.
+
+    An order is taken when it is received: `valid_until` is checked then, and the acknowledgement, `latency` later, may be
+    later than that. What is not taken is answered at once.
+    """
     exchange = request.app[EXCHANGE]
     try:
         placement = read_placement(await request.read())

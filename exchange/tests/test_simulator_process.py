@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import psutil
@@ -206,6 +207,14 @@ async def test_rates_are_shares_and_the_book_agrees_with_every_answer(start_simu
             assert book[name]["exchange_order_id"] == outcome.exchange_order_id
         elif isinstance(outcome, Unavailable | Refused):
             assert name not in book
+
+
+async def test_an_order_taken_in_time_is_acknowledged_after_valid_until(start_simulator):
+    simulator = start_simulator(latency=1)
+    placement = make_placement(valid_until=datetime.now(UTC) + timedelta(seconds=0.8))
+    async with open_http_gateway(simulator.url) as gateway:
+        assert isinstance(await gateway.place(placement), Acknowledged)
+    assert datetime.now(UTC) > placement.valid_until
 
 
 async def test_a_repeat_during_faults_is_never_called_not_taken(start_simulator):

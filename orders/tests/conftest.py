@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
 from django.utils import timezone
 
 from orders.accepting import NewOrder, accept_orders
@@ -47,6 +49,21 @@ def accept(account: Any) -> Callable[..., Order]:
         return order
 
     return accept_one
+
+
+@pytest.fixture
+def staff(django_user_model: Any) -> Callable[..., Client]:
+    """Logs in a new member of staff with the named permissions and no others."""
+
+    def log_in(*permissions: str, name: str = "dora") -> Client:
+        person = django_user_model.objects.create_user(name, is_staff=True)
+        person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        assert person.user_permissions.count() == len(permissions)
+        client = Client(raise_request_exception=False)
+        client.force_login(person)
+        return client
+
+    return log_in
 
 
 def let_time_pass(seconds: float) -> None:

@@ -4,37 +4,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 from django_q.models import Failure, OrmQ, Success, Task
 
 from exchange.gateway import Acknowledged
-from orders import admin as desk
-from orders import lifecycle
-from orders.accepting import NewOrder, accept_orders
+from orders import admin, lifecycle
 from orders.models import Order
 from orders.policy import PlacementPolicy
-from orders.states import ErrorCode, Status
 from orders.storage import save_changes
+from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
 
 Accept = Callable[..., Order]
-LIST = "/admin/orders/order/"
-
-
-@pytest.fixture
-def staff(django_user_model: Any) -> Callable[..., Client]:
-    """Logs in a new member of staff with the named permissions and no others."""
-
-    def log_in(*permissions: str, name: str = "dora") -> Client:
-        person = django_user_model.objects.create_user(name, is_staff=True)
-        person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        assert person.user_permissions.count() == len(permissions)
-        client = Client(raise_request_exception=False)
-        client.force_login(person)
-        return client
-
-    return log_in
 
 
 @pytest.fixture
@@ -42,38 +23,11 @@ def viewer(staff: Callable[..., Client]) -> Client:
     return staff("view_order", name="vera")
 
 
-@pytest.fixture
-def retrier(staff: Callable[..., Client]) -> Client:
-    return staff("view_order", "retry_order")
-
-
-def page(order: Order) -> str:
-    return f"{LIST}{order.id}/change/"
-
-
-def refuse(order: Order) -> Order:
-    save_changes([order], lifecycle.refused(order, "unknown instrument", timezone.now()))
-    return order
-
-
-def lose(order: Order, policy: PlacementPolicy) -> Order:
-    """Sent, never answered, and given up: it may be at the exchange."""
-    now = timezone.now()
-    lifecycle.begin_attempt(order, now, policy)
-    events = lifecycle.unknown(order, "timeout", now, now, policy)
-    save_changes([order], events + lifecycle.overdue(order, now))
-    return order
-
-
 def rows(answer: Any) -> list[str]:
     """The orders that a list page shows, in its sequence."""
     assert answer.status_code == 200
     table = answer.content.decode().partition('id="result_list"')[2]
     return re.findall(rf'<th[^>]*><a href="{LIST}([0-9a-f-]+)/change/', table)
-
-
-def snapshot() -> dict[str, Any]:
-    return {"orders": list(Order.objects.order_by("id").values()), "wake_ups": OrmQ.objects.count()}
 
 
 def test_the_list_shows_each_order_with_what_the_desk_wants_to_know(viewer: Client, accept: Accept) -> None:
@@ -85,17 +39,27 @@ def test_the_list_shows_each_order_with_what_the_desk_wants_to_know(viewer: Clie
         assert text in html
 
 
-@pytest.mark.parametrize("by", ["id", "id in capitals", "id without dashes", "client_order_id", "exchange_order_id", "instrument", "account", "spaces"])
+@pytest.mark.parametrize(
+    "by", ["id", "id in capitals", "id without dashes", "client_order_id", "exchange_order_id", "instrument", "account", "spaces"]
+)
 def test_the_list_is_searched_by_whole_ids_and_names(viewer: Client, accept: Accept, django_user_model: Any, by: str) -> None:
     wanted, other = accept(client_order_id="my own id", instrument="TSLA_2025_06"), accept(client_order_id="my")
     save_changes([wanted], lifecycle.acknowledged(wanted, "X-17", timezone.now()))
     Order.objects.filter(id=other.id).update(account=django_user_model.objects.create_user("bert"))
     terms = {"id": str(wanted.id), "id in capitals": str(wanted.id).upper(), "id without dashes": wanted.id.hex}
-    terms |= {"client_order_id": "my own id", "exchange_order_id": "X-17", "instrument": "tsla_2025_06", "account": "anna", "spaces": "  X-17 "}
+    terms |= {
+        "client_order_id": "my own id",
+        "exchange_order_id": "X-17",
+        "instrument": "tsla_2025_06",
+        "account": "anna",
+        "spaces": "  X-17 ",
+    }
     assert rows(viewer.get(LIST, {"q": terms[by]})) == [str(wanted.id)]
 
 
-@pytest.mark.parametrize("term", ["TSLA", "nothing", "my%", "'; DROP TABLE orders_order", "01234567-89ab-cdef-0123-456789abcdef", "é😀", "x" * 5000])
+@pytest.mark.parametrize(
+    "term", ["TSLA", "nothing", "my%", "'; DROP TABLE orders_order", "01234567-89ab-cdef-0123-456789abcdef", "é😀", "x" * 5000]
+)
 def test_a_search_for_what_is_not_there_finds_nothing(viewer: Client, accept: Accept, term: str) -> None:
     accept(client_order_id="my own id")
     assert rows(viewer.get(LIST, {"q": term})) == []
@@ -133,7 +97,9 @@ def test_the_list_is_filtered(viewer: Client, accept: Accept, policy: PlacementP
     assert [names[shown] for shown in rows(viewer.get(f"{LIST}?{query}"))] == expected
 
 
-@pytest.mark.parametrize("query", ["created_at__gte=soon", "id__exact=x", "p=x", "p=99999", "o=99.x", "quantity__exact=x", "all=1", "e=1"])
+@pytest.mark.parametrize(
+    "query", ["created_at__gte=soon", "id__exact=x", "p=x", "p=99999", "o=99.x", "quantity__exact=x", "all=1", "e=1"]
+)
 def test_a_garbled_address_of_the_list_breaks_nothing(viewer: Client, accept: Accept, query: str) -> None:
     accept()
     answer = viewer.get(f"{LIST}?{query}", follow=True)
@@ -164,12 +130,11 @@ def test_the_panel_shows_what_needs_a_person(viewer: Client, accept: Accept, pol
     assert "unknown instrument" in shown
 
 
-def test_the_panel_stays_short(viewer: Client, accept: Accept) -> None:
-    for _ in range(101):
-        refuse(accept())
+def test_the_panel_stays_short(viewer: Client, account: Any) -> None:
+    many_failed(account, 101)
     shown = panel(viewer)
     assert "100+\n      orders need a person" in shown
-    assert shown.count("/change/") == desk.NEEDS_PERSON_SHOWN
+    assert shown.count("/change/") == admin.NEEDS_PERSON_SHOWN
 
 
 def test_what_an_order_carries_is_escaped(viewer: Client, accept: Accept) -> None:
@@ -203,7 +168,9 @@ def test_the_page_of_an_order_that_does_not_exist_says_so(viewer: Client, accept
         assert viewer.get(f"{LIST}{odd}/change/").status_code in {302, 404}
 
 
-@pytest.mark.parametrize("permissions", [["view_order"], ["view_order", "add_order", "change_order", "delete_order", "retry_order"]])
+@pytest.mark.parametrize(
+    "permissions", [["view_order"], ["view_order", "add_order", "change_order", "delete_order", "retry_order"]]
+)
 def test_nothing_can_be_edited(staff: Any, accept: Accept, permissions: list[str]) -> None:
     client, order = staff(*permissions), accept()
     before = snapshot()
@@ -211,7 +178,9 @@ def test_nothing_can_be_edited(staff: Any, accept: Accept, permissions: list[str
     for path in (page(order), f"{LIST}add/", f"{LIST}{order.id}/delete/"):
         assert client.post(path, {"quantity": 1, "status": "completed", "post": "yes"}).status_code == 403, path
     client.post(LIST, {"action": "delete_selected", "_selected_action": str(order.id), "post": "yes"})
-    client.post(LIST, {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": str(order.id), "form-0-quantity": 1, "_save": "Save"})
+    client.post(
+        LIST, {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": str(order.id), "form-0-quantity": 1, "_save": "Save"}
+    )
     assert snapshot() == before
 
 
@@ -220,104 +189,6 @@ def test_not_even_a_superuser_edits(admin_client: Client, accept: Accept) -> Non
     before = snapshot()
     for path in (page(order), f"{LIST}add/", f"{LIST}{order.id}/delete/"):
         assert admin_client.post(path, {"quantity": 1, "post": "yes"}).status_code == 403
-    assert snapshot() == before
-
-
-def test_one_order_is_retried_in_the_persons_name(retrier: Client, accept: Accept) -> None:
-    order = refuse(accept())
-    OrmQ.objects.all().delete()
-    assert "Retry: it will be sent again" in retrier.get(page(order)).content.decode()
-    answer = retrier.post(f"{LIST}{order.id}/retry/", follow=True)
-    assert "This order: 1 will be sent again, 0 will be looked up at the exchange first." in answer.content.decode()
-    order.refresh_from_db()
-    assert (order.status, OrmQ.objects.count()) == (Status.PENDING, 1)
-    event = order.events.latest("id")
-    assert (event.type, event.data) == ("retry_requested", {"by": "dora", "will_be": "sent"})
-
-
-def test_an_order_that_may_be_at_the_exchange_is_announced_to_be_looked_up(retrier: Client, accept: Accept, policy: PlacementPolicy) -> None:
-    order = lose(accept(), policy)
-    assert "Retry: it will be looked up at the exchange first" in retrier.get(page(order)).content.decode()
-    retrier.post(f"{LIST}{order.id}/retry/")
-    order.refresh_from_db()
-    assert (order.status, order.may_be_at_exchange) == (Status.PENDING, True)
-    assert order.events.latest("id").data == {"by": "dora", "will_be": "looked up"}
-
-
-@pytest.mark.parametrize("make", ["pending", "expired"])
-def test_an_order_that_cannot_be_retried_offers_no_button_and_a_post_changes_nothing(retrier: Client, accept: Accept, make: str) -> None:
-    order = accept(expires_at=timezone.now() + timedelta(minutes=1))
-    if make == "expired":
-        refuse(order)
-        past = timezone.now() - timedelta(minutes=1)
-        Order.objects.update(expires_at=past, give_up_at=past)
-    before = snapshot()
-    assert "Retry: it will be" not in retrier.get(page(order)).content.decode()
-    text = retrier.post(f"{LIST}{order.id}/retry/", follow=True).content.decode()
-    assert f"1 passed over ({'has expired' if make == 'expired' else 'is pending'})" in text
-    assert snapshot() == before
-
-
-def test_a_retry_wants_the_permission_a_post_and_a_csrf_token(viewer: Client, retrier: Client, accept: Accept) -> None:
-    order = refuse(accept())
-    before, path = snapshot(), f"{LIST}{order.id}/retry/"
-    assert "Retry" not in viewer.get(page(order)).content.decode()
-    assert viewer.post(path).status_code == 403
-    assert viewer.post(LIST, {"action": "retry_selected", "_selected_action": str(order.id), "confirmed": "yes"}).status_code < 500
-    assert Client().post(path).status_code == 302
-    assert retrier.get(path).status_code == 405
-    retrier.handler.enforce_csrf_checks = True
-    assert retrier.post(path).status_code == 403
-    assert snapshot() == before
-
-
-def select(client: Client, orders: list[Order], **more: str) -> Any:
-    return client.post(LIST, {"action": "retry_selected", "_selected_action": [str(order.id) for order in orders], **more}, follow=True)
-
-
-def test_many_orders_are_retried_after_a_confirmation_that_says_what_will_happen(
-    retrier: Client, accept: Accept, policy: PlacementPolicy
-) -> None:
-    orders = [refuse(accept()), lose(accept(), policy), accept()]
-    OrmQ.objects.all().delete()
-    before = snapshot()
-    question = select(retrier, orders).content.decode()
-    assert re.findall(r"<td>(sent again|looked up at the exchange first|nothing: it is pending)</td>", question) == [
-        "sent again",
-        "looked up at the exchange first",
-        "nothing: it is pending",
-    ]
-    assert snapshot() == before
-    answer = select(retrier, orders, confirmed="yes").content.decode()
-    assert "Of 3 order(s): 1 will be sent again, 1 will be looked up at the exchange first, 1 passed over (is pending)." in answer
-    assert set(Order.objects.values_list("status", flat=True)) == {Status.PENDING}
-    assert [order.events.latest("id").data.get("by") for order in orders] == ["dora", "dora", None]
-    assert OrmQ.objects.count() == 1
-
-
-def test_a_confirmation_of_nothing_that_can_be_retried_has_no_button(retrier: Client, accept: Accept) -> None:
-    question = select(retrier, [accept()]).content.decode()
-    assert "nothing: it is pending" in question
-    assert 'value="Retry"' not in question
-
-
-def test_as_many_orders_as_may_be_selected_can_also_be_confirmed(retrier: Client, account: Any) -> None:
-    orders = accept_orders(account, [NewOrder("market", "buy", "AAPL_2025_03", 1)] * desk.MAX_BULK).orders
-    now = timezone.now()
-    save_changes(orders, [event for order in orders for event in lifecycle.failed(order, ErrorCode.INTERNAL_ERROR, "x", now)])
-    question = retrier.post(LIST, {"action": "retry_selected", "select_across": "1", "_selected_action": [str(orders[0].id)]})
-    ids = re.findall(r'name="_selected_action" value="([0-9a-f-]+)"', question.content.decode())
-    assert len(ids) == desk.MAX_BULK
-    form = {"action": "retry_selected", "confirmed": "yes", "csrfmiddlewaretoken": "x", "_selected_action": ids}
-    assert f"{desk.MAX_BULK} will be sent again" in retrier.post(LIST, form, follow=True).content.decode()
-    assert not Order.objects.exclude(status=Status.PENDING).exists()
-
-
-def test_more_than_that_are_refused(retrier: Client, accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "MAX_BULK", 2)
-    orders = [refuse(accept()) for _ in range(3)]
-    before = snapshot()
-    assert "At most 2 orders at a time." in select(retrier, orders, confirmed="yes").content.decode()
     assert snapshot() == before
 
 
@@ -342,7 +213,9 @@ def test_nobody_but_staff_gets_in(accept: Accept, account: Any, visitor: str) ->
 
 def test_the_order_desk_does_not_see_the_queue(staff: Any) -> None:
     desk_clerk = staff("view_order", "retry_order")
-    Task.objects.create(id="1" * 32, name="t", func="orders.tasks.place_orders", started=timezone.now(), stopped=timezone.now(), success=False)
+    Task.objects.create(
+        id="1" * 32, name="t", func="orders.tasks.place_orders", started=timezone.now(), stopped=timezone.now(), success=False
+    )
     index = desk_clerk.get("/admin/").content.decode()
     assert "/admin/orders/order/" in index
     assert "/admin/django_q/" not in index

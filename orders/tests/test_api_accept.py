@@ -94,6 +94,7 @@ def test_an_accepted_order_belongs_to_the_caller_and_is_due_at_once(client: Any,
     order = Order.objects.get()
     assert order.account == account
     assert order.id.version == 7
+    assert order.next_attempt_at is not None
     assert before <= order.next_attempt_at <= timezone.now()
     assert order.give_up_at == order.created_at + timedelta(minutes=15)
 
@@ -122,7 +123,9 @@ def test_an_order_is_stored_with_one_accepted_event_and_one_wake_up(client: Any,
 def test_order_event_and_wake_up_are_written_by_one_transaction(client: Any) -> None:
     post(client, MARKET)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT xmin FROM orders_order UNION ALL SELECT xmin FROM orders_orderevent UNION ALL SELECT xmin FROM django_q_ormq")
+        cursor.execute(
+            "SELECT xmin FROM orders_order UNION ALL SELECT xmin FROM orders_orderevent UNION ALL SELECT xmin FROM django_q_ormq"
+        )
         writers = [xmin for [xmin] in cursor.fetchall()]
     assert len(writers) == 3
     assert len(set(writers)) == 1
@@ -206,7 +209,9 @@ def test_a_known_id_with_any_other_term_is_a_conflict(client: Any, other: dict[s
     assert post(client, terms).json() == first.json()
 
 
-@pytest.mark.parametrize("same", [{"limit_price": 250.5}, {"limit_price": "250.5"}, {"expires_at": "2030-01-31T16:30:00+01:00"}], ids=str)
+@pytest.mark.parametrize(
+    "same", [{"limit_price": 250.5}, {"limit_price": "250.5"}, {"expires_at": "2030-01-31T16:30:00+01:00"}], ids=str
+)
 def test_the_same_terms_written_differently_are_the_same(client: Any, same: dict[str, Any]) -> None:
     terms = LIMIT | {"client_order_id": "c1", "expires_at": LATER}
     post(client, terms)
@@ -233,9 +238,13 @@ def test_a_repeat_is_answered_as_before_even_after_the_order_has_expired(client:
     assert stored() == before
 
 
-@pytest.mark.parametrize("price", ["12345678901234567.89", '"12345678901234567.89"', "0.01", "1E2", "250", '"250.5"', "9007199254740993.01"])
+@pytest.mark.parametrize(
+    "price", ["12345678901234567.89", '"12345678901234567.89"', "0.01", "1E2", "250", '"250.5"', "9007199254740993.01"]
+)
 def test_a_price_is_kept_to_the_last_digit(client: Any, price: str) -> None:
-    answer = post(client, '{"type": "limit", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 1, "limit_price": %s}' % price)
+    answer = post(
+        client, '{"type": "limit", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 1, "limit_price": %s}' % price
+    )
     exact = Decimal(price.strip('"'))
     assert answer.status_code == 202
     assert answer.json()["limit_price"] == f"{exact:.2f}"

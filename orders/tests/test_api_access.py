@@ -36,7 +36,12 @@ def no_retrieval(client: Any, order: Order) -> None:
 
 def no_listing(client: Any, order: Order) -> None:
     """Neither the list nor any filter shows Bert an order of Anna's, and the same id is free for him to use."""
-    filters: list[dict[str, str]] = [{}, {"client_order_id": order.client_order_id}, {"instrument": order.instrument}, {"status": "pending"}]
+    filters: list[dict[str, str]] = [
+        {},
+        {"client_order_id": order.client_order_id},
+        {"instrument": order.instrument},
+        {"status": "pending"},
+    ]
     for given in filters:
         assert client.get("/orders", given).json()["results"] == []
     assert post(client, MARKET | {"client_order_id": order.client_order_id}).status_code == 202
@@ -110,11 +115,23 @@ def test_a_token_is_stored_hashed(account: Any) -> None:
 
 @pytest.mark.parametrize(
     "credentials",
-    ["Token", "Token ", "Token a b", "Token 0", "Token " + "a" * 64, "Token " + "a" * 100_000, "Token \xff\xfe", "Token a\0b", "Token é"]
+    [
+        "Token",
+        "Token ",
+        "Token a b",
+        "Token 0",
+        "Token " + "a" * 64,
+        "Token " + "a" * 100_000,
+        "Token \xff\xfe",
+        "Token a\0b",
+        "Token é",
+    ]
     + ["Bearer x", "Basic YW5uYTp4", "x", "token", ""],
 )
 @pytest.mark.parametrize("anonymous", ["", "anna"])
-def test_wrong_credentials_are_refused_and_never_taken_for_none(account: Any, settings: Any, credentials: str, anonymous: str) -> None:
+def test_wrong_credentials_are_refused_and_never_taken_for_none(
+    account: Any, settings: Any, credentials: str, anonymous: str
+) -> None:
     settings.ANONYMOUS_ACCOUNT = anonymous
     answer = post(APIClient(), MARKET, Authorization=credentials)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Token")

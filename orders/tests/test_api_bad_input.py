@@ -26,27 +26,37 @@ NO_FIELD = "There is no such field. The fields are: client_order_id, type, side,
 # Field -> the value as it stands in the JSON text -> the whole error.
 BAD_VALUES: dict[str, dict[str, str]] = {
     "type": {
-        **dict.fromkeys(['"stop"', '"Market"', '" market"', '""', "1", "true", '["market"]', '{"a": 1}'], "This must be market or limit."),
+        **dict.fromkeys(
+            ['"stop"', '"Market"', '" market"', '""', "1", "true", '["market"]', '{"a": 1}'], "This must be market or limit."
+        ),
         "null": NOT_NULL,
     },
     "side": {**dict.fromkeys(['"hold"', '"BUY"', '""', "0", "[]", r'"\ud800"'], "This must be buy or sell."), "null": NOT_NULL},
     "instrument": {
         **dict.fromkeys(['"NVDA_2025_3"', '"NVDA_2025_030"', '"AAPL 2025_03"', '" AAPL_2025_3"', r'"AAPL_2025_0\n"'], INSTRUMENT),
-        **dict.fromkeys([r'"AAPL\u00002025_0"', r'"AAPL_2025_0\ud83d"', '"AAPL_2025_0😀"', '"AAPL_2025_0é"', '"_APL_2025_03"'], INSTRUMENT),
+        **dict.fromkeys(
+            [r'"AAPL\u00002025_0"', r'"AAPL_2025_0\ud83d"', '"AAPL_2025_0😀"', '"AAPL_2025_0é"', '"_APL_2025_03"'], INSTRUMENT
+        ),
         **dict.fromkeys(["123456789012", "true", '["AAPL_2025_03"]', "{}"], "This must be a string."),
         '""': "This field may not be blank.",
         "null": NOT_NULL,
     },
     "quantity": {
-        **dict.fromkeys(['"100"', "100.0", "1e2", "1.5", "true", "false", "[1]", "{}", "NaN", "Infinity", "-Infinity", '""'], NOT_WHOLE),
+        **dict.fromkeys(
+            ['"100"', "100.0", "1e2", "1.5", "true", "false", "[1]", "{}", "NaN", "Infinity", "-Infinity", '""'], NOT_WHOLE
+        ),
         **dict.fromkeys(["1e400", "1e99999999999999999999", "1" + "0" * 5000], NOT_WHOLE),
         **dict.fromkeys(["0", "-1", "-0"], "Ensure this value is greater than or equal to 1."),
         **dict.fromkeys([str(2**31), "1" + "0" * 30], "Ensure this value is less than or equal to 2147483647."),
         "null": NOT_NULL,
     },
     "limit_price": {
-        **dict.fromkeys(["NaN", "Infinity", "-Infinity", '"NaN"', '"Infinity"', '"-1"', '"1e2"', '"1,5"', '" 1"', '"abc"'], NOT_A_NUMBER),
-        **dict.fromkeys(["true", "[1]", "{}", '"\uff11"', r'"1\u0000"', "1e99999999999999999999", '"' + "1" * 5000 + '"'], NOT_A_NUMBER),
+        **dict.fromkeys(
+            ["NaN", "Infinity", "-Infinity", '"NaN"', '"Infinity"', '"-1"', '"1e2"', '"1,5"', '" 1"', '"abc"'], NOT_A_NUMBER
+        ),
+        **dict.fromkeys(
+            ["true", "[1]", "{}", '"\uff11"', r'"1\u0000"', "1e99999999999999999999", '"' + "1" * 5000 + '"'], NOT_A_NUMBER
+        ),
         **dict.fromkeys(["0", "0.00", "-0.01", "-1", '"0"'], "Ensure this value is greater than or equal to 0.01."),
         **dict.fromkeys(["1.005", "250.500", '"0.001"'], "Ensure that there are no more than 2 decimal places."),
         **dict.fromkeys(["123456789012345678", '"123456789012345678.0"', "1e17"], PRICE_TOO_LONG),
@@ -55,7 +65,9 @@ BAD_VALUES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["null", '""'], "A limit order needs a limit price."),
     },
     "client_order_id": {
-        **dict.fromkeys(['" a"', '"a "', r'"a\tb"', r'"a\u0000"', '"é"', '"😀"', r'"\udc00"', r'"a\u007f"', f'"{"x" * 65}"'], OWN_ID),
+        **dict.fromkeys(
+            ['" a"', '"a "', r'"a\tb"', r'"a\u0000"', '"é"', '"😀"', r'"\udc00"', r'"a\u007f"', f'"{"x" * 65}"'], OWN_ID
+        ),
         **dict.fromkeys(["7", "1.5", "true", "[]", "{}"], "This must be a string."),
         '""': "This field may not be blank.",
         "null": NOT_NULL,
@@ -78,7 +90,10 @@ BODIES_THAT_ARE_NO_ORDER: dict[str, tuple[str | bytes, dict[str, Any]]] = {
     "a name twice": ('{"quantity": 1, "quantity": 2}', {"quantity": ["This field is given more than once."]}),
     "a name twice, deep inside": ('{"x": [{"y": 1, "y": 1}]}', {"y": ["This field is given more than once."]}),
     "half of a character as a name": (r'{"\ud800": 1}', {"\ud800": [NO_FIELD]}),
-    "broken off": ('{"type": "market"', {"detail": "The request body is not JSON: Expecting ',' delimiter: line 1 column 18 (char 17)"}),
+    "broken off": (
+        '{"type": "market"',
+        {"detail": "The request body is not JSON: Expecting ',' delimiter: line 1 column 18 (char 17)"},
+    ),
     "two values": ("{} {}", {"detail": "The request body is not JSON: Extra data: line 1 column 4 (char 3)"}),
     "not UTF-8": (b'{"type": "\xff"}', {"detail": "The request body is not UTF-8."}),
     "gzip": (gzip.compress(json.dumps(MARKET).encode()), {"detail": "The request body is not UTF-8."}),
@@ -112,7 +127,9 @@ def test_a_missing_field_is_named(client: Any, field: str) -> None:
 
 
 def test_every_field_that_is_wrong_is_named_at_once(client: Any) -> None:
-    answer = post(client, {"type": "stop", "side": "hold", "instrument": "X", "quantity": 0, "limit_price": -1, "expires_at": "x"})
+    answer = post(
+        client, {"type": "stop", "side": "hold", "instrument": "X", "quantity": 0, "limit_price": -1, "expires_at": "x"}
+    )
     assert answer.status_code == 400
     assert set(answer.json()) == {"type", "side", "instrument", "quantity", "limit_price", "expires_at"}
     assert stored() == NOTHING
@@ -167,7 +184,9 @@ def test_no_depth_of_nesting_breaks_anything(client: Any) -> None:
         assert answer.json().keys() <= {"type", "side", "instrument", "quantity", "detail"}
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json", "x"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json", "x"]
+)
 def test_any_other_content_type_is_refused(client: Any, content_type: str) -> None:
     answer = client.generic("POST", "/orders", json.dumps(MARKET), content_type=content_type)
     assert answer.status_code == 415
@@ -181,7 +200,9 @@ def test_a_missing_content_type_is_refused(client: Any) -> None:
     assert stored() == NOTHING
 
 
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;charset=latin-1"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;charset=latin-1"]
+)
 def test_json_is_json_whatever_parameters_its_type_has(client: Any, content_type: str) -> None:
     answer = client.generic("POST", "/orders", json.dumps(MARKET), content_type=content_type)
     assert answer.status_code == 202

@@ -17,9 +17,7 @@ from orders.tests.api_calls import client_for
 
 Accept = Callable[..., Order]
 START = datetime(2030, 1, 1, tzinfo=UTC)
-PARAMETERS = (
-    "client_order_id, created_after, created_before, cursor, execution_status, instrument, page_size, side, status, type"
-)
+PARAMETERS = "client_order_id, created_after, created_before, cursor, execution_status, instrument, page_size, side, status, type"
 
 
 @pytest.fixture
@@ -79,8 +77,14 @@ def various(accept: Accept) -> None:
         ({"created_before": "2030-01-02T00:00:00Z"}, ["plain"]),
         ({"created_after": "2030-01-02T00:30:00+01:00"}, ["placed", "refused", "limit"]),
         ({"created_after": "2030-01-02"}, ["placed", "refused"]),
-        ({"created_after": "0001-01-01T00:00:00+14:00", "created_before": "9999-12-31T23:59:59-14:00"}, ["placed", "refused", "limit", "plain"]),
-        ({"created_after": "2030-01-01T12:00:00Z", "created_before": "2030-01-03T12:00:00Z", "side": "sell"}, ["refused", "limit"]),
+        (
+            {"created_after": "0001-01-01T00:00:00+14:00", "created_before": "9999-12-31T23:59:59-14:00"},
+            ["placed", "refused", "limit", "plain"],
+        ),
+        (
+            {"created_after": "2030-01-01T12:00:00Z", "created_before": "2030-01-03T12:00:00Z", "side": "sell"},
+            ["refused", "limit"],
+        ),
         ({"status": "pending", "side": "sell", "type": "limit", "instrument": "TSLA_2025_06"}, ["limit"]),
         ({"status": "pending", "execution_status": "new"}, []),
     ],
@@ -100,7 +104,10 @@ def test_an_unknown_parameter_is_refused_by_name(client: Any, name: str) -> None
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, "wrong") for name in ("status", "execution_status", "type", "side", "created_after", "created_before", "page_size")],
+        *[
+            (name, "wrong")
+            for name in ("status", "execution_status", "type", "side", "created_after", "created_before", "page_size")
+        ],
         *[(name, "") for name in PARAMETERS.split(", ")],
         *[(name, "a\0") for name in ("instrument", "client_order_id", "status", "created_after")],
         *[("page_size", value) for value in ("0", "501", "-1", "1.5", "1e2", "²", "000000500123", "9" * 5000)],
@@ -167,7 +174,14 @@ def test_no_orders_are_an_empty_page(client: Any) -> None:
 
 @pytest.mark.parametrize(
     "cursor",
-    ["garbage", "%%%", "é", "====", "a", *[b64encode(text).decode() for text in (b"p=abc", b"p=", b"p=%00", b"o=5", b"o=-1", b"r=x", b"hi", b"\xff")]],
+    [
+        "garbage",
+        "%%%",
+        "é",
+        "====",
+        "a",
+        *[b64encode(text).decode() for text in (b"p=abc", b"p=", b"p=%00", b"o=5", b"o=-1", b"r=x", b"hi", b"\xff")],
+    ],
 )
 def test_a_cursor_that_is_none_of_ours_is_not_found(client: Any, accept: Accept, cursor: str) -> None:
     accept()
@@ -175,7 +189,9 @@ def test_a_cursor_that_is_none_of_ours_is_not_found(client: Any, accept: Accept,
     assert (answer.status_code, answer.json()) == (404, {"detail": "Invalid cursor"})
 
 
-def test_the_number_of_queries_does_not_grow_with_the_page(client: Any, accept: Accept, django_assert_max_num_queries: Any) -> None:
+def test_the_number_of_queries_does_not_grow_with_the_page(
+    client: Any, accept: Accept, django_assert_max_num_queries: Any
+) -> None:
     for _ in range(20):
         accept()
     with django_assert_max_num_queries(3):
@@ -208,7 +224,9 @@ def test_an_order_that_failed_says_why(client: Any, accept: Accept) -> None:
     assert shown["error_message"] == "The exchange refused the order: unknown instrument"
 
 
-@pytest.mark.parametrize("path", [f"/orders/{uuid4()}", "/orders/1", "/orders/null", "/orders/", "/orders/%00", "/Orders", "/order"])
+@pytest.mark.parametrize(
+    "path", [f"/orders/{uuid4()}", "/orders/1", "/orders/null", "/orders/", "/orders/%00", "/Orders", "/order"]
+)
 def test_what_does_not_exist_is_not_found(client: Any, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404

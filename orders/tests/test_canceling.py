@@ -33,6 +33,13 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorPro
         yield process
 
 
+@pytest.fixture(scope="module")
+def slow_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
+    """Fills nothing while a test runs."""
+    with SimulatorProcess(tmp_path_factory.mktemp("exchange"), latency=3, fill_interval=3) as process:
+        yield process
+
+
 @dataclass
 class Desk:
     """Cancels over HTTP as the account that owns the order."""
@@ -101,9 +108,10 @@ def test_a_claimed_order_ends_its_call_first(desk: Desk, accept: Accept, outcome
 
 
 def test_an_order_of_unknown_outcome_is_looked_up_and_then_canceled_there(
-    desk: Desk, simulator: SimulatorProcess, accept: Accept
+    desk: Desk, slow_simulator: SimulatorProcess, accept: Accept
 ) -> None:
-    order = accept(instrument="TIMEOUT_____", type="limit", limit_price="0.01")
+    simulator = slow_simulator
+    order = accept(instrument="TIMEOUT_____")
     one_round(simulator.url, IMPATIENT)
     assert desk.cancel(order) == 202
     run_loop(simulator.url)
@@ -138,8 +146,9 @@ def test_a_crashed_claim_does_not_hold_a_cancel_up_for_ever(desk: Desk, simulato
     assert order.status == Status.CANCELED
 
 
-def test_a_cancel_outlives_the_order_s_time(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
-    there, never_sent = accept(instrument="TIMEOUT_____", type="limit", limit_price="0.01"), accept()
+def test_a_cancel_outlives_the_order_s_time(desk: Desk, slow_simulator: SimulatorProcess, accept: Accept) -> None:
+    simulator = slow_simulator
+    there, never_sent = accept(instrument="TIMEOUT_____"), accept()
     [claim, other] = claim_due_orders(2, IMPATIENT)
     record([carry(claim, simulator.url, IMPATIENT), answered(other, venue.Unknown("lost"))], IMPATIENT)
     assert (desk.cancel(there), desk.cancel(never_sent)) == (202, 202)

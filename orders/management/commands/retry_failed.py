@@ -22,7 +22,11 @@ CHUNK = 200
 
 
 def moment(text: str) -> datetime:
-    parsed = parse_datetime(text) or parse_datetime(f"{text}T00:00:00")
+    try:
+        parsed = parse_datetime(text)
+    except ValueError:
+        # Well written, and no day of the calendar.
+        parsed = None
     if parsed is None:
         raise ArgumentTypeError("a time such as 2030-01-31 or 2030-01-31T15:30:00Z is needed")
     return timezone.make_aware(parsed) if timezone.is_naive(parsed) else parsed

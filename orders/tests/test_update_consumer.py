@@ -1,0 +1,219 @@
+"""The follower of the feed, cut off, killed, frozen and confused by the exchange."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from exchange.testing import SimulatorProcess
+from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.tests.following import everything_is_settled, follow_until_settled
+from orders.tests.test_placement_crashes import database_url
+from orders.tests.working import run_loop, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Accept = Callable[..., Order]
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
+    with SimulatorProcess(tmp_path / "exchange") as process:
+        yield process
+
+
+@pytest.fixture
+def start_consumer(simulator: SimulatorProcess) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    environment = os.environ | {"DATABASE_URL": database_url(), "EXCHANGE_URL": simulator.url}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "manage.py", "run_update_consumer"], env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+def is_equal_to_the_book(simulator: SimulatorProcess) -> bool:
+    """Whether status, quantity and average price of every order are the same here and at the exchange."""
+    ours = {
+        str(order.id): (order.execution_status, order.filled_quantity, order.average_price) for order in Order.objects.all()
+    }
+    theirs = {
+        id: (placed["status"], placed["filled_quantity"], placed["average_price"] and Decimal(placed["average_price"]))
+        for id, placed in simulator.book().items()
+    }
+    return ours == theirs
+
+
+def assert_equal_to_the_book(simulator: SimulatorProcess) -> None:
+    """All orders are as the exchange has them, and each event is there once."""
+    assert is_equal_to_the_book(simulator)
+    assert OrderEvent.objects.filter(type="placed").count() == Order.objects.count()
+    for order in Order.objects.filter(reconciled_session=None):
+        assert sum(fill.data["last_quantity"] for fill in order.events.filter(type__endswith="filled")) == order.filled_quantity
+
+
+def test_orders_end_as_they_do_at_the_exchange(simulator: SimulatorProcess, accept: Accept) -> None:
+    for instrument in ("AAPL_2025_03", "AAPL_2025_03", "PARTIAL_____", "NEVERFILL___"):
+        accept(instrument=instrument)
+    # One of the two is crossed at once, wherever the price begins.
+    for side in ("buy", "sell"):
+        accept(type="limit", side=side, limit_price=Decimal("250.50"), instrument="TSLA_2025_06")
+    run_loop(simulator.url)
+    market = Order.objects.exclude(instrument="TSLA_2025_06")
+    follow_until_settled(
+        simulator.url,
+        lambda: (
+            sorted(market.values_list("filled_quantity", flat=True)) == [0, 50, 100, 100]
+            and Order.objects.filter(type="limit", execution_status="filled").exists()
+        ),
+    )
+    simulator.kill()
+    simulator.start()
+    # The other limit order may still move.
+    follow_until_settled(simulator.url, lambda: is_equal_to_the_book(simulator))
+
+
+def test_reports_before_the_answer_of_the_placement_complete_the_orders(simulator: SimulatorProcess, accept: Accept) -> None:
+    simulator.control(early_report_rate=1, repeat_rate=0.5, latency=0.2)
+    for _ in range(20):
+        accept()
+    with ThreadPoolExecutor(1) as pool:
+        placing = pool.submit(run_loop, simulator.url)
+        follow_until_settled(
+            simulator.url, lambda: Order.objects.filter(status="completed").count() == 20 and everything_is_settled()
+        )
+        placing.result()
+    assert_equal_to_the_book(simulator)
+
+
+def test_a_cut_feed_is_resumed_after_the_last_applied_report(
+    simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    start_consumer()
+    for _ in range(5):
+        for _ in range(10):
+            accept()
+        run_loop(simulator.url)
+        simulator.control(cut_feed=True)
+    wait_until(everything_is_settled)
+    assert_equal_to_the_book(simulator)
+    assert not OrderEvent.objects.filter(type="reconciled").exists(), "nothing was missed, so nothing had to be looked up"
+
+
+def test_a_consumer_killed_again_and_again_applies_every_report_once(
+    simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    simulator.control(repeat_rate=0.3)
+    for _ in range(4):
+        for _ in range(25):
+            accept()
+        before = FeedPosition.objects.values_list("sequence", flat=True).first() or 0
+        consumer = start_consumer()
+        run_loop(simulator.url)
+        wait_until(lambda: (FeedPosition.objects.values_list("sequence", flat=True).first() or 0) > before)  # noqa: B023
+        consumer.kill()
+        consumer.wait()
+    start_consumer()
+    wait_until(everything_is_settled)
+    assert_equal_to_the_book(simulator)
+    assert SetAsideReport.objects.count() == 0
+
+
+def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: SimulatorProcess, accept: Accept) -> None:
+    open_order, filled = accept(instrument="NEVERFILL___"), accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
+    Order.objects.filter(id=filled.id).update(
+        execution_status="new", filled_quantity=0, filled_value=0, average_price=None
+    )
+    filled.events.filter(type__endswith="filled").delete()
+    simulator.control(new_session=True)
+    follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
+    assert_equal_to_the_book(simulator)
+    open_order.refresh_from_db()
+    assert not open_order.events.filter(type="reconciled").exists()
+    assert filled.events.filter(type="reconciled").count() == 1
+    assert FeedPosition.objects.get().session_id == simulator.health()["session_id"]
+
+
+def test_a_gap_beyond_the_retention_is_reconciled(tmp_path: Path, accept: Accept) -> None:
+    with SimulatorProcess(tmp_path / "forgetful", retention=5) as simulator:
+        accept()
+        run_loop(simulator.url)
+        follow_until_settled(simulator.url)
+        for _ in range(20):
+            accept()
+        run_loop(simulator.url)
+        wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
+        follow_until_settled(simulator.url)
+        assert_equal_to_the_book(simulator)
+        assert OrderEvent.objects.filter(type="reconciled").exists()
+
+
+def test_a_position_beyond_the_end_of_the_feed_is_reconciled(simulator: SimulatorProcess, accept: Accept) -> None:
+    accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
+    FeedPosition.objects.update(sequence=1_000_000)
+    accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
+    assert_equal_to_the_book(simulator)
+    wait_until(lambda: FeedPosition.objects.get().sequence <= simulator.health()["last_sequence"])
+
+
+def test_a_second_consumer_waits_and_takes_over_when_the_first_dies(
+    simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    def lock_holders() -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            return [pid for (pid,) in cursor.fetchall()]
+
+    first = start_consumer()
+    holders = wait_until(lock_holders)
+    second = start_consumer()
+    accept()
+    run_loop(simulator.url)
+    wait_until(everything_is_settled)
+    assert lock_holders() == holders
+    assert second.poll() is None
+    first.kill()
+    first.wait()
+    wait_until(lambda: (now := lock_holders()) and now != holders)
+    accept()
+    run_loop(simulator.url)
+    wait_until(everything_is_settled)
+    assert_equal_to_the_book(simulator)
+
+
+def test_the_consumer_survives_a_database_that_drops_its_connections(
+    simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    consumer = start_consumer()
+    for _ in range(3):
+        for _ in range(10):
+            accept()
+        run_loop(simulator.url)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+    wait_until(everything_is_settled)
+    assert_equal_to_the_book(simulator)
+    assert consumer.poll() is None
+    consumer.terminate()
+    assert consumer.wait(10) == 0
