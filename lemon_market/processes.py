@@ -44,6 +44,7 @@ def services() -> list[ManagedProcess]:
     # The cluster stops cleanly only if its parent alone gets the signal; running placements may take as long as one send.
     found.append(ManagedProcess("workers", (*_MANAGE, "qcluster"), stop_deadline_s=12))
     found.append(ManagedProcess("sweep", (*_MANAGE, "run_sweep")))
+    found.append(ManagedProcess("updates", (*_MANAGE, "run_update_consumer")))
     return found
 
 

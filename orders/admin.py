@@ -1,7 +1,8 @@
-"""The order desk's pages: everything can be seen, nothing edited; retries go the same way as everywhere else."""
+"""The order desk's pages: everything can be seen, nothing edited; what is done goes the same way as everywhere else."""
 
 import json
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +17,9 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.views.decorators.http import require_POST
 
-from orders.models import Order
-from orders.retrying import RETRYABLE, reason_not_to_retry, retry_orders
+from orders.canceling import Canceled, cancel_orders, reason_not_to_cancel
+from orders.models import Order, SetAsideReport
+from orders.retrying import RETRYABLE, Retried, reason_not_to_retry, retry_orders
 from orders.states import Status
 
 # They are locked together, and Django takes 1,000 fields of a form at most (DATA_UPLOAD_MAX_NUMBER_FIELDS).
@@ -59,7 +61,7 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     search_fields = ["client_order_id", "instrument", "exchange_order_id", "account__username"]
     search_help_text = "Id, client order id, exchange order id, instrument or account, each in full"
-    actions = ["retry_selected"]
+    actions = ["retry_selected", "cancel_selected"]
     change_list_template = "admin/orders/order/change_list.html"
     change_form_template = "admin/orders/order/detail.html"
 
@@ -74,6 +76,9 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("orders.retry_order")
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orders.cancel_order")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Order], term: str) -> tuple[QuerySet[Order], bool]:
         term = term.strip()
@@ -99,36 +104,64 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Retry the selected orders", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:
+        return self.confirm_and_do(request, queryset, "retry_selected", "Retry", what_retry_does, retry_orders)
+
+    @admin.action(description="Cancel the selected orders", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:
+        return self.confirm_and_do(request, queryset, "cancel_selected", "Cancel", what_cancel_does, cancel_orders)
+
+    def confirm_and_do(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Order],
+        action: str,
+        verb: str,
+        what_it_does: Callable[[Order], str | None],
+        do: Callable[[Sequence[uuid.UUID], str], object],
+    ) -> HttpResponse | None:
+        """Show first what will happen to each order, and do it when the person has said yes."""
         ids = list(queryset.order_by("id").values_list("id", flat=True)[: MAX_BULK + 1])
         if len(ids) > MAX_BULK:
             self.message_user(request, f"At most {MAX_BULK} orders at a time.", messages.ERROR)
             return None
-        orders = list(Order.objects.filter(id__in=ids).order_by("id"))
         if request.POST.get("confirmed"):
-            retried = retry_orders(ids, requested_by=request.user.get_username())
-            self.message_user(request, f"Of {len(ids)} order(s): {retried}.", messages.SUCCESS)
+            done = do(ids, request.user.get_username())
+            self.message_user(request, f"Of {len(ids)} order(s): {done}.", messages.SUCCESS)
             return None
-        rows = [(order, reason_not_to_retry(order)) for order in orders]
+        rows = [(order, what_it_does(order)) for order in Order.objects.filter(id__in=ids).order_by("id")]
         context = {
             **self.admin_site.each_context(request),
-            "title": "Retry these orders?",
+            "title": f"{verb} these orders?",
             "opts": self.model._meta,
             "rows": rows,
-            "any_retryable": any(reason is None for _, reason in rows),
+            "anything_to_do": any(what is not None for _, what in rows),
             "ids": ids,
+            "action": action,
+            "verb": verb,
         }
-        return TemplateResponse(request, "admin/orders/order/confirm_retry.html", context)
+        return TemplateResponse(request, "admin/orders/order/confirm.html", context)
 
     def get_urls(self) -> list[URLPattern]:
         retry = self.admin_site.admin_view(require_POST(self.retry_one))
-        return [path("<uuid:order_id>/retry/", retry, name="orders_order_retry"), *super().get_urls()]
+        cancel = self.admin_site.admin_view(require_POST(self.cancel_one))
+        return [
+            path("<uuid:order_id>/retry/", retry, name="orders_order_retry"),
+            path("<uuid:order_id>/cancel/", cancel, name="orders_order_cancel"),
+            *super().get_urls(),
+        ]
 
-    def retry_one(self, request: HttpRequest, order_id: Any) -> HttpResponse:
+    def retry_one(self, request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
         if not self.has_retry_permission(request):
             raise PermissionDenied
-        retried = retry_orders([order_id], requested_by=request.user.get_username())
-        level = messages.SUCCESS if retried.sent or retried.looked_up else messages.WARNING
-        self.message_user(request, f"This order: {retried}.", level)
+        return self.report_and_return(request, order_id, retry_orders([order_id], request.user.get_username()))
+
+    def cancel_one(self, request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
+        if not self.has_cancel_permission(request):
+            raise PermissionDenied
+        return self.report_and_return(request, order_id, cancel_orders([order_id], request.user.get_username()))
+
+    def report_and_return(self, request: HttpRequest, order_id: uuid.UUID, done: Retried | Canceled) -> HttpResponse:
+        self.message_user(request, f"This order: {done}.", messages.WARNING if done.passed_over else messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:orders_order_change", args=[order_id]))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -151,10 +184,44 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             context = {
                 "order": order,
                 "timeline": [timeline_row(happened) for happened in order.events.all()],
-                "may_retry": self.has_retry_permission(request) and reason_not_to_retry(order) is None,
-                "will_be": "looked up at the exchange first" if order.may_be_at_exchange else "sent again",
+                "retry_does": self.has_retry_permission(request) and what_retry_does(order),
+                "cancel_does": self.has_cancel_permission(request) and what_cancel_does(order),
             }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
+
+
+@admin.register(SetAsideReport)
+class SetAsideReportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Reports of the exchange that could not be applied; `manage.py replay_reports` tries them again."""
+
+    list_display = ["received_at", "reason", "session_id", "sequence", "applied_at"]
+    list_filter = [("applied_at", admin.EmptyFieldListFilter)]
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: SetAsideReport | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: SetAsideReport | None = None) -> bool:
+        return False
+
+
+def what_retry_does(order: Order) -> str | None:
+    """What will happen to the order, or None when a retry does nothing for it."""
+    if reason_not_to_retry(order) is not None:
+        return None
+    return "looked up at the exchange first" if order.may_be_at_exchange else "sent again"
+
+
+def what_cancel_does(order: Order) -> str | None:
+    """What will happen to the order, or None when there is nothing to cancel."""
+    if reason_not_to_cancel(order) is not None:
+        return None
+    if order.status == Status.COMPLETED:
+        return "canceled at the exchange"
+    return "looked up, and canceled at the exchange if it is there" if order.may_be_at_exchange else "canceled at once"
 
 
 def timeline_row(happened: Any) -> dict[str, Any]:

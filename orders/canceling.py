@@ -1,8 +1,8 @@
 """Canceling an order: at once while nothing of it can be at the exchange, else carried there by the workers."""
 
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from django.db import transaction
 from django.utils import timezone
@@ -33,6 +33,21 @@ def reason_not_to_cancel(order: Order) -> str | None:
     return None
 
 
+@dataclass
+class Canceled:
+    """What a cancel of several orders did: their ids, or why an order was passed over."""
+
+    at_once: list[uuid.UUID] = field(default_factory=list)
+    requested: list[uuid.UUID] = field(default_factory=list)
+    passed_over: dict[uuid.UUID, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.at_once)} canceled", f"{len(self.requested)} will be canceled at the exchange"]
+        if self.passed_over:
+            parts.append(f"{len(self.passed_over)} passed over ({', '.join(sorted(set(self.passed_over.values())))})")
+        return ", ".join(parts)
+
+
 def cancel_order(order_id: uuid.UUID, requested_by: str) -> Order:
     """Cancel one order that exists. Safe to repeat.
 
@@ -40,13 +55,29 @@ def cancel_order(order_id: uuid.UUID, requested_by: str) -> Order:
     Raises TooLateToCancel.
     """
     with transaction.atomic():
-        now = timezone.now()
-        order: Order = lock_orders([order_id])[order_id]
+        order = lock_orders([order_id])[order_id]
         if reason_not_to_cancel(order) is not None:
             raise TooLateToCancel(order)
-        events: list[Any] = lifecycle.cancel_requested(order, now, by=requested_by)
-        if events:
-            save_changes([order], events)
-            if order.cancel_requested_at is not None:
-                wake_workers()
+        cancel_locked([order], requested_by)
     return order
+
+
+def cancel_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Canceled:
+    """Cancel whatever of these orders can be canceled. Takes at most some hundred ids at a time, because it locks them all."""
+    canceled = Canceled()
+    with transaction.atomic():
+        orders = lock_orders(ids)
+        canceled.passed_over = {id: reason for id, order in orders.items() if (reason := reason_not_to_cancel(order))}
+        cancelable = [order for id, order in orders.items() if id not in canceled.passed_over]
+        cancel_locked(cancelable, requested_by)
+        for order in cancelable:
+            (canceled.at_once if order.status == Status.CANCELED else canceled.requested).append(order.id)
+    return canceled
+
+
+def cancel_locked(orders: Sequence[Order], requested_by: str) -> None:
+    now = timezone.now()
+    events = [happened for order in orders for happened in lifecycle.cancel_requested(order, now, by=requested_by)]
+    save_changes(orders, events)
+    if any(order.cancel_requested_at is not None for order in orders):
+        wake_workers()

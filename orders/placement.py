@@ -5,6 +5,7 @@
     record  one transaction: orders and events, in bulk
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -156,7 +157,7 @@ def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
         save_changes(list(changed.values()), events)
 
 
-def lock_orders(ids: Sequence[object]) -> dict[object, Order]:
+def lock_orders(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
     """The orders by id, locked in id order, so that two such transactions over the same orders cannot deadlock."""
     return {order.id: order for order in Order.objects.select_for_update().filter(id__in=ids).order_by("id")}
 

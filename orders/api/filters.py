@@ -3,7 +3,6 @@ import uuid
 from typing import Any
 
 import django_filters
-from django.db.models import QuerySet
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
@@ -55,7 +54,7 @@ class OrderPagination(CursorPagination):
                 raise NotFound(self.invalid_cursor_message) from None
         return cursor
 
-    def paginate_queryset(self, queryset: QuerySet[Order], request: Request, view: Any = None) -> list[Order] | None:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
         self.refuse_misleading_parameters(request)
         return super().paginate_queryset(queryset, request, view)
 

@@ -66,6 +66,16 @@ def staff(django_user_model: Any) -> Callable[..., Client]:
     return log_in
 
 
+@pytest.fixture
+def viewer(staff: Callable[..., Client]) -> Client:
+    return staff("view_order", name="vera")
+
+
+@pytest.fixture
+def retrier(staff: Callable[..., Client]) -> Client:
+    return staff("view_order", "retry_order")
+
+
 def let_time_pass(seconds: float) -> None:
     """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
     past = timedelta(seconds=seconds)

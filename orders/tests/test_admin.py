@@ -18,11 +18,6 @@ from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
 Accept = Callable[..., Order]
 
 
-@pytest.fixture
-def viewer(staff: Callable[..., Client]) -> Client:
-    return staff("view_order", name="vera")
-
-
 def rows(answer: Any) -> list[str]:
     """The orders that a list page shows, in its sequence."""
     assert answer.status_code == 200

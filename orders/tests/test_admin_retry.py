@@ -17,11 +17,6 @@ from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
 Accept = Callable[..., Order]
 
 
-@pytest.fixture
-def retrier(staff: Callable[..., Client]) -> Client:
-    return staff("view_order", "retry_order")
-
-
 def test_one_order_is_retried_in_the_persons_name(retrier: Client, accept: Accept) -> None:
     order = refuse(accept())
     OrmQ.objects.all().delete()

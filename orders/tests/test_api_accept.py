@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -242,9 +243,7 @@ def test_a_repeat_is_answered_as_before_even_after_the_order_has_expired(client:
     "price", ["12345678901234567.89", '"12345678901234567.89"', "0.01", "1E2", "250", '"250.5"', "9007199254740993.01"]
 )
 def test_a_price_is_kept_to_the_last_digit(client: Any, price: str) -> None:
-    answer = post(
-        client, '{"type": "limit", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 1, "limit_price": %s}' % price
-    )
+    answer = post(client, json.dumps(LIMIT).replace('"250.50"', price))
     exact = Decimal(price.strip('"'))
     assert answer.status_code == 202
     assert answer.json()["limit_price"] == f"{exact:.2f}"

@@ -9,7 +9,6 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import Client
-from django.urls import URLPattern
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
@@ -61,7 +60,7 @@ ISOLATION = {"order-list": no_listing, "order-batch": no_batch, "order-detail": 
 
 
 def test_every_url_of_the_api_is_proved_to_keep_accounts_apart() -> None:
-    assert {url.name for url in urlpatterns} == set(ISOLATION)
+    assert {getattr(url, "name", None) for url in urlpatterns} == set(ISOLATION)
 
 
 @pytest.mark.parametrize("name", ISOLATION)
@@ -83,8 +82,8 @@ def test_staff_see_only_their_own_orders_here_too(accept: Accept, admin_user: An
 def api_paths(order: Order) -> Iterator[tuple[str, str]]:
     """Every method of every URL of the API."""
     for url in urlpatterns:
-        assert isinstance(url, URLPattern)
-        for method in url.callback.actions:
+        actions: dict[str, str] = url.callback.actions  # type: ignore[union-attr]
+        for method in actions:
             yield method, "/" + str(url.pattern).replace("<uuid:pk>", str(order.id))
 
 
@@ -116,17 +115,9 @@ def test_a_token_is_stored_hashed(account: Any) -> None:
 @pytest.mark.parametrize(
     "credentials",
     [
-        "Token",
-        "Token ",
-        "Token a b",
-        "Token 0",
-        "Token " + "a" * 64,
-        "Token " + "a" * 100_000,
-        "Token \xff\xfe",
-        "Token a\0b",
-        "Token é",
-    ]
-    + ["Bearer x", "Basic YW5uYTp4", "x", "token", ""],
+        *("Token", "Token ", "Token a b", "Token 0", "Token " + "a" * 64, "Token " + "a" * 100_000),
+        *("Token \xff\xfe", "Token a\0b", "Token é", "Bearer x", "Basic YW5uYTp4", "x", "token", ""),
+    ],
 )
 @pytest.mark.parametrize("anonymous", ["", "anna"])
 def test_wrong_credentials_are_refused_and_never_taken_for_none(

@@ -9,7 +9,7 @@ import pytest
 
 from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 
-REQUIRED = dict.fromkeys(["type", "side", "instrument", "quantity"], ["This field is required."])
+REQUIRED = {name: ["This field is required."] for name in ("type", "side", "instrument", "quantity")}
 PRICE_TOO_LONG = "Ensure that there are no more than 17 digits before the decimal point."
 PRICE_TOO_EXACT = "Ensure that there are no more than 19 digits in total."
 NOT_A_NUMBER = "A valid number is required."
