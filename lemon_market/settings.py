@@ -82,7 +82,7 @@ TEMPLATES = [
 DATABASES = {"default": env.db_url_config(DATABASE_URL or local_install.load(DATA_DIR).postgres_url)}
 DATABASES["default"] |= {
     "ENGINE": "lemon_market.database",
-    # One connection per thread, kept. After PostgreSQL was away each fails once (503) and is then opened anew.
+    # One connection per thread, kept for as long as the server keeps it.
     "CONN_MAX_AGE": 600,
     "OPTIONS": {
         **DATABASES["default"].get("OPTIONS", {}),
@@ -181,7 +181,7 @@ SPECTACULAR_SETTINGS = {
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOG_JSON = env.bool("LOG_JSON", False)
-shared_log_steps = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, structlog.processors.TimeStamper("iso")]
+shared_log_steps: list[structlog.typing.Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, structlog.processors.TimeStamper("iso")]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -6,7 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -56,7 +55,7 @@ class AlreadyExpired(Exception):
     indexes: list[int]
 
 
-def accept_orders(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> Accepted:
+def accept_orders(account_id: int, requested: Sequence[NewOrder]) -> Accepted:
     """Store all of the orders or none. The client order ids among them must differ.
 
     Safe to repeat: the same ids with the same terms give the orders that exist.
@@ -66,21 +65,21 @@ def accept_orders(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> A
     expired = [index for index, request in enumerate(requested) if request.expires_at and request.expires_at <= now]
     if expired:
         # A repeat is answered as before, however late it comes.
-        if not any_known(account, requested):
+        if not any_known(account_id, requested):
             raise AlreadyExpired(expired)
-        return Accepted(known_orders(account, requested), replayed=True)
+        return Accepted(known_orders(account_id, requested), replayed=True)
     try:
         with transaction.atomic():
-            return Accepted(store(account, requested, now), replayed=False)
+            return Accepted(store(account_id, requested, now), replayed=False)
     except IntegrityError as error:
         if "one_order_per_client_order_id" not in str(error):
             raise
-    return Accepted(known_orders(account, requested), replayed=True)
+    return Accepted(known_orders(account_id, requested), replayed=True)
 
 
-def store(account: AbstractBaseUser, requested: Sequence[NewOrder], now: datetime) -> list[Order]:
+def store(account_id: int, requested: Sequence[NewOrder], now: datetime) -> list[Order]:
     policy = PlacementPolicy.from_settings()
-    orders = [new_order(account, request, now, policy) for request in requested]
+    orders = [new_order(account_id, request, now, policy) for request in requested]
     # Two transactions that insert the same ids in different orders would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=lambda order: order.client_order_id))
     save_changes([], [event(order, EventType.ACCEPTED, now) for order in orders])
@@ -88,11 +87,11 @@ def store(account: AbstractBaseUser, requested: Sequence[NewOrder], now: datetim
     return orders
 
 
-def new_order(account: AbstractBaseUser, request: NewOrder, now: datetime, policy: PlacementPolicy) -> Order:
+def new_order(account_id: int, request: NewOrder, now: datetime, policy: PlacementPolicy) -> Order:
     order_id = uuid7()
     return Order(
         id=order_id,
-        account_id=account.pk,
+        account_id=account_id,
         client_order_id=request.client_order_id or str(order_id),
         created_at=now,
         updated_at=now,
@@ -107,15 +106,15 @@ def new_order(account: AbstractBaseUser, request: NewOrder, now: datetime, polic
     )
 
 
-def any_known(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> bool:
+def any_known(account_id: int, requested: Sequence[NewOrder]) -> bool:
     ids = [request.client_order_id for request in requested if request.client_order_id]
-    return Order.objects.filter(account_id=account.pk, client_order_id__in=ids).exists()
+    return Order.objects.filter(account_id=account_id, client_order_id__in=ids).exists()
 
 
-def known_orders(account: AbstractBaseUser, requested: Sequence[NewOrder]) -> list[Order]:
+def known_orders(account_id: int, requested: Sequence[NewOrder]) -> list[Order]:
     """The stored orders with the requested ids, in the same sequence. Raises ClientOrderIdConflict."""
     ids = [request.client_order_id for request in requested if request.client_order_id]
-    stored = {order.client_order_id: order for order in Order.objects.filter(account_id=account.pk, client_order_id__in=ids)}
+    stored = {order.client_order_id: order for order in Order.objects.filter(account_id=account_id, client_order_id__in=ids)}
     problems = {}
     for index, request in enumerate(requested):
         order = stored.get(request.client_order_id or "")

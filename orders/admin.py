@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
@@ -39,7 +40,7 @@ class NeedsPersonFilter(admin.SimpleListFilter):
 
 
 @admin.register(Order)
-class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OrderAdmin(admin.ModelAdmin):
     list_display = [
         "created",
         "side",
@@ -116,7 +117,7 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         queryset: QuerySet[Order],
         action: str,
         verb: str,
-        what_it_does: Callable[[Order], str | None],
+        what_it_does: Callable[[Order], "Consequence"],
         do: Callable[[Sequence[uuid.UUID], str], object],
     ) -> HttpResponse | None:
         """Show first what will happen to each order, and do it when the person has said yes."""
@@ -132,9 +133,9 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         context = {
             **self.admin_site.each_context(request),
             "title": f"{verb} these orders?",
-            "opts": self.model._meta,
+            "opts": self.opts,
             "rows": rows,
-            "anything_to_do": any(what is not None for _, what in rows),
+            "anything_to_do": any(not what.is_nothing for _, what in rows),
             "ids": ids,
             "action": action,
             "verb": verb,
@@ -184,14 +185,14 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             context = {
                 "order": order,
                 "timeline": [timeline_row(happened) for happened in order.events.all()],
-                "retry_does": self.has_retry_permission(request) and what_retry_does(order),
-                "cancel_does": self.has_cancel_permission(request) and what_cancel_does(order),
+                "retry": self.has_retry_permission(request) and what_retry_does(order),
+                "cancel": self.has_cancel_permission(request) and what_cancel_does(order),
             }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
 
 @admin.register(SetAsideReport)
-class SetAsideReportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SetAsideReportAdmin(admin.ModelAdmin):
     """Reports of the exchange that could not be applied; `manage.py replay_reports` tries them again."""
 
     list_display = ["received_at", "reason", "session_id", "sequence", "applied_at"]
@@ -208,20 +209,28 @@ class SetAsideReportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
 
-def what_retry_does(order: Order) -> str | None:
-    """What will happen to the order, or None when a retry does nothing for it."""
-    if reason_not_to_retry(order) is not None:
-        return None
-    return "looked up at the exchange first" if order.may_be_at_exchange else "sent again"
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What an action will do to one order, in words, or why it will do nothing."""
+
+    text: str
+    is_nothing: bool = False
 
 
-def what_cancel_does(order: Order) -> str | None:
-    """What will happen to the order, or None when there is nothing to cancel."""
-    if reason_not_to_cancel(order) is not None:
-        return None
+def what_retry_does(order: Order) -> Consequence:
+    if reason := reason_not_to_retry(order):
+        return Consequence(f"nothing: it {reason}", is_nothing=True)
+    return Consequence("looked up at the exchange first" if order.may_be_at_exchange else "sent again")
+
+
+def what_cancel_does(order: Order) -> Consequence:
+    if reason := reason_not_to_cancel(order):
+        return Consequence(f"nothing: it {reason}", is_nothing=True)
     if order.status == Status.COMPLETED:
-        return "canceled at the exchange"
-    return "looked up, and canceled at the exchange if it is there" if order.may_be_at_exchange else "canceled at once"
+        return Consequence("canceled at the exchange")
+    if order.may_be_at_exchange:
+        return Consequence("looked up, and canceled at the exchange if it is there")
+    return Consequence("canceled at once")
 
 
 def timeline_row(happened: Any) -> dict[str, Any]:

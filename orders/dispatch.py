@@ -11,6 +11,7 @@ from django_q.tasks import async_task
 
 from orders.doorbell import ORDERS_DUE, ring_after_commit
 
+QUEUE = str(settings.Q_CLUSTER["name"])
 DELETE_VISIBLE = """
     DELETE FROM django_q_ormq WHERE id IN (
         SELECT id FROM django_q_ormq WHERE key = %s AND lock <= now() FOR UPDATE SKIP LOCKED
@@ -25,10 +26,11 @@ def wake_workers() -> None:
 
 def waiting_wake_ups() -> int:
     """How many wake-ups wait in the queue, those that a worker is at not counted."""
-    return OrmQ.objects.filter(key=settings.Q_CLUSTER["name"], lock__lte=timezone.now()).count()
+    count: int = OrmQ.objects.filter(key=QUEUE, lock__lte=timezone.now()).count()
+    return count
 
 
 def delete_visible_wake_ups() -> None:
     """Called by a running loop right before it claims, which does all that the deleted wake-ups ask for."""
     with connection.cursor() as cursor:
-        cursor.execute(DELETE_VISIBLE, [settings.Q_CLUSTER["name"]])
+        cursor.execute(DELETE_VISIBLE, [QUEUE])

@@ -28,7 +28,7 @@ def connection_parameters() -> dict[str, Any]:
     database = connection.settings_dict
     names = {"HOST": "host", "PORT": "port", "NAME": "dbname", "USER": "user", "PASSWORD": "password"}
     given = {name: database[key] for key, name in names.items() if database.get(key)}
-    return database.get("OPTIONS", {}) | given
+    return {**database.get("OPTIONS", {}), **given}
 
 
 class Doorbell:

@@ -82,10 +82,8 @@ def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: s
         event_id = event_id_of(report, session_id)
         if event_id in known:
             continue
-        order = orders.get(order_id_of(report))
         try:
-            if order is None:
-                raise CannotApply("no order of ours has this client_order_id")
+            order = owner(report, orders)
             events += apply_report(order, report, session_id)
         except CannotApply as problem:
             not_applied.append((report, str(problem)))
@@ -207,6 +205,14 @@ def order_id_of(report: ExecutionReport) -> uuid.UUID | None:
         return None
 
 
+def owner(report: ExecutionReport, orders: dict[uuid.UUID, Order]) -> Order:
+    """The order that the report is about. Raises CannotApply."""
+    id = order_id_of(report)
+    if id is None or id not in orders:
+        raise CannotApply("no order of ours has this client_order_id")
+    return orders[id]
+
+
 def set_aside(not_applied: Sequence[tuple[ExecutionReport | BadReport, str]], session_id: str) -> None:
     for report, reason in not_applied:
         log.warning("report_set_aside", reason=reason, session_id=session_id, sequence=report.sequence)
@@ -246,10 +252,8 @@ def apply_kept(kept: SetAsideReport) -> bool:
     if OrderEvent.objects.filter(event_id=event_id_of(report, kept.session_id)).exists():
         return True
     id = order_id_of(report)
-    order = lock_orders([id]).get(id) if id else None
     try:
-        if order is None:
-            raise CannotApply("no order of ours has this client_order_id")
+        order = owner(report, lock_orders([id]) if id else {})
         events = apply_report(order, report, kept.session_id)
     except CannotApply as problem:
         kept.reason = str(problem)

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Func
 
 
-class TransactionIdField(models.Field):  # type: ignore[type-arg]
+class TransactionIdField(models.Field):
     """PostgreSQL's `xid8`: a transaction's number, 64 bits wide, so that it never wraps around."""
 
     def db_type(self, connection: Any) -> str:

@@ -137,9 +137,7 @@ class Order(models.Model):
             CheckConstraint(
                 name="filled_exactly_when_all_is_filled",
                 condition=Q(execution_status="filled", filled_quantity=F("quantity"))
-                | (
-                    (Q(execution_status__isnull=True) | ~Q(execution_status="filled")) & Q(filled_quantity__lt=F("quantity"))
-                ),
+                | ((Q(execution_status__isnull=True) | ~Q(execution_status="filled")) & Q(filled_quantity__lt=F("quantity"))),
             ),
             CheckConstraint(
                 name="average_price_exactly_when_filled_at_all",
@@ -191,7 +189,12 @@ class OrderEvent(models.Model):
             # The acknowledgement and the feed's "new" are the same event, whichever comes first.
             UniqueConstraint(fields=["order"], name="placed_at_most_once", condition=Q(type="placed")),
         ]
-        indexes = [Index(fields=["order", "id"], name="order_event_history")]
+        indexes = [
+            Index(fields=["order", "id"], name="order_event_history"),
+            # The live stream and its resumption ask for what certain transactions wrote.
+            Index(fields=["tx"], name="order_event_by_tx"),
+            Index(fields=["account", "tx"], name="order_event_by_account_tx"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.order_id}"
@@ -235,5 +238,3 @@ def event(order: Order, type: EventType, occurred_at: Any = None, **data: Any) -
     """An event of `order` that is not stored yet."""
     happened = occurred_at or timezone.now()
     return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=happened)
-
-

@@ -1,8 +1,8 @@
 """Claiming orders that are due, carrying each of them to the exchange, and recording what came of it.
 
-    claim   one transaction: lease taken, attempt counted, `may_be_at_exchange` set - before anything is sent
-    carry   one call of the gateway, no transaction open
-    record  one transaction: orders and events, in bulk
+claim   one transaction: lease taken, attempt counted, `may_be_at_exchange` set - before anything is sent
+carry   one call of the gateway, no transaction open
+record  one transaction: orders and events, in bulk
 """
 
 import uuid
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
@@ -105,7 +106,7 @@ async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> 
                 outcome = await gateway.look_up(placement(claim.order, valid_until))
             case Step.CANCEL:
                 outcome = await gateway.cancel(str(claim.order.id))
-    except Exception as error:  # noqa: BLE001 - a bug in a gateway may have struck after the send: unknown, never lost
+    except Exception as error:
         log.exception("gateway_broke", order_id=str(claim.order.id), step=claim.step.value)
         outcome = venue.Unknown(f"internal error: {error!r}")
     took_s = (timezone.now() - started_at).total_seconds()
@@ -169,37 +170,53 @@ def claim_is_current(order: Order, claim: Claim) -> bool:
 
 def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
     """Change the order as the outcome says, and return the events that describe the change."""
+    if isinstance(result.outcome, NotSent):
+        return lifecycle.not_sent(order, now)
     attempt = {"attempt": result.claim.attempt, "took_ms": round(result.took_s * 1000, 1)}
-    looked_up = attempt | {"looked_up": True}
-    match result.claim.step, result.outcome:
-        case _, NotSent():
-            return lifecycle.not_sent(order, now)
-        case Step.SEND, venue.Acknowledged(exchange_order_id):
-            return lifecycle.acknowledged(order, exchange_order_id, now, **attempt)
-        case Step.SEND, venue.Refused(reason):
-            return lifecycle.refused(order, reason, now, **attempt)
-        case Step.SEND, venue.Unavailable(reason, retry_after_s):
-            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, **attempt)
-        case Step.SEND, venue.Unknown(reason):
-            assert result.sent_valid_until is not None
-            return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, **attempt)
-        case Step.LOOK_UP, venue.Found(exchange_order_id=exchange_order_id):
-            return lifecycle.acknowledged(order, exchange_order_id, now, **looked_up)
-        case Step.LOOK_UP, venue.NotFound():
-            return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, **looked_up)
-        case Step.LOOK_UP, venue.Unavailable(reason) | venue.Unknown(reason):
-            return lifecycle.look_up_failed(order, reason, now, policy, **looked_up)
-        case Step.SEND | Step.LOOK_UP, venue.TermsConflict(reason):
-            return lifecycle.terms_conflict(order, reason, now, **attempt)
-        case Step.CANCEL, venue.CancelRequested():
-            return lifecycle.cancel_taken(order, now, **attempt)
-        case Step.CANCEL, venue.CancelTooLate(reason):
-            return lifecycle.cancel_rejected(order, reason, now, **attempt)
-        case Step.CANCEL, venue.NotFound():
-            return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, **attempt)
-        case Step.CANCEL, venue.Unavailable() | venue.Unknown():
+    if isinstance(result.outcome, venue.TermsConflict):
+        return lifecycle.terms_conflict(order, result.outcome.reason, now, **attempt)
+    if result.claim.step is Step.SEND:
+        return apply_send(order, result, now, policy, attempt)
+    if result.claim.step is Step.LOOK_UP:
+        return apply_look_up(order, result, now, policy, attempt | {"looked_up": True})
+    return apply_cancel(order, result, now, policy, attempt)
+
+
+def apply_send(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+    match result.outcome:
+        case venue.Acknowledged(exchange_order_id):
+            return lifecycle.acknowledged(order, exchange_order_id, now, **data)
+        case venue.Refused(reason):
+            return lifecycle.refused(order, reason, now, **data)
+        case venue.Unavailable(reason, retry_after_s):
+            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, **data)
+        case venue.Unknown(reason) if result.sent_valid_until is not None:
+            return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, **data)
+    raise ValueError(f"no rule for a send and {result.outcome}")
+
+
+def apply_look_up(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+    match result.outcome:
+        case venue.Found(exchange_order_id=exchange_order_id):
+            return lifecycle.acknowledged(order, exchange_order_id, now, **data)
+        case venue.NotFound():
+            return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, **data)
+        case venue.Unavailable(reason) | venue.Unknown(reason):
+            return lifecycle.look_up_failed(order, reason, now, policy, **data)
+    raise ValueError(f"no rule for a look-up and {result.outcome}")
+
+
+def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+    match result.outcome:
+        case venue.CancelRequested():
+            return lifecycle.cancel_taken(order, now, **data)
+        case venue.CancelTooLate(reason):
+            return lifecycle.cancel_rejected(order, reason, now, **data)
+        case venue.NotFound():
+            return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, **data)
+        case venue.Unavailable() | venue.Unknown():
             return lifecycle.cancel_not_carried(order, now, policy)
-    raise ValueError(f"no rule for {result.claim.step} and {result.outcome}")
+    raise ValueError(f"no rule for a cancel and {result.outcome}")
 
 
 def record_internal_error(result: Result) -> None:

@@ -48,5 +48,5 @@ def retry_delay_s(
     `random` returns a number in [0, 1).
     """
     # 2**32 times any base is above any cap; without the bound a long life overflows the float.
-    ceiling_s = min(policy.retry_cap_s, policy.retry_base_s * 2 ** min(attempt - 1, 32))
+    ceiling_s: float = min(policy.retry_cap_s, policy.retry_base_s * 2 ** min(attempt - 1, 32))
     return max(ceiling_s * random(), retry_after_s or 0.0)

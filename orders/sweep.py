@@ -15,6 +15,8 @@ from orders.worker_process import kill_registered_process
 
 log = structlog.get_logger()
 
+WORKERS = int(str(settings.Q_CLUSTER["workers"]))
+
 
 class Sweep:
     """One round: settle what is overdue, wake workers when something is due, replace them when they do not come."""
@@ -29,7 +31,7 @@ class Sweep:
         while finish_overdue_orders() > 0:
             continue
         oldest = oldest_due_order()
-        if oldest is not None and waiting_wake_ups() < settings.Q_CLUSTER["workers"]:
+        if oldest is not None and waiting_wake_ups() < WORKERS:
             wake_workers()
         self.watch(oldest)
 

@@ -70,7 +70,7 @@ class UpdateConsumer:
             self.database.shutdown()
 
     async def wait_until_active(self) -> None:
-        while not await self.in_database(partial(try_lock, self.feed)):
+        while not await self.in_database(partial(try_lock, self.feed)):  # noqa: ASYNC110 - a lock has no event to wait for
             await asyncio.sleep(STANDBY_S)
 
     async def back_off(self) -> None:

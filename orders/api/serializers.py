@@ -68,7 +68,7 @@ def one_of(choices: type[TextChoices]) -> serializers.ChoiceField:
     return serializers.ChoiceField(choices.choices, error_messages={"invalid_choice": f"This must be {names}."})
 
 
-class KnownFieldsSerializer(serializers.Serializer):  # type: ignore[type-arg]
+class KnownFieldsSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
             unknown = [name for name in data if name not in self.fields]

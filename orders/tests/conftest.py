@@ -44,8 +44,9 @@ def accept(account: Any) -> Callable[..., Order]:
     """Accepts one market order, with any of its terms changed."""
 
     def accept_one(**terms: Any) -> Order:
-        request = NewOrder(**{"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100} | terms)
-        [order] = accept_orders(account, [request]).orders
+        usual: dict[str, Any] = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100}
+        request = NewOrder(**usual | terms)
+        [order] = accept_orders(account.pk, [request]).orders
         return order
 
     return accept_one
@@ -69,11 +70,6 @@ def staff(django_user_model: Any) -> Callable[..., Client]:
 @pytest.fixture
 def viewer(staff: Callable[..., Client]) -> Client:
     return staff("view_order", name="vera")
-
-
-@pytest.fixture
-def retrier(staff: Callable[..., Client]) -> Client:
-    return staff("view_order", "retry_order")
 
 
 def let_time_pass(seconds: float) -> None:

@@ -13,15 +13,16 @@ import django
 
 KILL_POINTS = ("after_claim", "after_send", "before_commit", "after_record")
 
-
-def main(point: str, url: str) -> None:
+if __name__ == "__main__":
     django.setup()
+
     from django.db import transaction
 
     from exchange.http_gateway import HttpGateway
     from orders.placement import Claim, Result, carry_out, claim_due_orders, record
     from orders.policy import PlacementPolicy
 
+    point, url = sys.argv[1:]
     policy = PlacementPolicy.from_settings()
 
     def die_at(here: str) -> None:
@@ -36,7 +37,6 @@ def main(point: str, url: str) -> None:
             await gateway.close()
 
     claims = claim_due_orders(10, policy)
-    print(f"claimed {len(claims)}", flush=True)
     die_at("after_claim")
     if point == "frozen_before_send":
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -47,7 +47,3 @@ def main(point: str, url: str) -> None:
         # All is written, and nothing committed.
         die_at("before_commit")
     die_at("after_record")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

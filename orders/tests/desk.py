@@ -34,7 +34,7 @@ def lose(order: Order, policy: PlacementPolicy) -> Order:
 
 
 def many_failed(account: Any, count: int) -> list[Order]:
-    orders = accept_orders(account, [NewOrder("market", "buy", "AAPL_2025_03", 1)] * count).orders
+    orders = accept_orders(account.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)] * count).orders
     now = timezone.now()
     save_changes(orders, [event for order in orders for event in lifecycle.failed(order, ErrorCode.INTERNAL_ERROR, "x", now)])
     return orders

@@ -6,9 +6,10 @@ from contextlib import suppress
 
 from exchange.http_gateway import HttpGateway
 from orders.models import Order
+from orders.placement_loop import close_connection
 from orders.states import OPEN_EXECUTION
 from orders.tests.working import POLICY
-from orders.update_consumer import UpdateConsumer, close_connection
+from orders.update_consumer import UpdateConsumer
 
 DEADLINE_S = 20.0
 

@@ -10,7 +10,7 @@ from django_q.models import Failure, OrmQ, Success, Task
 
 from exchange.gateway import Acknowledged
 from orders import admin, lifecycle
-from orders.models import Order
+from orders.models import Order, SetAsideReport
 from orders.policy import PlacementPolicy
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
@@ -164,7 +164,7 @@ def test_the_page_of_an_order_that_does_not_exist_says_so(viewer: Client, accept
 
 
 @pytest.mark.parametrize(
-    "permissions", [["view_order"], ["view_order", "add_order", "change_order", "delete_order", "retry_order"]]
+    "permissions", [["view_order"], ["view_order", "add_order", "change_order", "delete_order", "retry_order", "cancel_order"]]
 )
 def test_nothing_can_be_edited(staff: Any, accept: Accept, permissions: list[str]) -> None:
     client, order = staff(*permissions), accept()
@@ -207,7 +207,7 @@ def test_nobody_but_staff_gets_in(accept: Accept, account: Any, visitor: str) ->
 
 
 def test_the_order_desk_does_not_see_the_queue(staff: Any) -> None:
-    desk_clerk = staff("view_order", "retry_order")
+    desk_clerk = staff("view_order", "retry_order", "cancel_order")
     Task.objects.create(
         id="1" * 32, name="t", func="orders.tasks.place_orders", started=timezone.now(), stopped=timezone.now(), success=False
     )
@@ -219,3 +219,15 @@ def test_the_order_desk_does_not_see_the_queue(staff: Any) -> None:
         assert desk_clerk.get(path).status_code == 403
         assert desk_clerk.post(path, {"action": "resubmit_task", "_selected_action": "1" * 32}).status_code == 403
     assert (OrmQ.objects.count(), Task.objects.count()) == (0, 1)
+
+
+def test_reports_that_were_set_aside_can_be_read_and_not_changed(staff: Any) -> None:
+    report = SetAsideReport.objects.create(raw="{<b>", reason="unreadable", session_id="s1", sequence=7)
+    path = "/admin/orders/setasidereport/"
+    assert staff("view_order").get(path).status_code == 403
+    client = staff("view_setasidereport", "change_setasidereport", "delete_setasidereport", "add_setasidereport", name="emil")
+    assert "unreadable" in client.get(path).content.decode()
+    assert "{&lt;b&gt;" in client.get(f"{path}{report.pk}/change/").content.decode()
+    for odd in (f"{path}{report.pk}/change/", f"{path}{report.pk}/delete/", f"{path}add/"):
+        assert client.post(odd, {"reason": "fine", "post": "yes"}).status_code == 403
+    assert SetAsideReport.objects.get().reason == "unreadable"

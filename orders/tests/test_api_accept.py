@@ -144,7 +144,7 @@ def test_a_wake_up_that_cannot_be_queued_takes_the_order_with_it(client: Any, mo
 
 def test_a_callers_transaction_takes_everything_back(account: Any) -> None:
     with suppress(InterruptedError), transaction.atomic():
-        accept_orders(account, [NewOrder(**MARKET)])
+        accept_orders(account.pk, [NewOrder(**MARKET)])
         assert stored() == {"orders": 1, "events": 1, "wake_ups": 1}
         raise InterruptedError
     assert stored() == NOTHING

@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from exchange import gateway as venue
+from exchange.reports import ReportType
 from exchange.testing import SimulatorProcess
 from orders.canceling import TooLateToCancel, cancel_order
 from orders.executions import apply_reports
@@ -20,6 +21,7 @@ from orders.placement import Step, claim_due_orders, finish_overdue_orders, reco
 from orders.states import ExecutionStatus, Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.following import follow_until_settled
+from orders.tests.test_executions import report
 from orders.tests.test_placement_races import answered
 from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
 
@@ -68,7 +70,9 @@ def test_an_order_that_waits_is_canceled_at_once_and_never_sent(desk: Desk, simu
     assert desk.cancel(order) == 409
 
 
-def test_an_order_that_waits_for_its_next_attempt_is_canceled_at_once(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
+def test_an_order_that_waits_for_its_next_attempt_is_canceled_at_once(
+    desk: Desk, simulator: SimulatorProcess, accept: Accept
+) -> None:
     order = accept(instrument="OFFLINE_____")
     one_round(simulator.url)
     assert desk.cancel(order) == 200
@@ -213,7 +217,8 @@ def test_a_cancel_waits_for_an_exchange_that_is_away(desk: Desk, tmp_path: Path,
         assert desk.cancel(order) == 202
         one_round(own_simulator.url)
         order.refresh_from_db()
-        assert order.cancel_requested_at is not None and order.next_attempt_at is not None
+        assert order.cancel_requested_at is not None
+        assert order.next_attempt_at is not None
         own_simulator.start()
         let_time_pass(61)
         run_loop(own_simulator.url)
@@ -233,9 +238,7 @@ def test_a_fill_that_comes_while_the_cancel_is_carried_wins(desk: Desk, accept: 
     assert order.execution_status == ExecutionStatus.FILLED
 
 
-def test_a_hundred_cancels_and_placements_at_once_end_in_one_state_each(
-    accept: Accept, simulator: SimulatorProcess
-) -> None:
+def test_a_hundred_cancels_and_placements_at_once_end_in_one_state_each(accept: Accept, simulator: SimulatorProcess) -> None:
     orders = [accept(instrument="NEVERFILL___") for _ in range(100)]
     simulator.control(latency=0.05)
 
@@ -264,9 +267,6 @@ def test_a_hundred_cancels_and_placements_at_once_end_in_one_state_each(
 
 
 def test_a_rejected_cancel_leads_back_to_where_the_order_was(accept: Accept) -> None:
-    from exchange.reports import ReportType
-    from orders.tests.test_executions import report
-
     order = accept()
     apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 40)], "s1")
     Order.objects.update(execution_status="pending_cancel")

@@ -1,6 +1,7 @@
 """Reports of the exchange, applied in every order and number."""
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -153,11 +154,9 @@ def test_a_report_that_was_set_aside_is_applied_when_its_order_is_there(
     accept: Accept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     order = accept()
-    raw = (
-        '{"sequence": 5, "execution_id": "e5", "client_order_id": "%s", "exchange_order_id": "X1", "account": "1", '
-        '"type": "new", "last_quantity": null, "last_price": null, "filled_quantity": 0, "average_price": null, '
-        '"reason": null, "occurred_at": "2030-01-01T00:00:00Z"}' % order.id
-    )
+    document = {"sequence": 5, "execution_id": "e5", "client_order_id": str(order.id), "exchange_order_id": "X1"}
+    document |= {"account": "1", "type": "new", "filled_quantity": 0, "occurred_at": "2030-01-01T00:00:00Z"}
+    raw = json.dumps(document | dict.fromkeys(["last_quantity", "last_price", "average_price", "reason"]))
     SetAsideReport.objects.create(raw=raw, reason="unknown", session_id=SESSION, sequence=5)
     SetAsideReport.objects.create(raw="{nonsense", reason="?", session_id=SESSION, sequence=6)
     call_command("replay_reports")

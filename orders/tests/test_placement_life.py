@@ -92,7 +92,7 @@ class LifeOfOrders(RuleBasedStateMachine):
 
     @rule()
     def accept(self) -> None:
-        accept_orders(self.account, [NewOrder("market", "buy", "AAPL_2025_03", 100)])
+        accept_orders(self.account.pk, [NewOrder("market", "buy", "AAPL_2025_03", 100)])
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
@@ -209,6 +209,11 @@ def test_whatever_happens_nothing_is_lost_or_doubled() -> None:
     run_state_machine_as_test(
         LifeOfOrders,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck), print_blob=True
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            phases=PHASES,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
         ),
     )

@@ -54,7 +54,8 @@ def test_a_refused_order_fails_for_good(simulator: SimulatorProcess, accept: Acc
     run_loop(simulator.url)
     order.refresh_from_db()
     assert (order.status, order.error_code) == (Status.FAILED, ErrorCode.REFUSED_BY_EXCHANGE)
-    assert order.error_message and order.error_message.startswith("The exchange refused the order: ")
+    assert order.error_message is not None
+    assert order.error_message.startswith("The exchange refused the order: ")
     assert (order.next_attempt_at, order.may_be_at_exchange) == (None, False)
     assert history(order) == ["accepted", "failed"]
     assert str(order.id) not in simulator.book()
@@ -125,13 +126,19 @@ def test_an_id_that_the_exchange_has_with_other_terms_is_left_to_a_person(simula
     run_loop(simulator.url)
     # As if our table had been tampered with, and the order was to be sent once more.
     Order.objects.update(
-        status="pending", execution_status=None, quantity=7, next_attempt_at=timezone.now(), exchange_order_id=None, placed_at=None
+        status="pending",
+        execution_status=None,
+        quantity=7,
+        next_attempt_at=timezone.now(),
+        exchange_order_id=None,
+        placed_at=None,
     )
     order.events.filter(type="placed").delete()
     run_loop(simulator.url)
     order.refresh_from_db()
     assert (order.status, order.error_code) == (Status.ERROR, ErrorCode.INTERNAL_ERROR)
-    assert order.error_message and "other terms" in order.error_message
+    assert order.error_message is not None
+    assert "other terms" in order.error_message
     assert (order.next_attempt_at, order.may_be_at_exchange) == (None, True)
 
 
@@ -160,7 +167,8 @@ def test_a_claim_with_too_little_left_of_its_lease_sends_nothing(simulator: Simu
     record([carry(held_up, simulator.url)], POLICY)
     order.refresh_from_db()
     assert (order.status, order.may_be_at_exchange, order.claimed_until) == (Status.PENDING, False, None)
-    assert order.next_attempt_at and order.next_attempt_at <= timezone.now()
+    assert order.next_attempt_at is not None
+    assert order.next_attempt_at <= timezone.now()
     assert str(order.id) not in simulator.book()
 
 
@@ -172,5 +180,6 @@ def test_two_hundred_slow_placements_take_no_longer_than_one(simulator: Simulato
     took_ms = [order.events.get(type="placed").data["took_ms"] for order in Order.objects.all()]
     assert min(took_ms) >= 500
     first, last = Order.objects.order_by("placed_at")[0], Order.objects.order_by("-placed_at")[0]
-    assert first.placed_at and last.placed_at
+    assert first.placed_at is not None
+    assert last.placed_at
     assert (last.placed_at - first.placed_at).total_seconds() < 10, "one after another would have taken 100 s"

@@ -17,6 +17,6 @@ def test_what_the_exchange_has_is_never_taken_back() -> None:
 
 
 def test_only_a_late_fill_leaves_a_terminal_execution_status() -> None:
-    assert TERMINAL_EXECUTION | OPEN_EXECUTION == set(ExecutionStatus)
+    assert set(ExecutionStatus) == TERMINAL_EXECUTION | OPEN_EXECUTION
     for status in TERMINAL_EXECUTION:
         assert EXECUTION_STATUS_CHANGES[status] <= {ExecutionStatus.FILLED}

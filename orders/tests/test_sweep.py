@@ -141,7 +141,7 @@ def test_the_cluster_places_orders_and_stops_cleanly(
     wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 10)
     assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
     parent.terminate()
-    gone, alive = psutil.wait_procs([parent, *children], timeout=15)
+    _, alive = psutil.wait_procs([parent, *children], timeout=15)
     assert alive == []
 
 

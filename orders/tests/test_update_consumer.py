@@ -46,9 +46,7 @@ def start_consumer(simulator: SimulatorProcess) -> Iterator[Callable[[], subproc
 
 def is_equal_to_the_book(simulator: SimulatorProcess) -> bool:
     """Whether status, quantity and average price of every order are the same here and at the exchange."""
-    ours = {
-        str(order.id): (order.execution_status, order.filled_quantity, order.average_price) for order in Order.objects.all()
-    }
+    ours = {str(order.id): (order.execution_status, order.filled_quantity, order.average_price) for order in Order.objects.all()}
     theirs = {
         id: (placed["status"], placed["filled_quantity"], placed["average_price"] and Decimal(placed["average_price"]))
         for id, placed in simulator.book().items()
@@ -135,9 +133,7 @@ def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: Si
     open_order, filled = accept(instrument="NEVERFILL___"), accept()
     run_loop(simulator.url)
     follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
-    Order.objects.filter(id=filled.id).update(
-        execution_status="new", filled_quantity=0, filled_value=0, average_price=None
-    )
+    Order.objects.filter(id=filled.id).update(execution_status="new", filled_quantity=0, filled_value=0, average_price=None)
     filled.events.filter(type__endswith="filled").delete()
     simulator.control(new_session=True)
     follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
