@@ -18,7 +18,7 @@ run: $(VENV)/.run ## install, prepare the database and start everything; Ctrl-C 
 	then export ANONYMOUS_ACCOUNT=demo; fi; exec $(BIN)/python manage.py up
 
 test: $(VENV)/.development ## install and run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
 lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none

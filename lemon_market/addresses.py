@@ -14,20 +14,30 @@ class AddressError(Exception):
 def check() -> None:
     """Raise AddressError unless every port can be listened on, and nobody but this machine can reach a trial installation."""
     host = numeric_host()
-    for name in ("DEBUG", "ANONYMOUS_ACCOUNT"):
-        if getattr(settings, name) and not ipaddress.ip_address(host).is_loopback:
-            raise AddressError(f"HOST {settings.HOST} can be reached from other machines: unset {name} or use HOST=127.0.0.1")
-    wanted = [("WEB_PORT", host, settings.WEB_PORT)]
+    check_exposure(host)
+    wanted = [("WEB_PORT", host, settings.WEB_PORT), ("NOTIFICATIONS_PORT", host, settings.NOTIFICATIONS_PORT)]
     if settings.EXCHANGE_IS_SIMULATED:
         wanted.append(("EXCHANGE_PORT", "127.0.0.1", settings.EXCHANGE_PORT))
     # All are held until the last is known, so that two settings with the same port are noticed.
     with ExitStack() as held:
         for name, address, port in wanted:
-            try:
-                held.enter_context(_listener(address, port))
-            except (OSError, OverflowError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
-                raise AddressError(f"{name} {port} cannot be used on {address}: {reason}") from error
+            held.enter_context(listener(name, address, port))
+
+
+def check_exposure(host: str) -> None:
+    """Raise AddressError when others than this machine could reach a trial installation at the IP address `host`."""
+    for name in ("DEBUG", "ANONYMOUS_ACCOUNT"):
+        if getattr(settings, name) and not ipaddress.ip_address(host).is_loopback:
+            raise AddressError(f"HOST {settings.HOST} can be reached from other machines: unset {name} or use HOST=127.0.0.1")
+
+
+def listener(name: str, address: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises AddressError, which names the setting `name`."""
+    try:
+        return _listener(address, port)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+        raise AddressError(f"{name} {port} cannot be used on {address}: {reason}") from error
 
 
 def numeric_host() -> str:

@@ -27,7 +27,6 @@ from lemon_market.postgres_programs import (
     ENVIRONMENT,
     Account,
     PostgresError,
-    keep_from_tidying,
     major_version,
     other_account,
     reachable_programs,
@@ -69,6 +68,7 @@ class Server:
 
     def __init__(self, data_dir: Path, *, expendable: bool = False) -> None:
         """Start it and wait until it takes connections. Raises PostgresError."""
+        data_dir = data_dir.resolve()
         self._directory = data_dir / "postgres"
         command = [sys.executable, "-m", "lemon_market.embedded_postgres", str(data_dir)]
         parent = os.getpid()
@@ -156,7 +156,6 @@ def become_server(data_dir: Path, install: LocalInstall, *, expendable: bool) ->
     log = _open_log(directory)
     os.chdir(data)
     if account is not None:
-        keep_from_tidying(programs)
         account.become()
     die_with_parent(SIGINT, parent)
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

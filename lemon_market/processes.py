@@ -38,7 +38,10 @@ def database() -> ManagedProcess | None:
 
 def services() -> list[ManagedProcess]:
     """Everything else. They all stop at the same time, and the database after them."""
-    found = [ManagedProcess("web", _web_command())]
+    found = [
+        ManagedProcess("web", _web_command()),
+        ManagedProcess("notifications", (*_MANAGE, "run_notification_service")),
+    ]
     if settings.EXCHANGE_IS_SIMULATED:
         found.append(ManagedProcess("exchange", (*_MANAGE, "run_exchange_simulator"), stop_deadline_s=5))
     # The cluster stops cleanly only if its parent alone gets the signal; running placements may take as long as one send.

@@ -1,6 +1,7 @@
 """Every setting of Lemon Market; the README's table explains those that come from the environment."""
 
 from pathlib import Path
+from typing import Any
 
 import environ
 import structlog
@@ -9,7 +10,19 @@ from django.core.exceptions import ImproperlyConfigured
 from lemon_market import local_install
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+
+
+class NamingEnv(environ.Env):
+    """Tells which variable holds a value of the wrong kind."""
+
+    def get_value(self, var: str, *args: Any, **options: Any) -> Any:
+        try:
+            return super().get_value(var, *args, **options)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var} has a value of the wrong kind: {error}") from error
+
+
+env = NamingEnv()
 env.read_env(BASE_DIR / ".env")
 
 DATA_DIR = (BASE_DIR / env.str("DATA_DIR", ".local")).resolve()
@@ -38,6 +51,7 @@ INSTALLED_APPS = [
     "lemon_market",
     "orders",
     "exchange",
+    "notifications",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -96,7 +110,12 @@ DATABASE_TIMEOUT_ADMIN = 15.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
 ]
 LOGIN_URL = "admin:login"
 
@@ -112,8 +131,8 @@ WHITENOISE_USE_FINDERS = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # The exchange, and how orders are placed there; times in seconds.
-EXCHANGE_URL = env.str("EXCHANGE_URL", f"http://127.0.0.1:{EXCHANGE_PORT}")
 EXCHANGE_IS_SIMULATED = not env.str("EXCHANGE_URL", "")
+EXCHANGE_URL = env.str("EXCHANGE_URL", "") or f"http://127.0.0.1:{EXCHANGE_PORT}"
 EXCHANGE_TIMEOUT = env.float("EXCHANGE_TIMEOUT", 5.0)
 EXCHANGE_CLOCK_MARGIN = env.float("EXCHANGE_CLOCK_MARGIN", 2.0)
 PLACEMENT_RETRY_BASE = env.float("PLACEMENT_RETRY_BASE", 1.0)
@@ -121,6 +140,10 @@ PLACEMENT_RETRY_CAP = env.float("PLACEMENT_RETRY_CAP", 60.0)
 PLACEMENT_GIVE_UP_AFTER = env.float("PLACEMENT_GIVE_UP_AFTER", 900.0)
 PLACEMENT_WINDOW = env.int("PLACEMENT_WINDOW", 200)
 PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
+
+# The notification service. A heartbeat tells clients that the connection lives; twice as rarely their credentials are checked.
+NOTIFICATIONS_HEARTBEAT = env.float("NOTIFICATIONS_HEARTBEAT", 15.0)
+NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT = env.int("NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT", 100)
 
 ORDER_TRANSPORT = env.str("ORDER_TRANSPORT", "django_q")
 # Tasks are only wake-ups: each runs a placement loop for about 20 s, and one that is lost is made good by the sweep.
@@ -181,7 +204,11 @@ SPECTACULAR_SETTINGS = {
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOG_JSON = env.bool("LOG_JSON", False)
-shared_log_steps: list[structlog.typing.Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, structlog.processors.TimeStamper("iso")]
+shared_log_steps: list[structlog.typing.Processor] = [
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper("iso"),
+]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

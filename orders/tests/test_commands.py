@@ -252,8 +252,6 @@ def test_progress_is_shown_on_a_terminal_only(fail: Any) -> None:
     os.close(ours)
     assert (done.returncode, done.stdout.strip()) == (0, of(1, sent=1))
     assert "1/1" in shown
-    done = manage("retry_failed", url=url, capture_output=True)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "Nothing to retry.", "")
 
 
 def create_token(*arguments: str) -> str:

@@ -63,6 +63,7 @@ class Command(BaseCommand):
             f"Orders       {web}/orders",
             f"API          {web}/docs",
             f"Back office  {web}/admin/  user admin, password {password}",
+            f"Live events  {addresses.url(settings.NOTIFICATIONS_PORT).replace('http', 'ws', 1)}/ws/orders",
             f"Exchange     {settings.EXCHANGE_URL}{'  (simulated)' if settings.EXCHANGE_IS_SIMULATED else ''}",
         ]
         if settings.ANONYMOUS_ACCOUNT:

@@ -1,0 +1,122 @@
+"""The web process while its PostgreSQL is dead, or hangs: it answers soon, says what to do, and recovers by itself."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from lemon_market.tests.web_process import Answer, WebProcess
+
+DETAIL = (
+    "The database cannot be reached. If this request was to place an order, it may have been stored: "
+    "repeat it with the same client_order_id, and it will be placed once."
+)
+LIMIT_S = 3.0
+
+
+@pytest.fixture
+def dead(web: WebProcess) -> Iterator[WebProcess]:
+    """PostgreSQL was killed after the web process had connected to it."""
+    assert web.order().status == 202
+    web.kill_postgres()
+    yield web
+    web.start_postgres()
+
+
+@pytest.fixture
+def frozen(web: WebProcess) -> Iterator[WebProcess]:
+    """PostgreSQL neither answers nor closes a connection, as it is behind a network that swallows packets."""
+    assert web.order().status == 202
+    web.freeze_postgres()
+    yield web
+    web.thaw_postgres()
+    assert web.order().status == 202
+
+
+def assert_says_that_the_database_is_away(answer: Answer) -> None:
+    assert (answer.status, json.loads(answer.text)) == (503, {"detail": DETAIL})
+    assert answer.headers["retry-after"] == "1"
+    assert answer.took_s < LIMIT_S
+
+
+def orders_with(web: WebProcess, own_id: str) -> list[str]:
+    answer = web.ask("GET", f"/orders?client_order_id={own_id}", Authorization=f"Token {web.token}")
+    return [order["id"] for order in json.loads(answer.text)["results"]]
+
+
+def statuses_of_many(web: WebProcess) -> list[int]:
+    with ThreadPoolExecutor(16) as pool:
+        return [answer.status for answer in pool.map(lambda _: web.order(), range(64))]
+
+
+def test_an_order_is_answered_with_503_and_what_to_do(dead: WebProcess) -> None:
+    for _ in range(3):
+        assert_says_that_the_database_is_away(dead.order())
+
+
+def test_so_is_a_list_and_so_are_wrong_credentials(dead: WebProcess) -> None:
+    for credentials in (f"Token {dead.token}", "Token " + "a" * 64):
+        assert_says_that_the_database_is_away(dead.ask("GET", "/orders", Authorization=credentials))
+    assert_says_that_the_database_is_away(dead.ask("GET", f"/orders/{uuid4()}"))
+    assert_says_that_the_database_is_away(dead.ask("POST", "/orders/batch", []))
+
+
+def test_so_is_a_page_of_the_back_office(dead: WebProcess) -> None:
+    for path in ("/admin/", "/admin/orders/order/", f"/admin/orders/order/{uuid4()}/change/"):
+        assert_says_that_the_database_is_away(dead.ask("GET", path, Cookie=f"sessionid={dead.session}"))
+
+
+def test_only_readiness_suffers(dead: WebProcess) -> None:
+    ready = dead.ask("GET", "/health/ready")
+    assert (ready.status, json.loads(ready.text)["problems"]) == (503, {"database": "The database cannot be reached."})
+    for path in ("/health/live", "/docs", "/schema"):
+        assert dead.ask("GET", path).status == 200
+
+
+def test_nothing_is_lost_and_orders_are_taken_again_by_itself(web: WebProcess) -> None:
+    own_id = uuid4().hex
+    assert web.order(client_order_id=own_id).status == 202
+    web.kill_postgres()
+    assert_says_that_the_database_is_away(web.order())
+    web.start_postgres()
+    assert web.order(client_order_id=own_id).status == 200
+    assert web.ask("GET", "/health/ready").status == 200
+    assert web.ask("GET", "/admin/", Cookie=f"sessionid={web.session}").status == 200
+
+
+def test_no_connection_is_used_that_died_with_an_earlier_server(web: WebProcess) -> None:
+    assert set(statuses_of_many(web)) == {202}
+    web.kill_postgres()
+    web.start_postgres()
+    # Each of the web process's threads has a connection of its own.
+    assert set(statuses_of_many(web)) == {202}
+
+
+def test_orders_sent_to_a_database_that_hangs_are_answered_in_time(frozen: WebProcess) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: frozen.order(), range(10)))
+    for answer in answers:
+        assert_says_that_the_database_is_away(answer)
+
+
+def test_an_order_that_met_a_hanging_database_is_stored_once_by_its_repeat(web: WebProcess) -> None:
+    own_id = uuid4().hex
+    assert web.order().status == 202
+    web.freeze_postgres()
+    try:
+        assert_says_that_the_database_is_away(web.order(client_order_id=own_id))
+    finally:
+        web.thaw_postgres()
+    assert web.order(client_order_id=own_id).status in {200, 202}
+    assert len(orders_with(web, own_id)) == 1
+
+
+def test_the_log_names_the_trouble_without_a_stack_trace(dead: WebProcess) -> None:
+    said_before = len(dead.output.read_text())
+    dead.order()
+    dead.ask("GET", "/admin/", Cookie=f"sessionid={dead.session}")
+    said = dead.output.read_text()[said_before:]
+    assert said.count("database_away") == 2
+    assert "Traceback" not in said

@@ -1,0 +1,128 @@
+"""A web process and a PostgreSQL of its own, as `manage.py up` starts them, for tests that break one of the two.
+
+    python -m lemon_market.tests.web_process
+
+prepares the database and prints a token and a session that open it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import django
+import psutil
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+from lemon_market import local_install, processes
+from lemon_market.embedded_postgres import Server
+from lemon_market.tests.installation import free_port
+from lemon_market.tests.waiting import wait_until
+
+CHECKOUT = Path(__file__).parents[2]
+ORDER = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    text: str
+    headers: dict[str, str]
+    took_s: float
+
+
+class WebProcess:
+    """Listens on `port`; requests without credentials act as the account `demo`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data_dir = directory / "data"
+        self.port = free_port()
+        self.postgres = Server(self.data_dir)
+        environment = os.environ | {
+            "DATABASE_URL": local_install.load(self.data_dir).postgres_url,
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "ANONYMOUS_ACCOUNT": "demo",
+        }
+        prepare = [sys.executable, "-m", "lemon_market.tests.web_process"]
+        prepared = subprocess.run(prepare, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
+        self.token, self.session = json.loads(prepared.stdout)
+        with override_settings(WEB_PORT=self.port, HOST="127.0.0.1"):
+            [web] = [process for process in processes.services() if process.name == "web"]
+        self.output = directory / "output"
+        with self.output.open("wb") as output:
+            self._web = subprocess.Popen(web.command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output)
+        wait_until(self.listens, within_s=20, what="the web process listens")
+
+    def stop(self) -> None:
+        self._web.terminate()
+        self._web.wait(20)
+        self.postgres.stop()
+
+    def listens(self) -> bool:
+        try:
+            return self.ask("GET", "/health/live").status == 200
+        except OSError:
+            return False
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """The answer to one request over a connection of its own; `body` is sent as JSON."""
+        started = monotonic()
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            if body is not None:
+                headers = {"Content-Type": "application/json", **headers}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            return Answer(answer.status, text, dict(answer.headers), monotonic() - started)
+        finally:
+            connection.close()
+
+    def order(self, **terms: Any) -> Answer:
+        return self.ask("POST", "/orders", ORDER | terms, Authorization=f"Token {self.token}")
+
+    def kill_postgres(self) -> None:
+        os.kill(self.postgres.pid, signal.SIGKILL)
+        self.postgres.stop()
+
+    def start_postgres(self) -> None:
+        self.postgres = Server(self.data_dir)
+
+    def postgres_processes(self) -> list[psutil.Process]:
+        server = psutil.Process(self.postgres.pid)
+        return [server, *server.children(recursive=True)]
+
+    def freeze_postgres(self) -> None:
+        for process in self.postgres_processes():
+            process.suspend()
+
+    def thaw_postgres(self) -> None:
+        for process in self.postgres_processes():
+            process.resume()
+
+
+def prepare() -> None:
+    # Models can be imported only when Django is set up.
+    from django.contrib.auth.models import User  # noqa: PLC0415
+    from django.contrib.sessions.models import Session  # noqa: PLC0415
+    from knox.models import AuthToken  # noqa: PLC0415
+
+    call_command("migrate", verbosity=0, interactive=False)
+    User.objects.create_user("demo")
+    person = User.objects.create_superuser("admin")
+    client = Client()
+    client.force_login(person)
+    _, token = AuthToken.objects.create(person)
+    print(json.dumps([token, Session.objects.get().session_key]))  # noqa: T201 - read by the test
+
+
+if __name__ == "__main__":
+    django.setup()
+    prepare()
