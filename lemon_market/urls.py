@@ -5,6 +5,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from lemon_market import health
 
+admin.site.site_header = admin.site.site_title = "Lemon Market"
+admin.site.index_title = "Back office"
+
 urlpatterns = [
     path("", include("orders.api.urls")),
     path("", RedirectView.as_view(url="/docs")),

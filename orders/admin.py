@@ -41,19 +41,7 @@ class NeedsPersonFilter(admin.SimpleListFilter):
 
 @admin.register(Order)
 class OrderAdmin(admin.ModelAdmin):
-    list_display = [
-        "created",
-        "side",
-        "quantity",
-        "instrument",
-        "limit_price",
-        "type",
-        "account",
-        "status_badge",
-        "execution_status",
-        "attempt_count",
-        "problem",
-    ]
+    list_display = ["created", "status_badge", "__str__", "account", "execution", "attempt_count", "problem"]
     list_display_links = ["created"]
     list_filter = [NeedsPersonFilter, "status", "error_code", "execution_status", "type", "side", "created_at"]
     list_select_related = ["account"]
@@ -63,6 +51,20 @@ class OrderAdmin(admin.ModelAdmin):
     search_fields = ["client_order_id", "instrument", "exchange_order_id", "account__username"]
     search_help_text = "Id, client order id, exchange order id, instrument or account, each in full"
     actions = ["retry_selected", "cancel_selected"]
+    fieldsets = [
+        (None, {"fields": ["account", "id", "client_order_id", "created_at", "type", "side", "instrument", "limit_price"]}),
+        (None, {"fields": ["quantity", "expires_at"]}),
+        ("Placement", {"fields": ["status", "error_code", "error_message", "attempt_count", "next_attempt_at", "give_up_at"]}),
+        ("At the exchange", {"fields": ["exchange_order_id", "placed_at", "may_be_at_exchange", "cancel_requested_at"]}),
+        ("Execution", {"fields": ["execution_status", "filled_quantity", "filled_value", "average_price"]}),
+        (
+            "Bookkeeping",
+            {
+                "classes": ["collapse"],
+                "fields": ["claimed_until", "sent_valid_until", "reconciled_session", "reconciled_sequence", "updated_at"],
+            },
+        ),
+    ]
     change_list_template = "admin/orders/order/change_list.html"
     change_form_template = "admin/orders/order/detail.html"
 
@@ -98,6 +100,13 @@ class OrderAdmin(admin.ModelAdmin):
     @admin.display(description="status", ordering="status")
     def status_badge(self, order: Order) -> str:
         return format_html('<span class="status status-{}">{}</span>', order.status, order.status)
+
+    @admin.display(description="execution", ordering="execution_status")
+    def execution(self, order: Order) -> str:
+        if order.execution_status is None:
+            return ""
+        average = f" at {order.average_price.normalize():f}" if order.average_price else ""
+        return f"{order.execution_status}: {order.filled_quantity} of {order.quantity}{average}"
 
     @admin.display(description="last problem")
     def problem(self, order: Order) -> str:
