@@ -1,0 +1,48 @@
+"""Every way in which the service ends a connection; `docs/notifications.md` explains them to clients.
+
+Codes below 4000 are those of RFC 6455, section 7.4.1, and of its registry; 4000 to 4999 are free for applications, and
+ours end like the HTTP status that means the same. They are sent after the handshake, since a browser does not tell its
+page why a handshake failed.
+"""
+
+from typing import NamedTuple
+
+
+class Closing(NamedTuple):
+    """The code and the reason of a close frame; a reason has at most 123 bytes."""
+
+    code: int
+    reason: str
+
+
+STOPPING = Closing(1001, "The service is stopping: connect again.")
+FRAME_TOO_LARGE = Closing(1009, "Frames of clients have at most 1,024 bytes.")
+INTERNAL_ERROR = Closing(1011, "Something of ours broke: connect again, after your last event.")
+DATABASE_AWAY = Closing(1013, "The database cannot be reached: connect again in a moment.")
+TOO_MANY_CONNECTIONS = Closing(1013, "The service has as many connections as it takes: connect again later.")
+PERMISSIONS_CHANGED = Closing(1013, "What you may see has changed: connect again.")
+FELL_BEHIND = Closing(1013, "The service fell behind: connect again, after your last event.")
+
+FRAME_NOT_UNDERSTOOD = Closing(4400, 'The only frame that a client may send is the text {"type":"ping"}.')
+ORIGIN_FORBIDDEN = Closing(4403, "Pages of this origin may not connect.")
+NO_SUCH_ADDRESS = Closing(4404, "There is nothing here: connect to /ws/orders.")
+NO_SUCH_EVENT = Closing(4404, "There is no such event: read GET /orders and connect without after.")
+TOO_SLOW = Closing(4408, "You read too slowly: connect again, after your last event.")
+RESUME_TOO_FAR = Closing(4409, "Too much has happened since that event: read GET /orders and connect without after.")
+TOO_MANY_OF_ACCOUNT = Closing(4429, "This account has as many connections as it may have.")
+
+
+def bad_query(problem: str) -> Closing:
+    return Closing(4400, problem)
+
+
+def wrong_credentials(problem: str) -> Closing:
+    return Closing(4401, problem)
+
+
+class Refused(Exception):
+    """The connection must end, for the reason in `closing`."""
+
+    def __init__(self, closing: Closing) -> None:
+        super().__init__(f"{closing.code} {closing.reason}")
+        self.closing = closing

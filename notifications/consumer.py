@@ -1,0 +1,178 @@
+"""One client of the WebSocket /ws/orders, from its handshake to its end."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import structlog
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from notifications.closings import (
+    DATABASE_AWAY,
+    FRAME_NOT_UNDERSTOOD,
+    FRAME_TOO_LARGE,
+    INTERNAL_ERROR,
+    NO_SUCH_ADDRESS,
+    NO_SUCH_EVENT,
+    RESUME_TOO_FAR,
+    Refused,
+)
+from notifications.connection import ClientGone, Connection
+from notifications.database import DatabaseAway
+from notifications.events import (
+    EVENTS_PER_PAGE,
+    FROM_THE_BEGINNING,
+    Position,
+    Snapshot,
+    encoded_events,
+    events_after,
+    last_event_id,
+    position_after,
+)
+from notifications.handshake import answered_subprotocol, check_origin, read_after, read_credentials
+from notifications.service import Service
+
+log = structlog.get_logger()
+
+MAX_FRAME_BYTES = 1024
+# Instead of an event id in `after`: everything that the account has.
+BEGINNING = "beginning"
+PONG = '{"type":"pong"}'
+# The live stream takes a connection in within milliseconds, unless its database is away.
+JOIN_S = 5.0
+
+
+class OrdersConsumer(AsyncWebsocketConsumer):
+    """Accepts every handshake, and then either serves the client or closes with a code and a reason that it can read."""
+
+    connection: Connection
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self.service = service
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self.connection = Connection(receive, send)
+        try:
+            await super().__call__(scope, self.connection.receive, self.connection.send)
+        finally:
+            if self.connection.serving is not None:
+                self.connection.serving.cancel()
+            self.service.leave(self.connection)
+
+    async def connect(self) -> None:
+        await self.accept(answered_subprotocol(self.scope))
+        # A task, since Channels takes no frame of the client while we are in here.
+        self.connection.serving = asyncio.create_task(self._serve())
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        frame = bytes_data if text_data is None else text_data.encode()
+        if frame is None or len(frame) > MAX_FRAME_BYTES:
+            self.connection.end(FRAME_TOO_LARGE)
+        elif text_data is not None and _is_ping(text_data):
+            self.connection.offer(PONG)
+        else:
+            self.connection.end(FRAME_NOT_UNDERSTOOD)
+
+    async def _serve(self) -> None:
+        try:
+            await self._recognise_and_send()
+        except Refused as refused:
+            self.connection.end(refused.closing)
+        except DatabaseAway as error:
+            log.warning("database_away", doing="serve client", error=str(error))
+            self.connection.end(DATABASE_AWAY)
+        except ClientGone:
+            pass
+        except Exception:
+            # Nobody waits for this task who would tell the client or the log.
+            log.exception("client_not_served")
+            self.connection.end(INTERNAL_ERROR)
+
+    async def _recognise_and_send(self) -> None:
+        self.service.enter(self.connection)
+        check_origin(self.scope)
+        after = read_after(self.scope)
+        await self.service.recognise(self.connection, read_credentials(self.scope))
+        if after is None:
+            snapshot = await self._join()
+            last = await self.service.database.run(last_event_id, snapshot, self._account_id)
+            await self.connection.send_text(self._hello(last or BEGINNING))
+        else:
+            await self._catch_up(after)
+        await self.connection.send_waiting()
+
+    async def _catch_up(self, after: str) -> None:
+        """Send everything since the event `after`, and join the live stream where that ends."""
+        database = self.service.database
+        position: Position | None = FROM_THE_BEGINNING
+        if after != BEGINNING:
+            position = await database.run(position_after, after, self._account_id)
+        if position is None:
+            raise Refused(NO_SUCH_EVENT)
+        await self.connection.send_text(self._hello(after))
+        accounts = None if self._account_id is None else [self._account_id]
+        # Joined only when little is left: live events would wait in memory for as long as this takes.
+        while True:
+            found = await database.run(events_after, position, accounts)
+            if found.is_too_much:
+                raise Refused(RESUME_TOO_FAR)
+            await self._send_events(found.ids)
+            position = Position(found.snapshot)
+            if len(found.ids) < EVENTS_PER_PAGE:
+                break
+        snapshot = await self._join()
+        found = await database.run(events_after, position, accounts, snapshot)
+        await self._send_events(found.ids)
+
+    async def _send_events(self, ids: list[int]) -> None:
+        for start in range(0, len(ids), EVENTS_PER_PAGE):
+            for event in await self.service.database.run(encoded_events, ids[start : start + EVENTS_PER_PAGE]):
+                await self.connection.send_text(event.text)
+
+    async def _join(self) -> Snapshot:
+        try:
+            async with asyncio.timeout(JOIN_S):
+                return await self.service.live.join(self.connection)
+        except TimeoutError:
+            raise DatabaseAway("the live stream does not move") from None
+
+    @property
+    def _account_id(self) -> int | None:
+        """Whose events it sees; None stands for everybody's."""
+        identity = self.connection.identity
+        assert identity is not None
+        return None if identity.sees_all else identity.account_id
+
+    def _hello(self, after: str) -> str:
+        """The first message. It says what to connect with, should the connection end before an event comes."""
+        identity = self.connection.identity
+        assert identity is not None
+        hello = {
+            "type": "hello",
+            "account": identity.account,
+            "sees_all": identity.sees_all,
+            "after": after,
+            "heartbeat_s": settings.NOTIFICATIONS_HEARTBEAT,
+        }
+        return orjson.dumps(hello).decode()
+
+
+class NothingHere(AsyncWebsocketConsumer):
+    """Every other address."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self.connection = Connection(receive, send)
+        await super().__call__(scope, self.connection.receive, self.connection.send)
+
+    async def connect(self) -> None:
+        await self.accept()
+        self.connection.end(NO_SUCH_ADDRESS)
+
+
+def _is_ping(text: str) -> bool:
+    try:
+        return bool(orjson.loads(text) == {"type": "ping"})
+    except orjson.JSONDecodeError:
+        return False

@@ -1,0 +1,55 @@
+"""Database work on threads beside the event loop, none of which can wait for ever."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import Error, connection
+
+from lemon_market.database.base import answers_within
+
+T = TypeVar("T")
+
+# With the time that it takes to get a thread: many may be waiting for a database that does not answer.
+LONGEST_S = 10.0
+
+
+class DatabaseAway(Exception):
+    """The database did not answer, or refused."""
+
+
+class DatabaseThreads:
+    """Runs functions that read; each thread keeps one connection of Django's."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
+
+    async def run(self, work: Callable[..., T], *args: object) -> T:
+        """`work(*args)`, on one of the threads. Raises DatabaseAway."""
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                return await asyncio.get_running_loop().run_in_executor(self._executor, partial(_read, work, *args))
+        except TimeoutError:
+            raise DatabaseAway(f"no answer within {LONGEST_S:g} s") from None
+
+    async def close(self) -> None:
+        """End the threads, and with them their connections."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._executor.shutdown)
+
+
+def _read(work: Callable[..., T], *args: object) -> T:
+    with answers_within(settings.DATABASE_TIMEOUT):
+        try:
+            return work(*args)
+        except Error:
+            # It may have been the connection that a restart of PostgreSQL left behind, and reading twice does no harm.
+            connection.close()
+        try:
+            return work(*args)
+        except Error as error:
+            connection.close()
+            raise DatabaseAway(" ".join(str(error).split())) from error

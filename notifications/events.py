@@ -1,0 +1,155 @@
+"""Reading order events so that none is missed, whichever order their transactions commit in.
+
+A reader remembers the snapshot that it has read up to. What it has not seen yet is exactly what was written by the
+transactions that this snapshot did not see: those that were running then, and all that began later. Both are ranges of
+an index on `tx`, so the cost is that of the new events alone, however long some transaction stays open, and nothing has
+to be remembered but the snapshot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+from django.db import connection
+
+# Of events that one read may find.
+MAX_EVENTS = 100_000
+EVENTS_PER_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """PostgreSQL's text for which transactions were over: `xmin:xmax:running,...` (its manual, "Transaction ID functions")."""
+
+    text: str
+
+    @property
+    def unseen_from(self) -> int:
+        """This transaction and all later ones had not begun."""
+        return int(self.text.split(":")[1])
+
+    @property
+    def running(self) -> list[int]:
+        """Earlier ones that had not ended."""
+        return [int(number) for number in self.text.split(":")[2].split(",") if number]
+
+
+class Position(NamedTuple):
+    """Up to where events are known: all that `snapshot` saw, and of transaction `tx` those up to the id `event`."""
+
+    snapshot: Snapshot
+    tx: int = 0
+    event: int = 0
+
+
+# 3 is the first transaction that a database can have.
+FROM_THE_BEGINNING = Position(Snapshot("3:3:"))
+
+
+class Found(NamedTuple):
+    """Ids of events, ascending, and the snapshot in which they were found; `is_too_much` when there are above MAX_EVENTS."""
+
+    snapshot: Snapshot
+    ids: list[int]
+    is_too_much: bool
+
+
+class EncodedEvent(NamedTuple):
+    """A message as it is sent, and the account that it belongs to."""
+
+    account_id: int
+    text: str
+
+
+def current_snapshot() -> Snapshot:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_snapshot()::text")
+        [(text,)] = cursor.fetchall()
+    return Snapshot(text)
+
+
+def events_after(position: Position, accounts: Sequence[int] | None = None, until: Snapshot | None = None) -> Found:
+    """What happened after `position`, as seen now or by `until`. `accounts` of None stands for all."""
+    conditions = ["(tx >= %s::xid8 OR tx = ANY(%s::xid8[]))", "NOT (tx = %s::xid8 AND id <= %s)"]
+    known = position.snapshot
+    parameters: list[Any] = [str(known.unseen_from), [str(tx) for tx in known.running], str(position.tx), position.event]
+    if accounts is not None:
+        conditions.append("account_id = ANY(%s)")
+        parameters.append(list(accounts))
+    if until is not None:
+        conditions.append("pg_visible_in_snapshot(tx, %s::pg_snapshot)")
+        parameters.append(until.text)
+    # Not sorted here: told to sort by id and stop at a limit, PostgreSQL may choose to walk through the whole history by id.
+    query = f"SELECT id FROM orders_orderevent WHERE {' AND '.join(conditions)} LIMIT {MAX_EVENTS + 1}"  # noqa: S608 - our own words
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_current_snapshot()::text, ARRAY({query})", parameters)
+        [(text, ids)] = cursor.fetchall()
+    return Found(Snapshot(text), sorted(ids), len(ids) > MAX_EVENTS)
+
+
+def encoded_events(ids: Sequence[int]) -> list[EncodedEvent]:
+    """The messages of these events, in the order of their ids, with their orders as they are now."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MESSAGES, [list(ids)])
+        return [EncodedEvent(row[0], _encoded(row)) for row in cursor.fetchall()]
+
+
+def position_after(event_id: str, account_id: int | None) -> Position | None:
+    """Where a client stands that has seen this event last; None when the account has no such event.
+
+    All that such a client may lack was written by transactions that were not over when the event was written. Of the
+    event's own transaction it has everything before it, since those become visible at once and are sent by id.
+    """
+    query = "SELECT tx::text, tx_floor::text, id FROM orders_orderevent WHERE event_id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(query + " AND account_id = %s" * (account_id is not None), [event_id, *_given(account_id)])
+        for tx, floor, number in cursor.fetchall():
+            return Position(Snapshot(f"{floor}:{floor}:"), int(tx), number)
+    return None
+
+
+def last_event_id(snapshot: Snapshot, account_id: int | None) -> str | None:
+    """The newest event that `snapshot` sees: a client that saw what it saw can resume after it."""
+    query = "SELECT event_id FROM orders_orderevent WHERE pg_visible_in_snapshot(tx, %s::pg_snapshot)"
+    query += " AND account_id = %s" * (account_id is not None) + " ORDER BY tx DESC, id DESC LIMIT 1"
+    with connection.cursor() as cursor:
+        cursor.execute(query, [snapshot.text, *_given(account_id)])
+        row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def _given(account_id: int | None) -> list[int]:
+    return [] if account_id is None else [account_id]
+
+
+# Decimals and JSON come as text: nothing is lost by turning them into numbers, and no time either.
+_MESSAGES = """
+SELECT e.account_id, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, e.data::text, o.status,
+       o.execution_status, o.filled_quantity, o.average_price::text, o.error_code, o.error_message
+FROM orders_orderevent e JOIN orders_order o ON o.id = e.order_id
+WHERE e.id = ANY(%s)
+ORDER BY e.id
+"""
+
+
+def _encoded(row: tuple[Any, ...]) -> str:
+    _account_id, event_id, kind, occurred_at, order_id, client_order_id, data, *order = row
+    status, execution_status, filled_quantity, average_price, error_code, error_message = order
+    message = {
+        "event_id": event_id,
+        "type": kind,
+        "occurred_at": occurred_at,
+        "order_id": order_id,
+        "client_order_id": client_order_id,
+        "data": orjson.Fragment(data),
+        "order": {
+            "status": status,
+            "execution_status": execution_status,
+            "filled_quantity": filled_quantity,
+            "average_price": average_price,
+            "error_code": error_code,
+            "error_message": error_message,
+        },
+    }
+    return orjson.dumps(message, option=orjson.OPT_UTC_Z).decode()

@@ -1,0 +1,63 @@
+"""Who a client is, and what it may see."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from django.conf import settings
+from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from rest_framework.exceptions import AuthenticationFailed
+
+from notifications.closings import Refused, wrong_credentials
+from notifications.handshake import Credentials
+from orders.api.authentication import TokenAuthentication
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An account, and whether it sees the events of all accounts."""
+
+    account_id: int
+    account: str
+    sees_all: bool
+
+
+def identify(credentials: Credentials) -> Identity:
+    """Check the credentials against the database, as the API does. Raises Refused, and Django's database errors."""
+    if credentials.token is not None:
+        user = _user_of_token(credentials.token)
+    elif credentials.session_key is not None:
+        user = _user_of_session(credentials.session_key)
+    else:
+        user = _anonymous_user()
+    sees_all = user.is_superuser or (user.is_staff and user.has_perm("orders.view_order"))
+    return Identity(user.pk, user.get_username(), sees_all)
+
+
+def _user_of_token(token: str) -> User:
+    try:
+        user, _token = TokenAuthentication().authenticate_credentials(token.encode())
+    except AuthenticationFailed:
+        raise Refused(wrong_credentials("The token is not valid, or no longer.")) from None
+    return cast("User", user)
+
+
+def _user_of_session(session_key: str) -> User:
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key if session_key.isalnum() else None)
+    user = get_user(request)
+    if not user.is_authenticated:
+        # Not even to be taken for the anonymous account: its user believes to be somebody else.
+        raise Refused(wrong_credentials("The session has ended: log in again."))
+    return user
+
+
+def _anonymous_user() -> User:
+    user = None
+    if settings.ANONYMOUS_ACCOUNT:
+        user = get_user_model().objects.filter(username=settings.ANONYMOUS_ACCOUNT, is_active=True).first()
+    if user is None:
+        raise Refused(wrong_credentials("Credentials are missing: send the header Authorization: Token <token>."))
+    return user

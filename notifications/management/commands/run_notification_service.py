@@ -1,0 +1,23 @@
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from lemon_market.addresses import AddressError
+from notifications.server import run
+
+
+class Command(BaseCommand):
+    help = "Tells clients over WebSocket what happens to their orders; as many of these as needed, each on a port of its own."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--port", type=int, default=settings.NOTIFICATIONS_PORT, help=f"port on HOST; default {settings.NOTIFICATIONS_PORT}"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            sys.exit(run(options["port"]))
+        except AddressError as error:
+            raise CommandError(str(error)) from error

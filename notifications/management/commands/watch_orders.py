@@ -1,0 +1,54 @@
+import asyncio
+import os
+import signal
+import stat
+import sys
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from lemon_market import addresses
+from notifications.watching import WatchError, line, watch
+
+TOKEN_VARIABLE = "LEMON_MARKET_TOKEN"  # noqa: S105 - its name
+
+
+class Command(BaseCommand):
+    help = "Prints what happens to orders as it happens; needs no database, only the notification service."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        url = addresses.url(settings.NOTIFICATIONS_PORT).replace("http", "ws", 1)
+        parser.add_argument("--url", default=url, help=f"the service; default {url}")
+        parser.add_argument("--token", help=f"default: the environment's {TOKEN_VARIABLE}, which no other user can see")
+        parser.add_argument("--account-less", action="store_true", help="present no token, even if there is one")
+        parser.add_argument("--after", metavar="EVENT_ID", help="begin with what happened since this event")
+        parser.add_argument("--json", action="store_true", help="print each event as one line of JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        token = None if options["account_less"] else options["token"] or os.environ.get(TOKEN_VARIABLE) or None
+        try:
+            asyncio.run(self._watch(options["url"], token, options["after"], as_json=options["json"]))
+        except WatchError as error:
+            raise CommandError(str(error)) from error
+        except BrokenPipeError:
+            # Nobody reads any more. Python would complain of it once again on the way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    async def _watch(self, url: str, token: str | None, after: str | None, *, as_json: bool) -> None:
+        def show(message: dict[str, Any]) -> None:
+            self.stdout.write(orjson.dumps(message).decode() if as_json else line(message))
+            self.stdout.flush()
+
+        watching = asyncio.create_task(watch(url, token, after, show=show, tell=self.stderr.write))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, watching.cancel)
+        if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+            # Such as `| head -1`: its end is to be noticed before there is another line to print.
+            loop.add_reader(sys.stdout.fileno(), watching.cancel)
+        with suppress(asyncio.CancelledError):
+            await watching

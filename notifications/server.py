@@ -1,0 +1,58 @@
+"""Serving the notification service with granian, inside of one event loop and one process.
+
+Granian's own process manager drops open WebSockets at SIGTERM before the application hears of it. Embedded, it leaves
+the order to us: first every client gets its close frame, then the server stops.
+"""
+
+import asyncio
+import resource
+import signal
+
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from lemon_market import addresses
+from lemon_market.asgi import application, service
+
+# Its messages go where ours go.
+LOGGING = {"loggers": {"_granian": {"propagate": True}}}
+
+
+def run(port: int) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. Raises AddressError."""
+    host = addresses.numeric_host()
+    addresses.check_exposure(host)
+    # Granian shares its port with whoever else would (SO_REUSEPORT), and each would get some of the clients.
+    addresses.listener("NOTIFICATIONS_PORT", host, port).close()
+    _allow_many_sockets()
+    return asyncio.run(_serve(host, port))
+
+
+async def _serve(host: str, port: int) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(
+        application,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        log_level=LogLevels.error,
+        log_dictconfig=LOGGING,
+    )
+    serving = asyncio.create_task(server.serve())
+    waiting = {serving, asyncio.create_task(stopping.wait()), asyncio.create_task(service.failed.wait())}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    await service.stop()
+    server.stop()  # type: ignore[no-untyped-call]
+    await serving
+    return 0 if stopping.is_set() else 1
+
+
+def _allow_many_sockets() -> None:
+    """As many as the system lets us have: the usual limit is below the number of connections that we take."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

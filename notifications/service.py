@@ -1,0 +1,135 @@
+"""The notification service: what one process holds, and what it does beside serving single clients."""
+
+import asyncio
+from collections import Counter, defaultdict
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import orjson
+import structlog
+from django.conf import settings
+
+from notifications.closings import (
+    PERMISSIONS_CHANGED,
+    STOPPING,
+    TOO_MANY_CONNECTIONS,
+    TOO_MANY_OF_ACCOUNT,
+    Refused,
+)
+from notifications.connection import Connection
+from notifications.database import DatabaseAway, DatabaseThreads
+from notifications.handshake import Credentials
+from notifications.identity import identify
+from notifications.live import LiveStream
+
+log = structlog.get_logger()
+
+# Each needs a socket and some memory, whoever it belongs to.
+MAX_CONNECTIONS = 2000
+# How long clients have to take their close frames when the service stops.
+STOP_S = 3.0
+
+
+class Service:
+    """The connections of this process and the live stream that they share."""
+
+    def __init__(self) -> None:
+        self.live = LiveStream()
+        # For everything that is done for one client.
+        self.database = DatabaseThreads(4, "clients")
+        self.failed = asyncio.Event()
+        self._connections: set[Connection] = set()
+        self._emptied = asyncio.Event()
+        self._of_account: Counter[int] = Counter()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+
+    def start(self) -> None:
+        """Begin to read events; the event loop is running."""
+        for work in (self.live.run(), self._beat_forever(), self._check_forever()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._task_ended)
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        """Close every connection and stop reading. A second call does nothing."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        for connection in self._connections:
+            connection.end(STOPPING)
+        self._emptied.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S if self._connections else 0):
+                await self._emptied.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.live.close()
+        await self.database.close()
+
+    def enter(self, connection: Connection) -> None:
+        """Count a new connection. Raises Refused; it has to leave in any case."""
+        self._connections.add(connection)
+        if self._is_stopping:
+            raise Refused(STOPPING)
+        if len(self._connections) > MAX_CONNECTIONS:
+            raise Refused(TOO_MANY_CONNECTIONS)
+
+    async def recognise(self, connection: Connection, credentials: Credentials) -> None:
+        """Find out whose connection it is. Raises Refused, DatabaseAway."""
+        identity = await self.database.run(identify, credentials)
+        connection.credentials, connection.identity = credentials, identity
+        self._of_account[identity.account_id] += 1
+        if self._of_account[identity.account_id] > settings.NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT:
+            raise Refused(TOO_MANY_OF_ACCOUNT)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that is over."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._emptied.set()
+        self.live.leave(connection)
+        if connection.identity is not None:
+            account_id = connection.identity.account_id
+            self._of_account[account_id] -= 1
+            if not self._of_account[account_id]:
+                del self._of_account[account_id]
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(settings.NOTIFICATIONS_HEARTBEAT)
+            text = orjson.dumps({"type": "heartbeat", "at": datetime.now(UTC)}, option=orjson.OPT_UTC_Z).decode()
+            for connection in self._connections:
+                if connection.identity is not None:
+                    connection.offer(text)
+
+    async def _check_forever(self) -> None:
+        """Cut off whoever may no longer be connected: tokens are revoked, sessions end, accounts and permissions change."""
+        while True:
+            await asyncio.sleep(2 * settings.NOTIFICATIONS_HEARTBEAT)
+            connections_of = defaultdict(list)
+            for connection in self._connections:
+                if connection.identity is not None:
+                    connections_of[connection.credentials].append(connection)
+            try:
+                for credentials, connections in connections_of.items():
+                    await self._check(credentials, connections)
+            except DatabaseAway as error:
+                log.warning("database_away", doing="check credentials", error=str(error))
+
+    async def _check(self, credentials: Credentials, connections: list[Connection]) -> None:
+        try:
+            identity = await self.database.run(identify, credentials)
+        except Refused as refused:
+            for connection in connections:
+                connection.end(refused.closing)
+            return
+        for connection in connections:
+            if connection.identity != identity:
+                connection.end(PERMISSIONS_CHANGED)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("notification_service_failed", exc_info=error)
+            self.failed.set()

@@ -1,0 +1,70 @@
+"""Reading events under any interleaving of transactions, each on a connection of its own."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from notifications.events import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
+from notifications.tests.conftest import accept
+from notifications.tests.test_resume import INSERT
+from orders.doorbell import connection_parameters
+from orders.models import Order, OrderEvent
+
+WRITERS = 3
+STEPS = st.lists(st.tuples(st.sampled_from(["write", "commit", "roll back", "read"]), st.integers(0, WRITERS - 1)), max_size=30)
+
+
+@pytest.fixture
+def writers(transactional_db: None) -> Iterator[list["psycopg.Connection[Any]"]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(psycopg.connect(**connection_parameters())) for _ in range(WRITERS)]
+
+
+@pytest.fixture
+def order(anna: User) -> Order:
+    return accept(anna)[0]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_every_event_is_read_once_and_can_be_resumed_after(steps, writers, order) -> None:
+    known = begun = current_snapshot()
+    delivered: list[int] = []
+    for step, number in [*steps, *(("commit", number) for number in range(WRITERS)), ("read", 0)]:
+        if step == "write":
+            writers[number].execute(INSERT, [str(uuid4()), order.id, order.account_id])
+        elif step == "commit":
+            writers[number].commit()
+        elif step == "roll back":
+            writers[number].rollback()
+        else:
+            found = events_after(Position(known))
+            known = found.snapshot
+            delivered += found.ids
+    committed = events_after(Position(begun)).ids
+    assert sorted(delivered) == committed
+    for count, last in enumerate(delivered, start=1):
+        position = position_after(OrderEvent.objects.get(id=last).event_id, order.account_id)
+        assert position is not None
+        resumed = events_after(position, [order.account_id]).ids
+        assert set(committed) <= set(delivered[:count]) | set(resumed)
+        assert last not in resumed
+
+
+def test_nothing_is_found_that_a_snapshot_did_not_see(writers, order) -> None:
+    writers[0].execute(INSERT, ["open", order.id, order.account_id])
+    writers[1].execute(INSERT, ["committed", order.id, order.account_id])
+    writers[1].commit()
+    snapshot = current_snapshot()
+    writers[0].commit()
+    until = events_after(FROM_THE_BEGINNING, until=snapshot).ids
+    assert list(OrderEvent.objects.filter(id__in=until).values_list("type", flat=True)) == ["accepted", "retrying"]
+    assert len(events_after(FROM_THE_BEGINNING).ids) == 3
+    assert [event.account_id for event in encoded_events(until)] == [order.account_id] * 2

@@ -1,0 +1,135 @@
+"""Coming back after an event; `transaction` stands for one that is open while others begin and end."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from notifications import closings
+from notifications.tests.conftest import accept, many_events, place, token_of
+from orders.doorbell import connection_parameters
+
+INSERT = (
+    "INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)"
+    " VALUES (%s, %s, %s, 'retrying', '{}', now(), now())"
+)
+
+
+@pytest.fixture
+def transaction(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
+    with psycopg.connect(**connection_parameters()) as connection:
+        yield connection
+
+
+def ids(events):
+    return [event["event_id"] for event in events]
+
+
+def test_what_was_missed_comes_first_and_then_what_happens(service, clients, client, anna, token):
+    accept(anna, 3)
+    [_, seen, unseen] = ids(client.events(3))
+    client.close()
+    accept(anna, 2)
+    again = clients.subscribe(service.url, token, after=seen)
+    assert again.hello["after"] == seen
+    [order] = accept(anna)
+    place(order)
+    events = again.events(5)
+    assert events[0]["event_id"] == unseen
+    assert [event["type"] for event in events] == ["accepted"] * 4 + ["placed"]
+    assert len(set(ids(events))) == 5
+
+
+def test_only_ones_own_events_are_resumed(service, clients, client, anna, token, chief):
+    desk = clients.subscribe(service.url, token_of(chief))
+    accept(anna)
+    [seen] = ids(client.events(1))
+    accept(chief)
+    accept(anna)
+    assert ids(clients.subscribe(service.url, token, after=seen).events(1)) == ids(client.events(1))
+    assert ids(clients.subscribe(service.url, token_of(chief), after=seen).events(2)) == ids(desk.events(3))[1:]
+
+
+def test_everything_is_there_from_the_beginning(service, clients, client, anna, token):
+    accept(anna, 3)
+    assert clients.subscribe(service.url, token, after="beginning").events(3) == client.events(3)
+
+
+def test_a_position_from_before_the_first_event_misses_nothing(service, clients, client, anna, token):
+    client.close()
+    [order] = accept(anna)
+    again = clients.subscribe(service.url, token, after=client.hello["after"])
+    assert again.events(1)[0]["order_id"] == str(order.id)
+
+
+def test_an_event_that_commits_late_reaches_who_is_connected(client, anna, transaction):
+    [order] = accept(anna)
+    client.events(1)
+    transaction.execute(INSERT, ["late", order.id, anna.pk])
+    accept(anna)
+    [early] = client.events(1)
+    transaction.commit()
+    assert ids(client.events(1)) == ["late"]
+    accept(anna)
+    # Neither comes again.
+    assert client.events(1)[0]["event_id"] not in {"late", early["event_id"]}
+
+
+def test_an_event_that_commits_late_reaches_who_comes_back(service, clients, client, anna, token, transaction):
+    [order] = accept(anna)
+    client.events(1)
+    transaction.execute(INSERT, ["late", order.id, anna.pk])
+    place(order)
+    [placed] = client.events(1)
+    assert placed["type"] == "placed"
+    client.close()
+    transaction.commit()
+    again = clients.subscribe(service.url, token, after=placed["event_id"])
+    assert ids(again.events(1)) == ["late"]
+
+
+def test_an_event_that_commits_after_the_return_comes_too(service, clients, client, anna, token, transaction):
+    [order] = accept(anna)
+    client.events(1)
+    transaction.execute(INSERT, ["late", order.id, anna.pk])
+    place(order)
+    [placed] = client.events(1)
+    client.close()
+    again = clients.subscribe(service.url, token, after=placed["event_id"])
+    fresh = clients.subscribe(service.url, token)
+    transaction.commit()
+    assert ids(again.events(1)) == ids(fresh.events(1)) == ["late"]
+
+
+def test_an_event_that_is_rolled_back_never_comes(client, anna, transaction):
+    [order] = accept(anna)
+    client.events(1)
+    transaction.execute(INSERT, ["never", order.id, anna.pk])
+    transaction.rollback()
+    place(order)
+    assert client.events(1)[0]["type"] == "placed"
+
+
+def test_a_long_history_comes_in_order_with_what_happens_meanwhile(service, clients, client, anna, token):
+    accept(anna)
+    [first] = ids(client.events(1))
+    client.close()
+    many_events(anna, 5000)
+    again = clients.subscribe(service.url, token, after=first)
+    [order] = accept(anna)
+    # The order of many_events, its events, and the new one.
+    events = again.events(5002)
+    assert ids(events)[1:5001] == [f"bulk-{number}" for number in range(1, 5001)]
+    assert events[-1]["order_id"] == str(order.id)
+    assert len(set(ids(events))) == 5002
+
+
+def test_who_was_away_for_too_long_is_told_to_start_anew(service, clients, client, anna, token):
+    accept(anna)
+    [first] = ids(client.events(1))
+    client.close()
+    many_events(anna, 100_001)
+    assert clients.connect(service.url, token, after=first).closing() == closings.RESUME_TOO_FAR
+    assert clients.connect(service.url, token, after="beginning").closing() == closings.RESUME_TOO_FAR
+    assert clients.subscribe(service.url, token, after="bulk-100000").events(1)[0]["event_id"] == "bulk-100001"

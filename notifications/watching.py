@@ -1,0 +1,118 @@
+"""Following the notification service from a terminal, as any client does: no database, and no setting but its address."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from notifications.closings import NO_SUCH_EVENT, ORIGIN_FORBIDDEN, RESUME_TOO_FAR
+
+PATH = "/ws/orders"
+CONNECT_S = 10.0
+CLOSE_WAIT = aiohttp.ClientWSTimeout(ws_close=1.0)
+# So many heartbeats may be missing before the connection counts as dead.
+MISSED_HEARTBEATS = 3
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+# To connect again would end the same way. Not 4429: somebody else's connection may end.
+FINAL_CODES = {4400, 4401, ORIGIN_FORBIDDEN.code, NO_SUCH_EVENT.code, RESUME_TOO_FAR.code}
+
+
+class WatchError(Exception):
+    """The service does not want this client, and trying again would not help."""
+
+
+class ConnectionEnded(Exception):
+    """The connection is lost, or could not be made."""
+
+
+async def watch(
+    url: str, token: str | None, after: str | None, *, show: Callable[[dict[str, Any]], None], tell: Callable[[str], None]
+) -> None:
+    """`show` every event message, for ever; `tell` a person what becomes of the connection. Raises WatchError.
+
+    A lost connection is made again after the last event, so that none is missed; one may come twice.
+    """
+    address = service_address(url)
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            async for message in messages(address, token, after):
+                if message["type"] == "hello":
+                    pause_s = FIRST_PAUSE_S
+                    tell(f"connected as {message['account']}" + ", seeing all accounts" * message["sees_all"])
+                    after = message["after"]
+                elif "event_id" in message:
+                    show(message)
+                    after = message["event_id"]
+        except ConnectionEnded as end:
+            # Jitter, so that the clients of a service that was restarted do not come back all at once.
+            delay_s = pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret about it
+            tell(f"{end}; connecting again in {delay_s:.1f} s")
+            await asyncio.sleep(delay_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def messages(address: URL, token: str | None, after: str | None) -> AsyncIterator[dict[str, Any]]:
+    """What one connection brings. Raises ConnectionEnded when it is over, or WatchError when that is for good."""
+    headers = {} if token is None else {"Authorization": f"Token {token}"}
+    silence_s = CONNECT_S
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)) as http,
+            http.ws_connect(
+                address if after is None else address.update_query(after=after), headers=headers, timeout=CLOSE_WAIT
+            ) as socket,
+        ):
+            while True:
+                frame = await socket.receive(silence_s)
+                if frame.type != aiohttp.WSMsgType.TEXT:
+                    raise ended(frame)
+                message = orjson.loads(frame.data)
+                silence_s = MISSED_HEARTBEATS * message.get("heartbeat_s", silence_s / MISSED_HEARTBEATS)
+                yield message
+    except aiohttp.WSServerHandshakeError as error:
+        if 400 <= error.status < 500:
+            raise WatchError(f"{address} answered {error.status}, and not as a notification service does") from error
+        raise ConnectionEnded(f"the server answered {error.status}") from error
+    except TimeoutError as error:
+        raise ConnectionEnded("nothing was heard for too long") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ConnectionEnded(str(error) or type(error).__name__) from error
+
+
+def ended(frame: aiohttp.WSMessage) -> Exception:
+    """What a frame means that is no message."""
+    if frame.type != aiohttp.WSMsgType.CLOSE:
+        return ConnectionEnded("the connection was lost")
+    problem = f"closed by the service: {frame.extra} ({frame.data})"
+    return WatchError(problem) if frame.data in FINAL_CODES else ConnectionEnded(problem)
+
+
+def service_address(url: str) -> URL:
+    """The address of the stream when `url` names only the service. Raises WatchError."""
+    try:
+        address = URL(url)
+    except ValueError as error:
+        raise WatchError(f"{url} is no address: {error}") from error
+    if address.scheme not in {"ws", "wss", "http", "https"} or not address.host:
+        raise WatchError(f"{url} is no address such as ws://127.0.0.1:8001")
+    return address if address.path not in {"", "/"} else address.with_path(PATH)
+
+
+def line(message: dict[str, Any]) -> str:
+    """An event for people to read."""
+    order = message["order"]
+    words = [message["occurred_at"], f"{message['type']:<16}", message["order_id"], message["client_order_id"], order["status"]]
+    if order["execution_status"] is not None:
+        words.append(order["execution_status"])
+    if order["filled_quantity"]:
+        words.append(f"{order['filled_quantity']} @ {order['average_price']}")
+    if order["error_code"] is not None:
+        words.append(f"{order['error_code']}: {order['error_message']}")
+    # What the exchange has written may hold commands for the terminal.
+    return "".join(character if character.isprintable() else "?" for character in "  ".join(words))
