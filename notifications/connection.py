@@ -66,9 +66,9 @@ class Connection:
             return
         self._waiting.append(text)
         self._waiting_bytes += len(text) + TEXT_OVERHEAD_BYTES
-        if self._waiting_bytes > MAX_WAITING_BYTES:
-            self.end(TOO_SLOW)
         self._changed.set()
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self._cut_off("too much waits for it")
 
     @property
     def is_worth_waiting_for(self) -> bool:
@@ -81,13 +81,16 @@ class Connection:
         """Drop what waits and close the connection; only the first call counts."""
         if self._ended.is_set():
             return
-        log.info("connection_closed", account=self.identity and self.identity.account, code=closing.code, reason=closing.reason)
         self._closing = closing
         self._ended.set()
         self._waiting.clear()
         self._waiting_bytes = 0
         if self.serving is not None:
             self.serving.cancel()
+
+    def _cut_off(self, why: str) -> None:
+        log.warning("client_cut_off", account=self.identity and self.identity.account, why=why)
+        self.end(TOO_SLOW)
 
     async def send(self, message: Message) -> None:
         """For the consumer. When the client is gone, `receive` says so."""
@@ -103,7 +106,7 @@ class Connection:
             async with asyncio.timeout(STALL_S):
                 await self._send({"type": "websocket.send", "text": text})
         except TimeoutError:
-            self.end(TOO_SLOW)
+            self._cut_off("it takes nothing")
             # `end` has cancelled the task that we run in.
             await asyncio.sleep(0)
         except CLIENT_GONE as error:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from notifications.closings import FRAME_NOT_UNDERSTOOD, FRAME_TOO_LARGE
 from notifications.tests.raw import BINARY, CLOSE, PING, PONG, TEXT, RawClient, close_frame
 
-quickly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quickly = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
 )
