@@ -111,7 +111,7 @@ class LiveStream:
                 accounts = None if self._of_staff else list(self._of_account)
                 found = await self._database.run(events_after, Position(self._snapshot), accounts)
         except DatabaseAway as error:
-            self._snapshot = None
+            self._woken.set()
             await self._wait_for_database(error)
             return
         if self._is_away:

@@ -181,6 +181,7 @@ class OrderAdmin(admin.ModelAdmin):
             "needs_person": needing.select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN],
             # Bounded: a desk that sees "100+" does not need the exact number.
             "needs_person_count": needing[:101].count(),
+            "set_aside_count": SetAsideReport.objects.filter(applied_at__isnull=True)[:101].count(),
             "oldest_pending": timesince(pending, timezone.now()) if pending else None,
         }
         return super().changelist_view(request, context | (extra_context or {}))

@@ -231,3 +231,15 @@ def test_reports_that_were_set_aside_can_be_read_and_not_changed(staff: Any) -> 
     for odd in (f"{path}{report.pk}/change/", f"{path}{report.pk}/delete/", f"{path}add/"):
         assert client.post(odd, {"reason": "fine", "post": "yes"}).status_code == 403
     assert SetAsideReport.objects.get().reason == "unreadable"
+
+
+def test_reports_that_were_set_aside_are_counted_and_shown(staff: Callable[..., Client]) -> None:
+    desk = staff("view_order", "view_setasidereport", name="dora")
+    assert "set aside" not in re.sub(r"\s+", " ", desk.get(LIST).content.decode()).partition('id="changelist"')[0]
+    SetAsideReport.objects.create(raw="{nonsense", reason="not JSON", session_id="s1", sequence=7)
+    SetAsideReport.objects.create(raw="{}", reason="applied", session_id="s1", sequence=8, applied_at=timezone.now())
+    assert "1 report of the exchange set aside" in re.sub(r"\s+", " ", desk.get(LIST).content.decode())
+    shown = desk.get("/admin/orders/setasidereport/?applied_at__isempty=1").content.decode()
+    assert "not JSON" in shown
+    kept = SetAsideReport.objects.get(sequence=7)
+    assert "{nonsense" in desk.get(f"/admin/orders/setasidereport/{kept.pk}/change/").content.decode()
