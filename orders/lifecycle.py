@@ -148,9 +148,13 @@ def looked_up_and_not_found(
 
 def terms_conflict(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
     """The exchange has our id with other terms. No further call can explain that; a person has to."""
-    order.cancel_requested_at = None
     message = f"The exchange has this order's id with other terms: {reason}"
-    return error(order, ErrorCode.INTERNAL_ERROR, message, None, now, **data)
+    events = error(order, ErrorCode.INTERNAL_ERROR, message, None, now, **data)
+    if order.cancel_requested_at is not None:
+        # What is there is not this order, and must not be canceled in its place.
+        order.cancel_requested_at = None
+        events.append(event(order, EventType.CANCEL_REJECTED, now, reason=message))
+    return events
 
 
 def retry_at(order: Order, when: datetime, now: datetime, **data: Any) -> list[OrderEvent]:

@@ -85,7 +85,7 @@ class UpdateConsumer:
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
             await self.begin_session(feed.session, position)
             async for messages in feed.batches(BATCH_SIZE):
-                await self.apply([message for message in messages if not isinstance(message, Session)])
+                await self.apply(messages)
                 self.failures = 0
                 if len(messages) < BATCH_SIZE:
                     await asyncio.sleep(BATCH_INTERVAL_S)
@@ -111,11 +111,16 @@ class UpdateConsumer:
         await self.in_database(partial(move_position, self.feed, self.session_id, self.sequence))
 
     async def apply(self, messages: Sequence[FeedMessage]) -> None:
+        """Apply what is new among the messages. Raises FeedDisconnected when a new session begins among them."""
         fresh: list[ExecutionReport | BadReport] = []
+        new_session = False
         for message in messages:
             if isinstance(message, Session):
-                continue
-            if message.sequence is None:
+                if message.session_id != self.session_id:
+                    # Its sequences begin anew, and would be taken for repeats here.
+                    new_session = True
+                    break
+            elif message.sequence is None:
                 # Whichever it was, it shows as a gap before the next.
                 fresh.append(message)
             elif message.sequence > self.sequence:
@@ -126,6 +131,8 @@ class UpdateConsumer:
                 self.sequence = message.sequence
         if fresh:
             await self.in_database(partial(apply_reports, fresh, self.session_id, self.feed, self.sequence))
+        if new_session:
+            raise FeedDisconnected("the exchange began a new session")
 
     async def close_gap(self, before: Sequence[ExecutionReport | BadReport], sequence: int) -> None:
         log.warning("reconciling", problem="gap", session_id=self.session_id, missing_from=self.sequence + 1, until=sequence)

@@ -115,24 +115,13 @@ class Client:
         self.socket = socket
         self.hello: dict[str, Any] = {}
 
-    def next(self, within_s: float = PATIENCE_S) -> dict[str, Any]:
+    def next(self) -> dict[str, Any]:
         """The next message, whatever it is. Raises Closed."""
-        frame = self._run(self.socket.receive(within_s))
-        if frame.type == aiohttp.WSMsgType.TEXT:
-            message: dict[str, Any] = orjson.loads(frame.data)
-            return message
-        if frame.type == aiohttp.WSMsgType.CLOSE:
-            raise Closed(frame.data, frame.extra or "")
-        raise Closed(1006, "")
+        return self._run(self._next())
 
     def events(self, count: int) -> list[dict[str, Any]]:
         """The next so many events. Raises Closed."""
-        found: list[dict[str, Any]] = []
-        while len(found) < count:
-            message = self.next()
-            if "event_id" in message:
-                found.append(message)
-        return found
+        return self._run(self._events(count))
 
     def closing(self) -> tuple[int, str]:
         """Wait for the end; what comes before it does not matter."""
@@ -154,6 +143,23 @@ class Client:
 
     def close(self) -> None:
         self._run(self.socket.close())
+
+    async def _next(self) -> dict[str, Any]:
+        frame = await self.socket.receive()
+        if frame.type == aiohttp.WSMsgType.TEXT:
+            message: dict[str, Any] = orjson.loads(frame.data)
+            return message
+        if frame.type == aiohttp.WSMsgType.CLOSE:
+            raise Closed(frame.data, frame.extra or "")
+        raise Closed(1006, "")
+
+    async def _events(self, count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            message = await self._next()
+            if "event_id" in message:
+                found.append(message)
+        return found
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)

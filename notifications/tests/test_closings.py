@@ -6,7 +6,6 @@ from notifications import closings
 from notifications.closings import Closing
 from notifications.tests.conftest import accept, token_of
 from notifications.tests.raw import CLOSE, TEXT, RawClient, close_frame
-from notifications.tests.talking import ServiceProcess
 
 ALL = [value for value in vars(closings).values() if isinstance(value, Closing)]
 
@@ -99,9 +98,3 @@ def test_a_service_that_stops_says_so(mortal_service, clients, token):
         assert client.closing() == closings.STOPPING
         frames = list(raw.frames())
     assert [(opcode, close_frame(payload)) for opcode, payload in frames] == [(CLOSE, closings.STOPPING)]
-
-
-def test_a_service_without_a_database_says_so(clients, tmp_path, transactional_db):
-    with ServiceProcess(tmp_path, DATABASE_URL="postgres://nobody@127.0.0.1:1/nothing") as service:
-        assert clients.connect(service.url, "a" * 64).closing() == closings.DATABASE_AWAY
-        assert service.is_live()

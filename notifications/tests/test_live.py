@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from lemon_market.tests.waiting import wait_until
+from notifications.closings import DATABASE_AWAY
 from notifications.tests.conftest import accept, change, event_types, many_events, place
 from orders import lifecycle
 from orders.doorbell import connection_parameters
@@ -127,7 +128,7 @@ def test_what_happens_while_the_database_cannot_be_reached_comes_later(service, 
     )
     wait_until(lambda: "doing='live events'" in service.said().removeprefix(said), within_s=10, what="the service has noticed")
     orders = accept(anna, 3)
-    assert clients.connect(service.url, token).closing()[0] == 1013
+    assert clients.connect(service.url, token).closing() == DATABASE_AWAY
     assert client.is_alive()
     other_database.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     assert [event["order_id"] for event in client.events(3)] == [str(order.id) for order in orders]

@@ -233,7 +233,7 @@ def test_a_fill_that_comes_while_the_cancel_is_carried_wins(desk: Desk, accept: 
     assert desk.cancel(order) == 202
     claim = claim_one()
     follow_until_settled(simulator.url)
-    record([answered(claim, venue.CancelRequested())], POLICY)  # type: ignore[arg-type]
+    record([answered(claim, venue.CancelRequested())], POLICY)
     order.refresh_from_db()
     assert order.execution_status == ExecutionStatus.FILLED
 
@@ -275,3 +275,15 @@ def test_a_rejected_cancel_leads_back_to_where_the_order_was(accept: Accept) -> 
     assert order.execution_status == ExecutionStatus.PARTIALLY_FILLED
     assert history(order)[-1] == "cancel_rejected"
     assert order.updated_at <= timezone.now()
+
+
+def test_an_id_that_the_exchange_has_with_other_terms_is_not_canceled_there(desk: Desk, accept: Accept) -> None:
+    order = accept()
+    record([answered(claim_one(), venue.TermsConflict("quantity"))], POLICY)
+    assert desk.cancel(order) == 202
+    claim = claim_one()
+    assert claim.step is Step.LOOK_UP
+    record([answered(claim, venue.TermsConflict("quantity"))], POLICY)
+    order.refresh_from_db()
+    assert (order.status, order.cancel_requested_at, order.next_attempt_at) == (Status.ERROR, None, None)
+    assert history(order) == ["accepted", "error", "cancel_requested", "error", "cancel_rejected"]

@@ -27,7 +27,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorPro
         yield process
 
 
-def answered(claim: Claim, outcome: venue.PlacementOutcome | venue.LookUpOutcome | NotSent) -> Result:
+def answered(claim: Claim, outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent) -> Result:
     now = timezone.now()
     return Result(claim, outcome, now, 0.5, now + timedelta(seconds=5) if claim.step is Step.SEND else None)
 
