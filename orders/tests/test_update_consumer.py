@@ -1,8 +1,6 @@
 """The follower of the feed, cut off, killed, frozen and confused by the exchange."""
 
-import asyncio
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -12,12 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from django.db import connection
 
 from exchange.testing import SimulatorProcess
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.tests.following import everything_is_settled, follow_until_settled
+from orders.tests.restarting_exchange import restarting_exchange
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.working import run_loop, wait_until
 
@@ -219,67 +217,9 @@ def test_the_consumer_survives_a_database_that_drops_its_connections(
 
 
 def test_a_session_that_begins_within_a_connection_is_not_taken_for_repeats(accept: Accept) -> None:
-    """An exchange of our own here, since the simulated one ends the connection with the session."""
     order = accept()
-
-    def report(sequence: int, kind: str, quantity: int | None) -> dict[str, object]:
-        return {
-            "sequence": sequence,
-            "execution_id": f"{kind}-{sequence}",
-            "client_order_id": str(order.id),
-            "exchange_order_id": "X1",
-            "account": "1",
-            "type": kind,
-            "last_quantity": quantity,
-            "last_price": quantity and "10",
-            "filled_quantity": quantity or 0,
-            "average_price": quantity and "10",
-            "reason": None,
-            "occurred_at": "2030-01-01T00:00:00Z",
-        }
-
-    def session(id: str, last: int) -> dict[str, object]:
-        return {"type": "session", "session_id": id, "first_sequence": 1, "last_sequence": last}
-
-    async def feed(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        if request.query.get("session") is None:
-            await socket.send_json(session("one", 2))
-            await socket.send_json(report(1, "new", None))
-            await socket.send_json(report(2, "partially_filled", 40))
-            await socket.send_json(session("two", 1))
-        else:
-            await socket.send_json(session("two", 1))
-        await socket.send_json(report(1, "filled", 60))
-        await socket.receive()
-        return socket
-
-    async def look_up(request: web.Request) -> web.Response:
-        known = {"exchange_order_id": "X1", "client_order_id": str(order.id), "status": "partially_filled"}
-        return web.json_response(known | {"filled_quantity": 40, "average_price": "10", "last_sequence": 0})
-
-    async def serve() -> None:
-        app = web.Application()
-        app.router.add_get("/executions", feed)
-        app.router.add_get("/orders/{id}", look_up)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        started.put((runner.addresses[0][1], asyncio.get_running_loop(), done := asyncio.Event()))
-        await done.wait()
-        await runner.cleanup()
-
-    started: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-    with ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(asyncio.run, serve())
-        port, loop, done = started.get(timeout=10)
-        try:
-            follow_until_settled(f"http://127.0.0.1:{port}", lambda: Order.objects.get().filled_quantity == 100)
-        finally:
-            loop.call_soon_threadsafe(done.set)
-            serving.result()
+    with restarting_exchange(order) as url:
+        follow_until_settled(url, lambda: Order.objects.get().filled_quantity == 100)
     order.refresh_from_db()
     assert order.execution_status == "filled"
     assert order.average_price == 10
