@@ -1,6 +1,6 @@
 """The wheel's PostgreSQL programs, and the account that they run as: PostgreSQL refuses to run as root.
 
-When we are root the server runs as `nobody`, who can often not reach programs below a private directory such as /root.
+When we are root the server runs as `nobody`, who can often not reach programs below a private home directory.
 Opening that directory to everyone is not ours to do, so those programs are copied to where `nobody` can reach them.
 """
 
