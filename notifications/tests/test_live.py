@@ -1,7 +1,6 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import pairwise
 
 import psycopg
 import pytest
@@ -55,14 +54,11 @@ def test_a_message_says_what_happened_and_how_the_order_is_now(client, anna):
     }
 
 
-def test_heartbeats_come_while_nothing_happens(client):
-    beats = [client.next() for _ in range(3)]
+def test_heartbeats_come_while_nothing_happens_and_a_ping_is_answered(client):
+    beats = [client.next() for _ in range(2)]
     assert {beat["type"] for beat in beats} == {"heartbeat"}
-    times = [datetime.fromisoformat(beat["at"]) for beat in beats]
-    assert all(0.1 < (later - earlier).total_seconds() < 2 for earlier, later in pairwise(times))
-
-
-def test_a_ping_is_answered(client):
+    [earlier, later] = [datetime.fromisoformat(beat["at"]) for beat in beats]
+    assert 0.1 < (later - earlier).total_seconds() < 2
     client.send('{"type": "ping"}')
     assert client.next() == {"type": "pong"}
 

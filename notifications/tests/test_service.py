@@ -15,17 +15,16 @@ from notifications.checks import notification_settings
 from notifications.tests.raw import RawClient
 
 
-def test_its_probe_answers(service):
+def test_there_is_a_probe_and_no_other_page(service, clients):
     with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/health/live") as answer:
         assert (answer.status, answer.read()) == (200, b'{"status":"ok"}')
-
-
-def test_there_is_no_other_page(service):
     for path in ("/", "/orders", "/admin/", "/ws/orders"):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}")
         with error.value as answer:
             assert answer.code == 404
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        clients.connect(service.url, **{"Sec-WebSocket-Version": "8"})
 
 
 def test_a_taken_port_is_named(service):
@@ -49,11 +48,6 @@ def test_clients_that_come_and_go_leave_nothing_behind(trial_service, clients, a
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         clients.subscribe(trial_service.url, token).close()
     assert clients.subscribe(trial_service.url, token).is_alive()
-
-
-def test_it_speaks_nothing_but_websockets(service, clients):
-    with pytest.raises(aiohttp.WSServerHandshakeError):
-        clients.connect(service.url, **{"Sec-WebSocket-Version": "8"})
 
 
 @pytest.mark.parametrize(

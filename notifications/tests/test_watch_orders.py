@@ -102,11 +102,11 @@ def test_it_gives_up_when_it_is_not_wanted(service, watch, token):
     assert "(4401)" in line
 
 
-@pytest.mark.parametrize(("token_is_right", "path", "after", "answer"), NOT_WANTED)
-def test_what_is_not_worth_another_try(service, token, token_is_right, path, after, answer):
-    url = service.url.replace("ws/orders", path)
-    with pytest.raises(WatchError, match=answer):
-        asyncio.run(watch_orders(url, token if token_is_right else "wrong", after, show=print, tell=print))
+def test_what_is_not_worth_another_try(service, token):
+    for token_is_right, path, after, answer in NOT_WANTED:
+        url = service.url.replace("ws/orders", path)
+        with pytest.raises(WatchError, match=answer):
+            asyncio.run(watch_orders(url, token if token_is_right else "wrong", after, show=print, tell=print))
 
 
 def test_only_an_address_is_an_address():
