@@ -72,12 +72,13 @@ class TermsConflict:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The exchange's own view of an order, and the last feed sequence that it contains."""
+    """The exchange's own view of an order, and the last sequence of the feed session `session_id` that it contains."""
 
     exchange_order_id: str
     status: str
     filled_quantity: int
     average_price: Decimal | None
+    session_id: str
     last_sequence: int
 
 

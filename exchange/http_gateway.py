@@ -296,11 +296,14 @@ def _read_order(answer: _Answer, placement: Placement) -> Found | TermsConflict 
         average_price = untrusted.read_price(document, "average_price")
         if filled_quantity > placement.quantity or (filled_quantity > 0 and average_price is None):
             raise BadValue("more filled than ordered, or filled without a price")
+        if filled_quantity > 0 and average_price == 0:
+            raise BadValue("filled at the price 0")
         return Found(
             untrusted.read_identifier(document, "exchange_order_id"),
             OrderStatus(document.get("status", "")).value,
             filled_quantity,
             average_price,
+            untrusted.read_identifier(document, "session_id"),
             untrusted.read_whole_number(document, "last_sequence"),
         )
     except ValueError as error:

@@ -111,13 +111,12 @@ def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list
         return events
     data = {name: value for name in ("reason", "sequence") if (value := getattr(report, name)) is not None}
     if report.last_quantity is not None and report.last_price is not None:
-        data |= {"last_quantity": report.last_quantity, "last_price": report.last_price}
         if counts:
-            count_fill(order, report.last_quantity, report.last_price)
+            count_fill(order, report.last_quantity, report.last_price, report)
+        data |= {"last_quantity": report.last_quantity, "last_price": report.last_price}
         data |= {"filled_quantity": report.filled_quantity}
     elif report.type is ReportType.CANCEL_REJECTED:
-        if order.execution_status == ExecutionStatus.PENDING_CANCEL:
-            order.execution_status = open_status(order)
+        end_pending_cancel(order, report)
     else:
         advance(order, ENDS[report.type])
     happened = event(order, EventType(report.type.value), report.occurred_at, **data)
@@ -125,10 +124,26 @@ def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list
     return [*events, happened]
 
 
-def count_fill(order: Order, quantity: int, price: Decimal) -> None:
+def end_pending_cancel(order: Order, report: ExecutionReport) -> None:
+    if order.claimed_until is not None:
+        # Faster than the answer to our request, which must not make it pending again.
+        lifecycle.end_cancel(order, report.occurred_at)
+    if order.execution_status == ExecutionStatus.PENDING_CANCEL:
+        order.execution_status = open_status(order)
+
+
+def count_fill(order: Order, quantity: int, price: Decimal, report: ExecutionReport) -> None:
     order.filled_quantity += quantity
     order.filled_value += quantity * price
     order.average_price = (order.filled_value / order.filled_quantity).quantize(EIGHT_PLACES, ROUND_HALF_EVEN)
+    if order.reconciled_session is not None and order.filled_quantity == report.filled_quantity:
+        # Our value began with an average that was rounded; the exchange's average did not.
+        order.average_price = report.average_price
+    follow_fill(order)
+
+
+def follow_fill(order: Order) -> None:
+    """The state that goes with the totals; a cancel that is under way stays so."""
     if order.filled_quantity == order.quantity:
         advance(order, ExecutionStatus.FILLED)
     elif order.execution_status == ExecutionStatus.NEW:
@@ -149,22 +164,36 @@ def advance(order: Order, status: ExecutionStatus) -> None:
         order.cancel_requested_at = order.next_attempt_at = order.claimed_until = None
 
 
-def apply_found(found: dict[uuid.UUID, Found], session_id: str) -> int:
+def apply_found(found: dict[uuid.UUID, Found]) -> int:
     """Bring orders in line with what the exchange answered about them; returns how many differed.
 
-    Reports of this session up to the answer's `last_sequence` are contained in it, and will not count again.
+    Reports of the answer's session up to its `last_sequence` are contained in it, and will not count again.
+    One answer that cannot be stored does not keep the others from it.
+    Raises OperationalError or InterfaceError while the database is away.
     """
-    with transaction.atomic():
-        now = timezone.now()
-        orders = lock_orders(list(found))
-        events = [happened for id, order in orders.items() for happened in reconcile(order, found[id], session_id)]
-        for order in orders.values():
-            order.updated_at = now
-        save_changes(list(orders.values()), events)
+    try:
+        with transaction.atomic():
+            return apply_found_together(found)
+    except (OperationalError, InterfaceError):
+        raise
+    except (DatabaseError, ValueError):
+        if len(found) > 1:
+            return sum(apply_found({id: answer}) for id, answer in found.items())
+        log.exception("look_up_not_storable", found=repr(found))
+        return 0
+
+
+def apply_found_together(found: dict[uuid.UUID, Found]) -> int:
+    now = timezone.now()
+    orders = lock_orders(list(found))
+    events = [happened for id, order in orders.items() for happened in reconcile(order, found[id])]
+    for order in orders.values():
+        order.updated_at = now
+    save_changes(list(orders.values()), events)
     return sum(happened.type == EventType.RECONCILED for happened in events)
 
 
-def reconcile(order: Order, found: Found, session_id: str) -> list[OrderEvent]:
+def reconcile(order: Order, found: Found) -> list[OrderEvent]:
     """Take over the exchange's totals and state where they are ahead of ours. What was filled is never taken back."""
     now = timezone.now()
     events = lifecycle.acknowledged(order, found.exchange_order_id, now, looked_up=True)
@@ -176,10 +205,13 @@ def reconcile(order: Order, found: Found, session_id: str) -> list[OrderEvent]:
         order.filled_quantity = found.filled_quantity
         order.filled_value = found.average_price * found.filled_quantity
         order.average_price = found.average_price
-        advance(order, ExecutionStatus.FILLED if order.filled_quantity == order.quantity else open_status(order))
+        follow_fill(order)
     if (status := STATUS_AT_EXCHANGE[OrderStatus(found.status)]) in ENDS.values():
         advance(order, status)
-    order.reconciled_session, order.reconciled_sequence = session_id, found.last_sequence
+    elif order.execution_status == ExecutionStatus.PENDING_CANCEL:
+        # The result of the cancel may have gone with the reports that we missed. Asking twice does no harm.
+        order.cancel_requested_at = order.next_attempt_at = now
+    order.reconciled_session, order.reconciled_sequence = found.session_id, found.last_sequence
     if before == view(order):
         return events
     return [*events, event(order, EventType.RECONCILED, now, before=before, after=view(order))]

@@ -220,20 +220,24 @@ def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEven
     Canceled at once when no send of it can be on its way, else stored for the workers: a live claim ends first, what may
     be at the exchange is looked up, and what is there is canceled there.
     """
-    if order.cancel_requested_at is not None or order.execution_status == ExecutionStatus.PENDING_CANCEL:
+    if order.cancel_requested_at is not None:
         return []
+    # The exchange has been asked already; asking it once more does no harm, should the result have got lost.
+    is_repeat = order.execution_status == ExecutionStatus.PENDING_CANCEL
     requested = event(order, EventType.CANCEL_REQUESTED, now, **data)
     if order.status != Status.COMPLETED and not order.may_be_at_exchange:
         return [requested, *canceled(order, now)]
     order.cancel_requested_at = order.updated_at = now
     if order.claimed_until is None or order.claimed_until <= now:
         order.next_attempt_at = now
-    return [requested]
+    return [] if is_repeat else [requested]
 
 
 def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
     """The exchange took the request; whether the order is canceled or filled before comes on the feed."""
     end_cancel(order, now)
+    if order.execution_status == ExecutionStatus.PENDING_CANCEL:
+        return []
     order.execution_status = ExecutionStatus.PENDING_CANCEL
     return [event(order, EventType.CANCEL_REQUESTED, now, taken_by_exchange=True, **data)]
 

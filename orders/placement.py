@@ -141,7 +141,7 @@ def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
                 record([result], policy)
         else:
             log.exception("result_not_recordable", order_id=str(results[0].claim.order.id), outcome=repr(results[0].outcome))
-            record_internal_error(results[0])
+            record_internal_error(results[0], policy)
 
 
 def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
@@ -219,13 +219,19 @@ def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementP
     raise ValueError(f"no rule for a cancel and {result.outcome}")
 
 
-def record_internal_error(result: Result) -> None:
+def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
     """Leave the order to a person. What was sent stays marked as sent, so that a retry looks it up first."""
     with transaction.atomic():
         order = lock_orders([result.claim.order.id])[result.claim.order.id]
         if claim_is_current(order, result.claim):
-            message = f"What the exchange answered could not be stored: {result.outcome!r}"
-            events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, None, timezone.now())
+            now = timezone.now()
+            if order.status == Status.COMPLETED:
+                events = lifecycle.cancel_not_carried(order, now, policy)
+            else:
+                message = f"What the exchange answered could not be stored: {result.outcome!r}"
+                # A cancel that waits goes on being carried; otherwise only a person can tell what to do.
+                again_at = order.cancel_requested_at and now + timedelta(seconds=policy.retry_cap_s)
+                events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, again_at, now)
             save_changes([order], events)
 
 

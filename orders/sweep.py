@@ -21,8 +21,9 @@ WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 class Sweep:
     """One round: settle what is overdue, wake workers when something is due, replace them when they do not come."""
 
-    def __init__(self, *, stalled_after_s: float = 10.0, clock: Callable[[], float] = monotonic) -> None:
-        self.stalled_after_s = stalled_after_s
+    def __init__(self, *, stalled_after_s: float | None = None, clock: Callable[[], float] = monotonic) -> None:
+        # With all slots at a slow exchange nobody claims for as long as one call takes, and that is no stall.
+        self.stalled_after_s = stalled_after_s or max(10.0, 5.0 + settings.EXCHANGE_TIMEOUT)
         self.clock = clock
         self.oldest_due: tuple[uuid.UUID, int] | None = None
         self.oldest_due_since = clock()

@@ -28,6 +28,7 @@ BATCH_SIZE = 500
 # Reports that come close together share one transaction.
 BATCH_INTERVAL_S = 0.01
 LOOK_UPS_AT_ONCE = 50
+LOOK_UP_ATTEMPTS = 6
 RECONNECT_BASE_S = 0.1
 RECONNECT_CAP_S = 5.0
 STANDBY_S = 1.0
@@ -146,27 +147,43 @@ class UpdateConsumer:
         differing = count = 0
         while orders := await self.in_database(partial(open_orders, after)):
             found = await self.look_up_all(orders)
-            differing += await self.in_database(partial(apply_found, found, self.session_id))
+            differing += await self.in_database(partial(apply_found, found))
             count += len(orders)
             after = orders[-1].id
         log.info("reconciled", looked_up=count, differing=differing)
 
     async def look_up_all(self, orders: Sequence[Order]) -> dict[uuid.UUID, Found]:
+        """What the exchange knows of the orders. Raises FeedDisconnected when it does not answer, or in another session."""
         slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
 
         async def look_up(order: Order) -> Found | None:
             async with slots:
-                outcome = await self.gateway.look_up(placement(order, timezone.now()))
+                return await self.look_up_until_answered(order)
+
+        tasks = [asyncio.create_task(look_up(order)) for order in orders]
+        try:
+            outcomes = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return {order.id: found for order, found in zip(orders, outcomes, strict=True) if found is not None}
+
+    async def look_up_until_answered(self, order: Order) -> Found | None:
+        reason = ""
+        for attempt in range(1, LOOK_UP_ATTEMPTS + 1):
+            outcome = await self.gateway.look_up(placement(order, timezone.now()))
             if isinstance(outcome, Found):
+                if outcome.session_id != self.session_id:
+                    # Its `last_sequence` counts in a session that we do not follow yet.
+                    raise FeedDisconnected("the exchange began a new session")
                 return outcome
             if isinstance(outcome, NotFound | TermsConflict):
                 if order.status == Status.COMPLETED:
                     log.error("order_missing_at_exchange", order_id=str(order.id), outcome=repr(outcome))
                 return None
-            raise FeedDisconnected(f"a look-up failed while reconciling: {outcome.reason}")
-
-        outcomes = await asyncio.gather(*[look_up(order) for order in orders])
-        return {order.id: found for order, found in zip(orders, outcomes, strict=True) if found is not None}
+            reason = outcome.reason
+            await asyncio.sleep(min(RECONNECT_CAP_S, RECONNECT_BASE_S * 2**attempt) * random.random())  # noqa: S311
+        raise FeedDisconnected(f"look-ups fail while reconciling: {reason}")
 
     async def in_database(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.database, reconnecting, work)

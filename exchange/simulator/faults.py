@@ -32,6 +32,7 @@ class Faults:
     refuse_rate: float = _rate(0.0, "share of placements answered 422, not taken")
     cut_rate: float = _rate(0.0, "share of placements whose connection is cut, half of them after the order was taken")
     timeout_rate: float = _rate(0.0, "share of placements that are taken and never answered")
+    look_up_failure_rate: float = _rate(0.0, "share of look-ups and cancel requests answered 500")
     reject_rate: float = _rate(0.0, "share of acknowledged orders that are rejected afterwards, by a report")
     early_report_rate: float = _rate(0.0, "share of placements whose first report is sent before the answer")
     repeat_rate: float = _rate(0.0, "share of reports that are sent twice")

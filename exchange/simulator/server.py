@@ -114,18 +114,23 @@ async def _repeat(
 
 
 async def look_up(request: web.Request) -> web.StreamResponse:
-    """GET /orders/{client_order_id}. The totals contain every report up to `last_sequence`, the feed's newest."""
+    """GET /orders/{client_order_id}. The totals contain every report up to `last_sequence`, the newest of `session_id`."""
     exchange = request.app[EXCHANGE]
+    if exchange.dice.random() < exchange.faults.look_up_failure_rate:
+        return json_answer(500, {"reason": "internal error"})
     client_order_id = request.match_info["client_order_id"]
     order = exchange.book.find(client_order_id)
     if order is None:
         return _refer(404, client_order_id, "there is no such order")
-    return json_answer(200, {**describe(order), "last_sequence": exchange.book.last_sequence})
+    position = {"session_id": exchange.book.session_id, "last_sequence": exchange.book.last_sequence}
+    return json_answer(200, {**describe(order), **position})
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
     """DELETE /orders/{client_order_id}. The result comes on the feed."""
     exchange = request.app[EXCHANGE]
+    if exchange.dice.random() < exchange.faults.look_up_failure_rate:
+        return json_answer(500, {"reason": "internal error"})
     client_order_id = request.match_info["client_order_id"]
     order = exchange.book.find(client_order_id)
     if order is None:

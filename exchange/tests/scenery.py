@@ -34,7 +34,7 @@ def make_placement(**changes: Any) -> Placement:
 ID = "0195a5c0-0000-7000-8000-000000000001"
 PLACEMENT = make_placement(client_order_id=ID)
 TAKEN = {"exchange_order_id": "X1", "client_order_id": ID, "status": "new"}
-ORDER = TAKEN | {"filled_quantity": 4, "average_price": "12.5", "last_sequence": 9}
+ORDER = TAKEN | {"filled_quantity": 4, "average_price": "12.5", "session_id": "S1", "last_sequence": 9}
 # What a proxy answers in the exchange's place.
 HTML = b"<html><body>Bad things happened</body></html>"
 

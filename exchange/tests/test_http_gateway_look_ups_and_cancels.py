@@ -24,6 +24,8 @@ UNBELIEVABLE_LOOK_UPS = {
     "a price that is no number": json_answer("200 OK", ORDER | {"average_price": "NaN"}),
     "a negative price": json_answer("200 OK", ORDER | {"average_price": "-1"}),
     "a price as JSON number": json_answer("200 OK", ORDER | {"average_price": 12.5}),
+    "no session": json_answer("200 OK", ORDER | {"session_id": None}),
+    "filled for nothing": json_answer("200 OK", ORDER | {"average_price": "0"}),
     "no sequence": json_answer("200 OK", ORDER | {"last_sequence": None}),
     "a term that is no price": json_answer("200 OK", ORDER | {"limit_price": "cheap"}),
     "a failure": json_answer("500 Internal Server Error", {"reason": "oops"}),
@@ -38,7 +40,7 @@ async def test_an_unbelievable_answer_to_a_look_up_is_unknown(answer):
 
 
 async def test_a_look_up_gives_what_the_exchange_says():
-    assert await look_up_and_get(json_answer("200 OK", ORDER)) == Found("X1", "new", 4, Decimal("12.5"), 9)
+    assert await look_up_and_get(json_answer("200 OK", ORDER)) == Found("X1", "new", 4, Decimal("12.5"), "S1", 9)
 
 
 async def test_a_look_up_that_is_throttled_proves_nothing_and_says_when_to_ask_again():

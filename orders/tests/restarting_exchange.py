@@ -57,7 +57,7 @@ async def feed(request: web.Request) -> web.WebSocketResponse:
 
 
 async def look_up(request: web.Request) -> web.Response:
-    state = {"status": "partially_filled", "filled_quantity": 40, "average_price": "10", "last_sequence": 0}
+    state = {"status": "partially_filled", "filled_quantity": 40, "average_price": "10", "session_id": "two", "last_sequence": 0}
     return web.json_response(request.app[ORDER] | state)
 
 

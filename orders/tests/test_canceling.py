@@ -287,3 +287,38 @@ def test_an_id_that_the_exchange_has_with_other_terms_is_not_canceled_there(desk
     order.refresh_from_db()
     assert (order.status, order.cancel_requested_at, order.next_attempt_at) == (Status.ERROR, None, None)
     assert history(order) == ["accepted", "error", "cancel_requested", "error", "cancel_rejected"]
+
+
+def test_a_pending_cancel_can_be_asked_for_again(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
+    order = accept(instrument="NEVERFILL___")
+    run_loop(simulator.url)
+    Order.objects.update(execution_status="pending_cancel")
+    assert desk.cancel(order) == 202
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
+    order.refresh_from_db()
+    assert order.execution_status == ExecutionStatus.CANCELED
+    assert history(order) == ["accepted", "placed", "canceled"]
+
+
+def test_a_rejection_that_is_faster_than_the_recording_of_its_request_is_final(desk: Desk, accept: Accept) -> None:
+    order = accept()
+    apply_reports([report(order, 1, ReportType.NEW)], "s1")
+    assert desk.cancel(order) == 202
+    claim = claim_one()
+    apply_reports([report(order, 2, ReportType.CANCEL_REJECTED, reason="closed")], "s1")
+    record([answered(claim, venue.CancelRequested())], POLICY)
+    order.refresh_from_db()
+    assert (order.execution_status, order.cancel_requested_at, order.next_attempt_at) == (ExecutionStatus.NEW, None, None)
+
+
+def test_a_result_that_cannot_be_stored_leaves_a_waiting_cancel_waiting(desk: Desk, accept: Accept) -> None:
+    order = accept()
+    claim = claim_one()
+    assert desk.cancel(order) == 202
+    record([answered(claim, venue.Acknowledged("far too long for an exchange's order id " * 3))], POLICY)
+    order.refresh_from_db()
+    assert order.status == Status.ERROR
+    assert order.cancel_requested_at is not None
+    let_time_pass(61)
+    assert claim_one().step is Step.LOOK_UP

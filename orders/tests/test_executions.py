@@ -28,7 +28,7 @@ def report(order: Order, sequence: int, type: ReportType, quantity: int | None =
         "last_quantity": quantity,
         "last_price": Decimal(price) if quantity else None,
         "filled_quantity": more.pop("total", quantity or 0),
-        "average_price": Decimal(price) if quantity else None,
+        "average_price": Decimal(more.pop("average", price)) if quantity else None,
     }
     return ExecutionReport(
         sequence=sequence,
@@ -48,7 +48,7 @@ def three_reports(order: Order) -> list[ExecutionReport]:
     return [
         report(order, 1, ReportType.NEW),
         report(order, 2, ReportType.PARTIALLY_FILLED, 40, "10.00"),
-        report(order, 3, ReportType.FILLED, 60, "11.00", total=100),
+        report(order, 3, ReportType.FILLED, 60, "11.00", total=100, average="10.60"),
     ]
 
 
@@ -168,14 +168,14 @@ def test_a_report_that_was_set_aside_is_applied_when_its_order_is_there(
 
 
 def found(quantity: int, last_sequence: int, status: str = "partially_filled", price: str = "10.50") -> Found:
-    return Found("X1", status, quantity, Decimal(price) if quantity else None, last_sequence)
+    return Found("X1", status, quantity, Decimal(price) if quantity else None, SESSION, last_sequence)
 
 
 def test_what_was_missed_is_taken_over_and_later_replays_do_not_count_again(accept: Accept) -> None:
     order = accept()
     new, partial, filled = three_reports(order)
     apply_reports([new], SESSION)
-    assert apply_found({order.id: found(40, 2, price="10.00")}, SESSION) == 1
+    assert apply_found({order.id: found(40, 2, price="10.00")}) == 1
     assert totals(order)[1:] == (ExecutionStatus.PARTIALLY_FILLED, 40, Decimal(400), Decimal(10))
     apply_reports([partial], SESSION)
     assert totals(order)[2] == 40, "the look-up contained it"
@@ -189,19 +189,56 @@ def test_what_was_missed_is_taken_over_and_later_replays_do_not_count_again(acce
 def test_a_look_up_that_agrees_leaves_no_event(accept: Accept) -> None:
     order = accept()
     apply_reports(three_reports(order)[:2], SESSION)
-    assert apply_found({order.id: found(40, 2, price="10.00")}, SESSION) == 0
+    assert apply_found({order.id: found(40, 2, price="10.00")}) == 0
     assert history(order) == ["accepted", "placed", "partially_filled"]
 
 
 def test_a_look_up_never_takes_a_fill_back(accept: Accept) -> None:
     order = accept()
     apply_reports(three_reports(order), SESSION)
-    apply_found({order.id: found(40, 2)}, SESSION)
+    apply_found({order.id: found(40, 2)})
     assert totals(order) == FILLED
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired", "rejected"])
 def test_an_end_that_was_missed_is_taken_over(accept: Accept, status: str) -> None:
     order = accept()
-    apply_found({order.id: found(40, 9, status)}, SESSION)
+    apply_found({order.id: found(40, 9, status)})
     assert totals(order)[:3] == (Status.COMPLETED, status, 40)
+
+
+def test_a_look_up_of_a_session_does_not_count_for_another(accept: Accept) -> None:
+    order = accept()
+    apply_found({order.id: replace(found(40, 3, "canceled"), session_id="s2")})
+    apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 40)], "s2")
+    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 40)
+    apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 10)], "s3")
+    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 50)
+
+
+def test_an_answer_that_cannot_be_stored_does_not_keep_the_others_from_it(accept: Accept) -> None:
+    first, second = accept(), accept()
+    impossible = replace(found(40, 2), average_price=Decimal(0))
+    assert apply_found({first.id: impossible, second.id: found(40, 2)}) == 1
+    assert (totals(first)[0], totals(second)[2]) == (Status.PENDING, 40)
+
+
+def test_the_average_is_the_exchange_s_when_a_look_up_brought_a_rounded_one(accept: Accept) -> None:
+    order = accept(quantity=7)
+    apply_found({order.id: found(3, 2, price="10.33333333")})
+    last = replace(report(order, 3, ReportType.FILLED, 4, "10.00", total=7), average_price=Decimal("10.14285714"))
+    apply_reports([last], SESSION)
+    assert totals(order)[4] == Decimal("10.14285714")
+
+
+def test_a_cancel_whose_result_was_missed_is_carried_again(accept: Accept) -> None:
+    order = accept()
+    apply_reports([report(order, 1, ReportType.NEW)], SESSION)
+    Order.objects.update(execution_status="pending_cancel")
+    apply_found({order.id: found(0, 5, "new")})
+    order.refresh_from_db()
+    assert order.execution_status == ExecutionStatus.PENDING_CANCEL
+    assert order.cancel_requested_at is not None
+    assert order.next_attempt_at == order.cancel_requested_at
+    apply_found({order.id: found(40, 6)})
+    assert totals(order)[1:3] == (ExecutionStatus.PENDING_CANCEL, 40)

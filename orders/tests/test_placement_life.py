@@ -71,7 +71,7 @@ class PaperExchange:
         if not self.look_up_works:
             return venue.Unknown("timeout")
         if placement.client_order_id in self.book:
-            return venue.Found(self.book[placement.client_order_id], "new", 0, None, 1)
+            return venue.Found(self.book[placement.client_order_id], "new", 0, None, "s1", 1)
         return venue.NotFound()
 
     async def cancel(self, client_order_id: str) -> venue.CancelOutcome:

@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 
 from exchange.testing import SimulatorProcess
+from orders.canceling import cancel_order
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.tests.following import everything_is_settled, follow_until_settled
 from orders.tests.restarting_exchange import restarting_exchange
@@ -224,3 +225,38 @@ def test_a_session_that_begins_within_a_connection_is_not_taken_for_repeats(acce
     assert order.execution_status == "filled"
     assert order.average_price == 10
     assert FeedPosition.objects.get().session_id == "two"
+
+
+def test_look_ups_that_fail_now_and_then_do_not_keep_the_feed_from_being_followed(
+    simulator: SimulatorProcess, accept: Accept
+) -> None:
+    for _ in range(60):
+        accept(instrument="NEVERFILL___")
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url, lambda: FeedPosition.objects.filter(sequence=60).exists())
+    simulator.control(look_up_failure_rate=0.3, new_session=True)
+    accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
+    simulator.control(look_up_failure_rate=0)
+    assert_equal_to_the_book(simulator)
+
+
+def test_sessions_that_begin_while_the_last_one_is_reconciled_count_nothing_twice(
+    simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    start_consumer()
+    for _ in range(150):
+        accept(instrument="NEVERFILL___")
+    run_loop(simulator.url)
+    for _ in range(12):
+        orders = [accept(instrument="PARTIAL_____") for _ in range(10)]
+        run_loop(simulator.url)
+        simulator.control(new_session=True)
+        for order in orders:
+            cancel_order(order.id, requested_by="anna")
+        run_loop(simulator.url)
+        simulator.control(new_session=True)
+    wait_until(lambda: is_equal_to_the_book(simulator), deadline_s=40)
+    assert_equal_to_the_book(simulator)
+    assert SetAsideReport.objects.count() == 0
