@@ -95,19 +95,16 @@ class UpdateConsumer:
         """Find out what cannot be had from the feed any more, and get it by looking up the open orders."""
         self.session_id = session.session_id
         self.sequence = position.sequence
-        problem: str | None
         if session.session_id != position.session_id:
-            # The very first session can be had as a whole, as long as it is still retained.
-            problem = "new session" if position.session_id or session.first_sequence > 1 else None
+            problem = "new session"
         elif session.first_sequence > position.sequence + 1:
             problem = "gap"
         elif position.sequence > session.last_sequence:
             problem = "position beyond the end of the feed"
         else:
             return
-        if problem is not None:
-            log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
-            await self.reconcile_open_orders()
+        log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
+        await self.reconcile_open_orders()
         self.sequence = session.first_sequence - 1
         await self.in_database(partial(move_position, self.feed, self.session_id, self.sequence))
 

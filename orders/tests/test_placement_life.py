@@ -209,7 +209,7 @@ def test_whatever_happens_nothing_is_lost_or_doubled() -> None:
     run_state_machine_as_test(
         LifeOfOrders,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             phases=PHASES,

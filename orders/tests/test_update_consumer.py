@@ -102,6 +102,7 @@ def test_a_cut_feed_is_resumed_after_the_last_applied_report(
     simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     start_consumer()
+    wait_until(FeedPosition.objects.exists)
     for _ in range(5):
         for _ in range(10):
             accept()
@@ -132,6 +133,7 @@ def test_a_consumer_killed_again_and_again_applies_every_report_once(
 
 
 def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: SimulatorProcess, accept: Accept) -> None:
+    follow_until_settled(simulator.url, FeedPosition.objects.exists)
     open_order, filled = accept(instrument="NEVERFILL___"), accept()
     run_loop(simulator.url)
     follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
@@ -177,7 +179,10 @@ def test_a_second_consumer_waits_and_takes_over_when_the_first_dies(
 ) -> None:
     def lock_holders() -> list[int]:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            cursor.execute(
+                "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+                "WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted"
+            )
             return [pid for (pid,) in cursor.fetchall()]
 
     first = start_consumer()
