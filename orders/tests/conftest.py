@@ -12,6 +12,7 @@ from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import doorbell
 from orders.models import Order
 from orders.policy import PlacementPolicy
+from orders.tests.working import POLICY
 
 
 @pytest.fixture
@@ -35,15 +36,7 @@ def static_files_looked_for_when_asked_for() -> Iterator[None]:
 
 @pytest.fixture
 def policy() -> PlacementPolicy:
-    return PlacementPolicy(
-        retry_base_s=1.0,
-        retry_cap_s=60.0,
-        give_up_after_s=900.0,
-        lease_s=15.0,
-        exchange_timeout_s=5.0,
-        clock_margin_s=2.0,
-        window=200,
-    )
+    return POLICY
 
 
 @pytest.fixture

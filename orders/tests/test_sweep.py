@@ -173,3 +173,11 @@ def test_no_child_outlives_a_killed_parent(start_workers: Callable[[], psutil.Pr
     parent.kill()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
+
+
+@pytest.mark.parametrize(("exchange_timeout_s", "stalled_after_s"), [(5.0, 10.0), (15.0, 20.0)])
+def test_workers_that_wait_for_a_slow_exchange_have_longer_than_one_call(
+    settings: Any, exchange_timeout_s: float, stalled_after_s: float
+) -> None:
+    settings.EXCHANGE_TIMEOUT = exchange_timeout_s
+    assert Sweep().stalled_after_s == stalled_after_s
