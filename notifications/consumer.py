@@ -20,7 +20,9 @@ from notifications.closings import (
 )
 from notifications.connection import ClientGone, Connection
 from notifications.database import DatabaseAway
-from notifications.events import (
+from notifications.handshake import answered_subprotocol, check_origin, read_after, read_credentials
+from notifications.service import Service
+from orders.event_stream import (
     EVENTS_PER_PAGE,
     FROM_THE_BEGINNING,
     Position,
@@ -30,8 +32,6 @@ from notifications.events import (
     last_event_id,
     position_after,
 )
-from notifications.handshake import answered_subprotocol, check_origin, read_after, read_credentials
-from notifications.service import Service
 
 log = structlog.get_logger()
 

@@ -10,7 +10,8 @@ import structlog
 from notifications.closings import FELL_BEHIND
 from notifications.connection import Connection
 from notifications.database import DatabaseAway, DatabaseThreads
-from notifications.events import (
+from orders.doorbell import ORDER_EVENTS, rings
+from orders.event_stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
     Found,
@@ -20,7 +21,6 @@ from notifications.events import (
     encoded_events,
     events_after,
 )
-from orders.doorbell import ORDER_EVENTS, rings
 
 log = structlog.get_logger()
 

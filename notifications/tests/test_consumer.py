@@ -8,7 +8,10 @@ import pytest
 
 from notifications.connection import Connection
 from notifications.consumer import OrdersConsumer
-from notifications.events import (
+from notifications.identity import Identity
+from notifications.service import Service
+from notifications.tests.test_connection import never
+from orders.event_stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
     Found,
@@ -18,9 +21,6 @@ from notifications.events import (
     events_after,
     position_after,
 )
-from notifications.identity import Identity
-from notifications.service import Service
-from notifications.tests.test_connection import never
 
 ANNA = Identity(7, "anna", sees_all=False)
 KNOWN, SECOND, THIRD, JOINED = Snapshot("10:10:"), Snapshot("20:25:21"), Snapshot("30:30:"), Snapshot("40:40:")

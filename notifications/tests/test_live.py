@@ -49,8 +49,20 @@ def test_a_message_says_what_happened_and_how_the_order_is_now(client, anna):
         "occurred_at": "2030-01-31T15:30:00.123456Z",
         "order_id": str(order.id),
         "client_order_id": "mine 1",
+        "account": "anna",
         "data": problem,
-        "order": {"status": "failed", "execution_status": None, "filled_quantity": 0, "average_price": None, **problem},
+        "order": {
+            "type": "market",
+            "side": "buy",
+            "instrument": "AAPL_2025_03",
+            "limit_price": None,
+            "quantity": 100,
+            "status": "failed",
+            "execution_status": None,
+            "filled_quantity": 0,
+            "average_price": None,
+            **problem,
+        },
     }
 
 

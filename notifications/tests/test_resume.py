@@ -9,11 +9,7 @@ import pytest
 from notifications import closings
 from notifications.tests.conftest import accept, many_events, place, token_of
 from orders.doorbell import connection_parameters
-
-INSERT = (
-    "INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)"
-    " VALUES (%s, %s, %s, 'retrying', '{}', now(), now())"
-)
+from orders.tests.test_event_stream import INSERT
 
 
 @pytest.fixture

@@ -125,31 +125,38 @@ def _given(account_id: int | None) -> list[int]:
 
 # Decimals and JSON come as text: nothing is lost by turning them into numbers, and no time either.
 _MESSAGES = """
-SELECT e.account_id, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, e.data::text, o.status,
+SELECT e.account_id, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, u.username, e.data::text,
+       o.type, o.side, o.instrument, o.limit_price::text, o.quantity, o.status,
        o.execution_status, o.filled_quantity, o.average_price::text, o.error_code, o.error_message
-FROM orders_orderevent e JOIN orders_order o ON o.id = e.order_id
+FROM orders_orderevent e JOIN orders_order o ON o.id = e.order_id JOIN auth_user u ON u.id = e.account_id
 WHERE e.id = ANY(%s)
 ORDER BY e.id
 """
+_ORDER_FIELDS = (
+    "type",
+    "side",
+    "instrument",
+    "limit_price",
+    "quantity",
+    "status",
+    "execution_status",
+    "filled_quantity",
+    "average_price",
+    "error_code",
+    "error_message",
+)
 
 
 def _encoded(row: tuple[Any, ...]) -> str:
-    _account_id, event_id, kind, occurred_at, order_id, client_order_id, data, *order = row
-    status, execution_status, filled_quantity, average_price, error_code, error_message = order
+    _account_id, event_id, kind, occurred_at, order_id, client_order_id, account, data, *order = row
     message = {
         "event_id": event_id,
         "type": kind,
         "occurred_at": occurred_at,
         "order_id": order_id,
         "client_order_id": client_order_id,
+        "account": account,
         "data": orjson.Fragment(data),
-        "order": {
-            "status": status,
-            "execution_status": execution_status,
-            "filled_quantity": filled_quantity,
-            "average_price": average_price,
-            "error_code": error_code,
-            "error_message": error_message,
-        },
+        "order": dict(zip(_ORDER_FIELDS, order, strict=True)),
     }
     return orjson.dumps(message, option=orjson.OPT_UTC_Z).decode()

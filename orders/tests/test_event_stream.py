@@ -1,22 +1,23 @@
 """Reading events under any interleaving of transactions, each on a connection of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from django.contrib.auth.models import User
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notifications.events import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
-from notifications.tests.conftest import accept
-from notifications.tests.test_resume import INSERT
 from orders.doorbell import connection_parameters
+from orders.event_stream import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
 from orders.models import Order, OrderEvent
 
+INSERT = (
+    "INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)"
+    " VALUES (%s, %s, %s, 'retrying', '{}', now(), now())"
+)
 WRITERS = 3
 STEPS = st.lists(st.tuples(st.sampled_from(["write", "commit", "roll back", "read"]), st.integers(0, WRITERS - 1)), max_size=30)
 
@@ -28,8 +29,8 @@ def writers(transactional_db: None) -> Iterator[list["psycopg.Connection[Any]"]]
 
 
 @pytest.fixture
-def order(anna: User) -> Order:
-    return accept(anna)[0]
+def order(transactional_db: None, accept: Callable[..., Order]) -> Order:
+    return accept()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
