@@ -3,21 +3,28 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KAFKA := .local/kafka/programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format clean
+.PHONY: help run kafka kafka-programs test lint format clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 # Only this trial start lets requests without credentials in, and an explicit value, empty too, is left alone.
 # `exec`, so that a signal to make reaches the program and not a shell.
-run: $(VENV)/.run ## install, prepare the database and start everything; Ctrl-C stops it
+run: $(VENV)/.run $(if $(filter kafka,$(TRANSPORT)),$(if $(KAFKA_BOOTSTRAP_SERVERS),,$(KAFKA)/.whole)) ## install, prepare the database and start everything; Ctrl-C stops it
 	@if [ -z "$${ANONYMOUS_ACCOUNT+set}$$DATABASE_URL" ] && ! grep -Eqs '^(export +)?(ANONYMOUS_ACCOUNT|DATABASE_URL)=' .env; \
-	then export ANONYMOUS_ACCOUNT=demo; fi; exec $(BIN)/python manage.py up
+	then export ANONYMOUS_ACCOUNT=demo; fi; $(if $(TRANSPORT),export ORDER_TRANSPORT="$(TRANSPORT)";) exec $(BIN)/python manage.py up
+
+kafka: $(VENV)/.run $(KAFKA)/.whole ## fetch Apache Kafka and run one node of it, by itself; Ctrl-C stops it
+	@exec $(BIN)/python manage.py run_kafka
+
+kafka-programs: $(KAFKA)/.whole ## fetch Apache Kafka (needs Java 17 and Maven)
 
 test: $(VENV)/.development ## install and run the tests
+	@if command -v mvn > /dev/null && command -v java > /dev/null; then $(MAKE) kafka-programs || echo "Apache Kafka could not be fetched"; fi
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
@@ -64,3 +71,12 @@ $(BIN)/python:
 	@rm -rf $(VENV)
 	@"$(PYTHON)" -m venv $(VENV)
 	@touch $(VENV)/.whole
+
+# Maven keeps what it fetches in its own cache, as pip does, and this folder gets a copy.
+$(KAFKA)/.whole: lemon_market/kafka-pom.xml
+	@command -v mvn > /dev/null && command -v java > /dev/null || \
+	{ echo "Java 17 and Maven are needed (on Debian: apt-get install openjdk-17-jre-headless maven)" >&2; exit 1; }
+	@echo "Fetching Apache Kafka into $(KAFKA) ..."
+	@rm -rf $(KAFKA)
+	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/$(KAFKA)"
+	@touch $@

@@ -71,7 +71,11 @@ class ExecutionFeed:
         await self.close()
 
     async def next_batch(self, max_size: int = 1000) -> list[FeedMessage]:
-        """Wait for a message, then return all that are there, at most `max_size`; never an empty list.
+        """Like `next_frames`, with each frame read."""
+        return [parse_frame(frame) for frame in await self.next_frames(max_size)]
+
+    async def next_frames(self, max_size: int = 1000) -> list[bytes]:
+        """Wait for a frame, then return all that are there, at most `max_size`; never an empty list.
 
         What arrived before the connection ended is returned first; then, at this call and every later one, raises
         FeedDisconnected. Cancelling it loses nothing.
@@ -84,7 +88,7 @@ class ExecutionFeed:
         frames = [self._waiting.popleft() for _ in range(min(max_size, len(self._waiting)))]
         self._waiting_bytes -= sum(map(len, frames)) + FRAME_OVERHEAD_BYTES * len(frames)
         self._room.set()
-        return [parse_frame(frame) for frame in frames]
+        return frames
 
     async def batches(self, max_size: int = 1000) -> AsyncIterator[list[FeedMessage]]:
         """Every `next_batch` until FeedDisconnected, which it raises."""

@@ -96,6 +96,15 @@ class BadReport:
     sequence: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """As much of a frame as it takes to pass it on; what cannot be read is None. `frame` is the frame as it came."""
+
+    frame: bytes
+    sequence: int | None
+    client_order_id: str | None
+
+
 FeedMessage = Session | ExecutionReport | BadReport
 
 
@@ -111,6 +120,18 @@ def parse_frame(frame: bytes) -> FeedMessage:
         problem = untrusted.printable(str(error))
     raw = frame[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
     return BadReport(raw, problem, _sequence_of(document))
+
+
+def read_envelope(frame: bytes) -> Session | Envelope:
+    """Read only where a frame belongs; never raises."""
+    try:
+        document = untrusted.load_object(frame)
+        if document.get("type") == "session":
+            return _read_session(document)
+    except BadValue:
+        return Envelope(frame, None, None)
+    client_order_id = document.get("client_order_id")
+    return Envelope(frame, _sequence_of(document), client_order_id if type(client_order_id) is str else None)
 
 
 def _read_session(document: dict[str, Any]) -> Session:

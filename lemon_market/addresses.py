@@ -18,6 +18,9 @@ def check() -> None:
     wanted = [("WEB_PORT", host, settings.WEB_PORT), ("NOTIFICATIONS_PORT", host, settings.NOTIFICATIONS_PORT)]
     if settings.EXCHANGE_IS_SIMULATED:
         wanted.append(("EXCHANGE_PORT", "127.0.0.1", settings.EXCHANGE_PORT))
+    if settings.EMBEDDED_KAFKA:
+        # Its own controller listens behind it.
+        wanted += [("KAFKA_PORT", "127.0.0.1", settings.KAFKA_PORT), ("KAFKA_PORT + 1 =", "127.0.0.1", settings.KAFKA_PORT + 1)]
     # All are held until the last is known, so that two settings with the same port are noticed.
     with ExitStack() as held:
         for name, address, port in wanted:

@@ -1,9 +1,12 @@
 """How processes end: on which signals, and that a child never outlives its parent, not even one that was killed."""
 
+import asyncio
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 # Ctrl-C, a service manager or `kill`, and a terminal that is closed: each of them means to stop everything.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,3 +30,13 @@ def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | 
     if os.getppid() != parent:
         # It ended before we could ask, and now no signal would ever come.
         os._exit(1)
+
+
+async def run_until_stopped(work: Callable[[], Awaitable[None]]) -> None:
+    """`work()` until it ends, or until SIGTERM or SIGINT cancels it, which is an orderly end."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await work()

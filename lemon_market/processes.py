@@ -16,7 +16,7 @@ _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 
 @dataclass(frozen=True, slots=True)
 class ManagedProcess:
-    """One process; it is started again whenever it ends.
+    """One process; it is started again whenever it ends, or with `runs_once` until it has ended well.
 
     It gets `stop_signal` alone, not its children, and has `stop_deadline_s` before everything that is left is killed.
     """
@@ -25,6 +25,7 @@ class ManagedProcess:
     command: tuple[str, ...]
     stop_signal: str = "TERM"
     stop_deadline_s: int = 10
+    runs_once: bool = False
 
 
 def database() -> ManagedProcess | None:
@@ -36,6 +37,14 @@ def database() -> ManagedProcess | None:
     return ManagedProcess("postgres", command, stop_signal="INT")
 
 
+def kafka() -> ManagedProcess | None:
+    """One node of Kafka, unless nobody needs it or KAFKA_BOOTSTRAP_SERVERS names others."""
+    if not settings.EMBEDDED_KAFKA:
+        return None
+    command = (sys.executable, "-m", "lemon_market.embedded_kafka", str(settings.DATA_DIR), str(settings.KAFKA_PORT))
+    return ManagedProcess("kafka", command)
+
+
 def services() -> list[ManagedProcess]:
     """Everything else. They all stop at the same time, and the database after them."""
     found = [
@@ -44,11 +53,25 @@ def services() -> list[ManagedProcess]:
     ]
     if settings.EXCHANGE_IS_SIMULATED:
         found.append(ManagedProcess("exchange", (*_MANAGE, "run_exchange_simulator"), stop_deadline_s=5))
-    # The cluster stops cleanly only if its parent alone gets the signal; running placements may take as long as one send.
-    found.append(ManagedProcess("workers", (*_MANAGE, "qcluster"), stop_deadline_s=12))
     found.append(ManagedProcess("sweep", (*_MANAGE, "run_sweep")))
     found.append(ManagedProcess("updates", (*_MANAGE, "run_update_consumer")))
-    return found
+    return found + (_kafka_roles() if settings.ORDER_TRANSPORT == "kafka" else _django_q_roles())
+
+
+def _django_q_roles() -> list[ManagedProcess]:
+    # The cluster stops cleanly only if its parent alone gets the signal; running placements may take as long as one send.
+    return [ManagedProcess("workers", (*_MANAGE, "qcluster"), stop_deadline_s=12)]
+
+
+def _kafka_roles() -> list[ManagedProcess]:
+    """Two of those of which there may be many, so that a trial shows how they share the work."""
+    roles = [ManagedProcess("relay", (*_MANAGE, "run_outbox_relay"))]
+    for number in (1, 2):
+        roles.append(ManagedProcess(f"workers-{number}", (*_MANAGE, "run_exchange_consumer"), stop_deadline_s=12))
+        roles.append(ManagedProcess(f"recorder-{number}", (*_MANAGE, "run_update_recorder")))
+    if settings.EMBEDDED_KAFKA:
+        roles.append(ManagedProcess("topics", (*_MANAGE, "create_topics", "--wait", "60"), runs_once=True))
+    return roles
 
 
 def supervisor_configuration() -> str:
@@ -57,8 +80,9 @@ def supervisor_configuration() -> str:
     text = (
         f"[supervisord]\nnodaemon=true\n{_SUPERVISOR_USER}logfile=/dev/null\nlogfile_maxbytes=0\nloglevel=warn\nnocleanup=true\n"
     )
-    if postgres := database():
-        text += _program(postgres) + "priority=1\n"
+    for foundation in (database(), kafka()):
+        if foundation is not None:
+            text += _program(foundation) + "priority=1\n"
     # A group, since supervisord stops one group after the other, last priority first.
     text += f"\n[group:services]\nprograms={','.join(program.name for program in programs)}\npriority=2\n"
     return text + "".join(_program(program) for program in programs)
@@ -76,7 +100,8 @@ def _program(process: ManagedProcess) -> str:
     return (
         f"\n[program:{process.name}]\n"
         f"command={' '.join(_quoted(word) for word in process.command)}\n"
-        "autorestart=true\n"
+        f"autorestart={'unexpected' if process.runs_once else 'true'}\n"
+        f"startsecs={0 if process.runs_once else 1}\n"
         "startretries=1000000\n"
         f"stopsignal={process.stop_signal}\n"
         f"stopwaitsecs={process.stop_deadline_s}\n"

@@ -145,7 +145,15 @@ PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
 NOTIFICATIONS_HEARTBEAT = env.float("NOTIFICATIONS_HEARTBEAT", 15.0)
 NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT = env.int("NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT", 100)
 
+# What carries wake-ups, reports of the feed and live events between processes: the database alone, or Kafka.
 ORDER_TRANSPORT = env.str("ORDER_TRANSPORT", "django_q")
+KAFKA_PORT = env.int("KAFKA_PORT", 9092)
+EMBEDDED_KAFKA = ORDER_TRANSPORT == "kafka" and not env.str("KAFKA_BOOTSTRAP_SERVERS", "")
+KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "") or f"127.0.0.1:{KAFKA_PORT}"
+# Further settings of librdkafka for every client, such as `security.protocol=SASL_SSL,sasl.username=...`.
+KAFKA_OPTIONS = env.dict("KAFKA_OPTIONS", default={})
+# Put before every topic and group, for those who share a cluster.
+KAFKA_PREFIX = env.str("KAFKA_PREFIX", "")
 # Tasks are only wake-ups: each runs a placement loop for about 20 s, and one that is lost is made good by the sweep.
 Q_CLUSTER = {
     "name": "lemon_market",

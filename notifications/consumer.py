@@ -134,7 +134,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
     async def _join(self) -> Snapshot:
         try:
             async with asyncio.timeout(JOIN_S):
-                return await self.service.live.join(self.connection)
+                return await self.service.audience.join(self.connection)
         except TimeoutError:
             raise DatabaseAway("the live stream does not move") from None
 

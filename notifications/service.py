@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter, defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Protocol
 
 import orjson
 import structlog
 from django.conf import settings
 
+from notifications.audience import Audience
 from notifications.closings import (
     PERMISSIONS_CHANGED,
     STOPPING,
@@ -30,11 +32,30 @@ MAX_CONNECTIONS = 2000
 STOP_S = 3.0
 
 
+class Stream(Protocol):
+    """Brings events to an audience."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+    async def close(self) -> None: ...
+
+
+def new_stream(audience: Audience) -> Stream:
+    """From wherever ORDER_TRANSPORT has the events."""
+    if settings.ORDER_TRANSPORT != "kafka":
+        return LiveStream(audience)
+    from notifications.topic import TopicStream  # noqa: PLC0415 - librdkafka is loaded only where it is used
+
+    return TopicStream(audience)
+
+
 class Service:
     """The connections of this process and the live stream that they share."""
 
     def __init__(self) -> None:
-        self.live = LiveStream()
+        self.audience = Audience()
+        self.live = new_stream(self.audience)
         # For everything that is done for one client.
         self.database = DatabaseThreads(4, "clients")
         self.failed = asyncio.Event()
@@ -89,7 +110,7 @@ class Service:
         self._connections.discard(connection)
         if not self._connections:
             self._emptied.set()
-        self.live.leave(connection)
+        self.audience.leave(connection)
         if connection.identity is not None:
             account_id = connection.identity.account_id
             self._of_account[account_id] -= 1

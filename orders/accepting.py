@@ -83,7 +83,7 @@ def store(account_id: int, requested: Sequence[NewOrder], now: datetime) -> list
     # Two transactions that insert the same ids in different orders would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=lambda order: order.client_order_id))
     save_changes([], [event(order, EventType.ACCEPTED, now) for order in orders])
-    wake_workers()
+    wake_workers([order.id for order in orders])
     return orders
 
 

@@ -79,5 +79,5 @@ def cancel_locked(orders: Sequence[Order], requested_by: str) -> None:
     now = timezone.now()
     events = [happened for order in orders for happened in lifecycle.cancel_requested(order, now, by=requested_by)]
     save_changes(orders, events)
-    if any(order.cancel_requested_at == now for order in orders):
-        wake_workers()
+    if to_be_carried := [order.id for order in orders if order.cancel_requested_at == now]:
+        wake_workers(to_be_carried)

@@ -6,9 +6,10 @@ an index on `tx`, so the cost is that of the new events alone, however long some
 to be remembered but the snapshot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 from django.db import connection
@@ -28,6 +29,10 @@ class Snapshot:
     def unseen_from(self) -> int:
         """This transaction and all later ones had not begun."""
         return int(self.text.split(":")[1])
+
+    def saw(self, tx: int) -> bool:
+        """Whether what this transaction wrote was visible."""
+        return tx < self.unseen_from and tx not in self.running
 
     @property
     def running(self) -> list[int]:
@@ -56,10 +61,12 @@ class Found(NamedTuple):
 
 
 class EncodedEvent(NamedTuple):
-    """A message as it is sent, and the account that it belongs to."""
+    """A message as it is sent, the account and the order that it belongs to, and the transaction that wrote the event."""
 
     account_id: int
     text: str
+    order_id: UUID
+    tx: int
 
 
 def current_snapshot() -> Snapshot:
@@ -88,11 +95,26 @@ def events_after(position: Position, accounts: Sequence[int] | None = None, unti
     return Found(Snapshot(text), sorted(ids), len(ids) > MAX_EVENTS)
 
 
+def events_since(known: Snapshot, page_size: int) -> Iterator[tuple[Snapshot, list[int]]]:
+    """Pages of the ids of all events that `known` did not see, ascending, however many there are; at least one page.
+
+    Each comes with the snapshot of now, which is what all of them together lead to. PostgreSQL keeps the list meanwhile
+    (a cursor WITH HOLD, so that no transaction is open while the pages are worked on).
+    """
+    query = """
+        WITH found AS MATERIALIZED (SELECT id FROM orders_orderevent WHERE tx >= %s::xid8 OR tx = ANY(%s::xid8[]))
+        SELECT pg_current_snapshot()::text, found.id FROM (SELECT 1) AS always LEFT JOIN found ON true ORDER BY found.id"""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(query, [str(known.unseen_from), [str(tx) for tx in known.running]])
+        while rows := cursor.fetchmany(page_size):
+            yield Snapshot(rows[0][0]), [id for _, id in rows if id is not None]
+
+
 def encoded_events(ids: Sequence[int]) -> list[EncodedEvent]:
     """The messages of these events, in the order of their ids, with their orders as they are now."""
     with connection.cursor() as cursor:
         cursor.execute(_MESSAGES, [list(ids)])
-        return [EncodedEvent(row[0], _encoded(row)) for row in cursor.fetchall()]
+        return [EncodedEvent(account_id, _encoded(row), row[3], int(tx)) for account_id, tx, *row in cursor.fetchall()]
 
 
 def position_after(event_id: str, account_id: int | None) -> Position | None:
@@ -125,7 +147,7 @@ def _given(account_id: int | None) -> list[int]:
 
 # Decimals and JSON come as text: nothing is lost by turning them into numbers, and no time either.
 _MESSAGES = """
-SELECT e.account_id, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, u.username, e.data::text,
+SELECT e.account_id, e.tx::text, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, u.username, e.data::text,
        o.type, o.side, o.instrument, o.limit_price::text, o.quantity, o.status,
        o.execution_status, o.filled_quantity, o.average_price::text, o.error_code, o.error_message
 FROM orders_orderevent e JOIN orders_order o ON o.id = e.order_id JOIN auth_user u ON u.id = e.account_id
@@ -147,8 +169,8 @@ _ORDER_FIELDS = (
 )
 
 
-def _encoded(row: tuple[Any, ...]) -> str:
-    _account_id, event_id, kind, occurred_at, order_id, client_order_id, account, data, *order = row
+def _encoded(row: Sequence[Any]) -> str:
+    event_id, kind, occurred_at, order_id, client_order_id, account, data, *order = row
     message = {
         "event_id": event_id,
         "type": kind,

@@ -8,12 +8,12 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from exchange.gateway import Found
-from exchange.reports import BadReport, ExecutionReport, OrderStatus, ReportType, parse_frame
+from exchange.reports import BadReport, ExecutionReport, ReportType, parse_frame
 from orders import lifecycle
-from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport, event
+from orders.feeds import began_before, move_position
+from orders.models import Order, OrderEvent, SetAsideReport, event
 from orders.placement import lock_orders
-from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus, Status
+from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
 from orders.storage import save_changes
 
 log = structlog.get_logger()
@@ -23,16 +23,6 @@ ENDS = {
     ReportType.CANCELED: ExecutionStatus.CANCELED,
     ReportType.REJECTED: ExecutionStatus.REJECTED,
     ReportType.EXPIRED: ExecutionStatus.EXPIRED,
-}
-# What the exchange's own view of an order means for ours.
-STATUS_AT_EXCHANGE = {
-    OrderStatus.PENDING_NEW: ExecutionStatus.NEW,
-    OrderStatus.NEW: ExecutionStatus.NEW,
-    OrderStatus.PARTIALLY_FILLED: ExecutionStatus.PARTIALLY_FILLED,
-    OrderStatus.FILLED: ExecutionStatus.FILLED,
-    OrderStatus.CANCELED: ExecutionStatus.CANCELED,
-    OrderStatus.REJECTED: ExecutionStatus.REJECTED,
-    OrderStatus.EXPIRED: ExecutionStatus.EXPIRED,
 }
 
 
@@ -97,7 +87,7 @@ def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: s
 
 def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list[OrderEvent]:
     """Change the order as the report says; returns the events. Raises CannotApply and has changed nothing then."""
-    counts = not (order.reconciled_session == session_id and report.sequence <= (order.reconciled_sequence or 0))
+    counts = not is_contained(order, session_id, report.sequence)
     last_quantity = report.last_quantity or 0
     if counts and order.filled_quantity + last_quantity > order.quantity:
         raise CannotApply("more would be filled than was ordered")
@@ -122,6 +112,16 @@ def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list
     happened = event(order, EventType(report.type.value), report.occurred_at, **data)
     happened.event_id = event_id_of(report, session_id)
     return [*events, happened]
+
+
+def is_contained(order: Order, session_id: str, sequence: int) -> bool:
+    """Whether the order's totals come from a look-up that contains this report of the session already."""
+    if order.reconciled_session is None:
+        return False
+    if order.reconciled_session == session_id:
+        return sequence <= (order.reconciled_sequence or 0)
+    # What an earlier session reported was in the exchange's book before the later one began.
+    return began_before(session_id, order.reconciled_session)
 
 
 def end_pending_cancel(order: Order, report: ExecutionReport) -> None:
@@ -164,67 +164,6 @@ def advance(order: Order, status: ExecutionStatus) -> None:
         order.cancel_requested_at = order.next_attempt_at = order.claimed_until = None
 
 
-def apply_found(found: dict[uuid.UUID, Found]) -> int:
-    """Bring orders in line with what the exchange answered about them; returns how many differed.
-
-    Reports of the answer's session up to its `last_sequence` are contained in it, and will not count again.
-    One answer that cannot be stored does not keep the others from it.
-    Raises OperationalError or InterfaceError while the database is away.
-    """
-    try:
-        with transaction.atomic():
-            return apply_found_together(found)
-    except (OperationalError, InterfaceError):
-        raise
-    except (DatabaseError, ValueError):
-        if len(found) > 1:
-            return sum(apply_found({id: answer}) for id, answer in found.items())
-        log.exception("look_up_not_storable", found=repr(found))
-        return 0
-
-
-def apply_found_together(found: dict[uuid.UUID, Found]) -> int:
-    now = timezone.now()
-    orders = lock_orders(list(found))
-    events = [happened for id, order in orders.items() for happened in reconcile(order, found[id])]
-    for order in orders.values():
-        order.updated_at = now
-    save_changes(list(orders.values()), events)
-    return sum(happened.type == EventType.RECONCILED for happened in events)
-
-
-def reconcile(order: Order, found: Found) -> list[OrderEvent]:
-    """Take over the exchange's totals and state where they are ahead of ours. What was filled is never taken back."""
-    now = timezone.now()
-    events = lifecycle.acknowledged(order, found.exchange_order_id, now, looked_up=True)
-    if order.status != Status.COMPLETED or order.exchange_order_id != found.exchange_order_id:
-        log.error("order_differs_at_exchange", order_id=str(order.id), exchange_order_id=found.exchange_order_id)
-        return events
-    before = view(order)
-    if order.filled_quantity < found.filled_quantity <= order.quantity and found.average_price is not None:
-        order.filled_quantity = found.filled_quantity
-        order.filled_value = found.average_price * found.filled_quantity
-        order.average_price = found.average_price
-        follow_fill(order)
-    if (status := STATUS_AT_EXCHANGE[OrderStatus(found.status)]) in ENDS.values():
-        advance(order, status)
-    elif order.execution_status == ExecutionStatus.PENDING_CANCEL:
-        # The result of the cancel may have gone with the reports that we missed. Asking twice does no harm.
-        order.cancel_requested_at = order.next_attempt_at = now
-    order.reconciled_session, order.reconciled_sequence = found.session_id, found.last_sequence
-    if before == view(order):
-        return events
-    return [*events, event(order, EventType.RECONCILED, now, before=before, after=view(order))]
-
-
-def view(order: Order) -> dict[str, object]:
-    return {
-        "execution_status": order.execution_status and str(order.execution_status),
-        "filled_quantity": order.filled_quantity,
-        "average_price": order.average_price and str(order.average_price),
-    }
-
-
 def event_id_of(report: ExecutionReport, session_id: str) -> str:
     """Unique over all sessions of an exchange (FIX tag 17 ExecID is unique inside one)."""
     return f"{session_id}:{report.execution_id}"
@@ -254,11 +193,6 @@ def set_aside(not_applied: Sequence[tuple[ExecutionReport | BadReport, str]], se
     ]
     # One that comes again is kept once.
     SetAsideReport.objects.bulk_create(kept, ignore_conflicts=True)
-
-
-def move_position(feed: str, session_id: str, sequence: int) -> None:
-    values = {"session_id": session_id, "sequence": sequence, "updated_at": timezone.now()}
-    FeedPosition.objects.update_or_create(feed=feed, defaults=values)
 
 
 def replay_set_aside() -> tuple[int, int]:

@@ -201,15 +201,45 @@ class OrderEvent(models.Model):
 
 
 class FeedPosition(models.Model):
-    """How far a feed's reports have been applied; it moves in the transaction that applies them."""
+    """How far a feed's reports have been taken, by each transport for itself.
+
+    `exchange` moves in the transaction that applies them; `exchange:kafka` after the broker has acknowledged them.
+    """
 
     feed = models.CharField(primary_key=True, max_length=32)
     session_id = models.CharField(max_length=64)
     sequence = models.BigIntegerField()
+    # Reports may be missing before this position, and the look-ups that make up for them are not done yet.
+    needs_reconciliation = models.BooleanField(default=False)
     updated_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
         return f"{self.feed} {self.session_id}:{self.sequence}"
+
+
+class FeedSession(models.Model):
+    """A session of the exchange's feed. They are numbered in the order in which they began."""
+
+    id = models.BigAutoField(primary_key=True)
+    session_id = models.CharField(max_length=64, unique=True)
+    began_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.session_id
+
+
+class RelayPosition(models.Model):
+    """Up to where the outbox relay has published events: all that `snapshot` saw (PostgreSQL's text of a pg_snapshot)."""
+
+    relay = models.CharField(primary_key=True, max_length=32)
+    snapshot = models.TextField()
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.relay} {self.snapshot}"
 
 
 class SetAsideReport(models.Model):

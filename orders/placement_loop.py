@@ -6,24 +6,21 @@ transactions; outcomes are recorded together, every few milliseconds.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TypeVar
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 
 from exchange.gateway import Gateway, Unavailable
 from orders.breaker import Breaker
-from orders.dispatch import delete_visible_wake_ups
-from orders.doorbell import ORDERS_DUE, rings
+from orders.database_thread import DatabaseThread
+from orders.dispatch import QueuedWakeUps, WakeUps
 from orders.placement import Claim, NotSent, Result, carry_out, claim_due_orders, record
 from orders.policy import PlacementPolicy
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 # Waiting this long lets outcomes that come close together share one transaction.
 RECORD_INTERVAL_S = 0.03
@@ -48,6 +45,7 @@ class PlacementLoop:
         run_for_s: float = 20.0,
         idle_before_return_s: float = IDLE_BEFORE_RETURN_S,
         is_stopping: Callable[[], bool] = lambda: False,
+        wake_ups: WakeUps | None = None,
     ) -> None:
         self.gateway = gateway
         self.policy = policy
@@ -55,13 +53,14 @@ class PlacementLoop:
         self.run_for_s = run_for_s
         self.idle_before_return_s = idle_before_return_s
         self.is_stopping = is_stopping
+        self.wake_ups = wake_ups or QueuedWakeUps()
         self.calls: set[asyncio.Task[None]] = set()
         self.results: list[Result] = []
         self.result_arrived = asyncio.Event()
         self.slot_freed = asyncio.Event()
         self.work_arrived = asyncio.Event()
         self.claiming_is_over = False
-        self.database = ThreadPoolExecutor(max_workers=1, thread_name_prefix="placement-database")
+        self.database = DatabaseThread("placement-database")
         self.claimed_count = 0
         self.unrecorded_count = 0
 
@@ -81,8 +80,7 @@ class PlacementLoop:
                 self.claiming_is_over = True
                 self.result_arrived.set()
         finally:
-            await self.in_database(close_connection)
-            self.database.shutdown()
+            await self.database.close()
         return self.claimed_count
 
     async def claim_until_done(self, group: asyncio.TaskGroup) -> None:
@@ -109,16 +107,18 @@ class PlacementLoop:
 
     async def claim(self, limit: int) -> list[Claim]:
         try:
-            return await self.in_database(partial(self.take_over, limit))
+            return await self.database.run(partial(self.take_over, limit))
         except (OperationalError, InterfaceError) as error:
             log.warning("database_away", doing="claim", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return []
 
     def take_over(self, limit: int) -> list[Claim]:
-        # In this order: a wake-up that is visible now belongs to an order that the claim can see.
-        delete_visible_wake_ups()
-        return claim_due_orders(limit, self.policy)
+        # In this order: a wake-up that has come belongs to an order that the claim can see.
+        self.wake_ups.begin_claim()
+        claims = claim_due_orders(limit, self.policy)
+        self.wake_ups.end_claim()
+        return claims
 
     def start(self, claim: Claim, group: asyncio.TaskGroup) -> None:
         self.claimed_count += 1
@@ -148,7 +148,7 @@ class PlacementLoop:
             await asyncio.wait_for(self.work_arrived.wait(), POLL_INTERVAL_S)
 
     async def listen(self) -> None:
-        async for _ in rings(ORDERS_DUE):
+        async for _ in self.wake_ups.arrivals():
             self.work_arrived.set()
 
     async def record_results(self) -> None:
@@ -167,26 +167,9 @@ class PlacementLoop:
         give_up = monotonic() + KEEP_RESULTS_S
         while True:
             try:
-                return await self.in_database(partial(record, results, self.policy))
+                return await self.database.run(partial(record, results, self.policy))
             except (OperationalError, InterfaceError) as error:
                 log.warning("database_away", doing="record", results=len(results), error=str(error))
                 if monotonic() > give_up:
                     raise
                 await asyncio.sleep(DATABASE_RETRY_S)
-
-    async def in_database(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.database, reconnecting, work)
-
-
-def close_connection() -> None:
-    """Each thread has a connection of its own: this closes the one of the thread that calls it."""
-    connection.close()
-
-
-def reconnecting(work: Callable[[], T]) -> T:
-    """Do database work on this thread; after a broken connection the next call opens a new one."""
-    try:
-        return work()
-    except (OperationalError, InterfaceError):
-        connection.close()
-        raise

@@ -71,5 +71,5 @@ def retry_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Retried:
             changed.append(order)
         save_changes(changed, events)
         if changed:
-            wake_workers()
+            wake_workers([order.id for order in changed])
     return retried

@@ -8,14 +8,12 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from orders.dispatch import waiting_wake_ups, wake_workers
+from orders.dispatch import wake_workers_again
 from orders.models import Order
 from orders.placement import finish_overdue_orders
-from orders.worker_process import kill_registered_process
+from orders.worker_process import kill_registered_processes
 
 log = structlog.get_logger()
-
-WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 
 
 class Sweep:
@@ -32,8 +30,8 @@ class Sweep:
         while finish_overdue_orders() > 0:
             continue
         oldest = oldest_due_order()
-        if oldest is not None and waiting_wake_ups() < WORKERS:
-            wake_workers()
+        if oldest is not None:
+            wake_workers_again()
         self.watch(oldest)
 
     def watch(self, oldest: tuple[uuid.UUID, int] | None) -> None:
@@ -42,7 +40,7 @@ class Sweep:
             self.oldest_due = oldest
             self.oldest_due_since = self.clock()
         elif self.clock() - self.oldest_due_since > self.stalled_after_s:
-            replaced = kill_registered_process()
+            replaced = kill_registered_processes()
             log.error("workers_stalled", order_id=str(oldest[0]), stalled_s=self.stalled_after_s, replaced=replaced)
             # The new ones get the same time to show themselves.
             self.oldest_due_since = self.clock()

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from exchange.http_gateway import HttpGateway
 from orders.breaker import Breaker
-from orders.dispatch import wake_workers
+from orders.dispatch import queue_wake_up
 from orders.models import Order
 from orders.placement_loop import PlacementLoop
 from orders.policy import PlacementPolicy
@@ -24,7 +24,7 @@ def place_orders() -> int:
     """Run one placement loop; returns how many calls of the exchange it made."""
     calls = asyncio.run(run_loop())
     if not is_stopping() and Order.objects.filter(next_attempt_at__lte=timezone.now()).exists():
-        wake_workers()
+        queue_wake_up()
     return calls
 
 

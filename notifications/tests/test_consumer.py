@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -40,7 +41,8 @@ class ScriptedDatabase:
             self.asked.append(args)
             return self.found.pop(0)
         assert work is encoded_events
-        return [EncodedEvent(ANNA.account_id, orjson.dumps({"event_id": str(number)}).decode()) for number in args[0]]
+        texts = {number: orjson.dumps({"event_id": str(number)}).decode() for number in args[0]}
+        return [EncodedEvent(ANNA.account_id, text, UUID(int=number), 1) for number, text in texts.items()]
 
 
 def connection_to(sent: list[str]) -> Connection:
@@ -65,7 +67,7 @@ def test_what_happens_while_one_catches_up_and_joins_is_sent_too(monkeypatch: py
     async def run() -> None:
         service = Service()
         monkeypatch.setattr(service, "database", database)
-        monkeypatch.setattr(service.live, "join", join)
+        monkeypatch.setattr(service.audience, "join", join)
         consumer = OrdersConsumer(service)
         consumer.connection = connection_to(sent)
         await consumer._catch_up("3")
@@ -81,11 +83,15 @@ def test_who_has_left_is_forgotten():
         service = Service()
         connection = connection_to([])
         service.enter(connection)
-        service.live._add(connection)
-        assert service.live._receivers() == [connection]
+        joining = asyncio.create_task(service.audience.join(connection))
+        await asyncio.sleep(0)
+        service.audience.admit(JOINED)
+        service.audience.seat()
+        assert await joining == JOINED
+        assert service.audience.members() == [connection]
         service._of_account[ANNA.account_id] += 1
         service.leave(connection)
-        assert (service.live._receivers(), service.live._of_account) == ([], {})
+        assert (service.audience.members(), service.audience.accounts) == ([], [])
         assert (service._connections, service._of_account) == (set(), {})
 
     asyncio.run(run())

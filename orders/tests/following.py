@@ -5,8 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from exchange.http_gateway import HttpGateway
+from orders.database_thread import close_connection
 from orders.models import Order
-from orders.placement_loop import close_connection
 from orders.states import OPEN_EXECUTION
 from orders.tests.working import POLICY
 from orders.update_consumer import UpdateConsumer

@@ -133,7 +133,7 @@ def test_order_event_and_wake_up_are_written_by_one_transaction(client: Any) -> 
 
 
 def test_a_wake_up_that_cannot_be_queued_takes_the_order_with_it(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(order_ids: object) -> None:
         raise RuntimeError("the queue is broken")
 
     monkeypatch.setattr("orders.accepting.wake_workers", fail)

@@ -138,7 +138,7 @@ def test_a_batch_takes_no_idempotency_key(client: Any) -> None:
 
 
 def test_a_batch_that_cannot_be_stored_leaves_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(order_ids: object) -> None:
         raise RuntimeError("the queue is broken")
 
     monkeypatch.setattr("orders.accepting.wake_workers", fail)

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from orders.dispatch import delete_visible_wake_ups, waiting_wake_ups, wake_workers
+from orders.dispatch import delete_visible_wake_ups, queue_wake_up, waiting_wake_ups
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,8 +26,8 @@ def test_an_order_that_is_rolled_back_leaves_no_wake_up(accept: Callable[..., Or
 
 
 def test_a_loop_deletes_the_wake_ups_that_wait_and_no_other() -> None:
-    wake_workers()
-    wake_workers()
+    queue_wake_up()
+    queue_wake_up()
     taken = OrmQ.objects.create(key="lemon_market", payload="at work", lock=timezone.now() + timedelta(minutes=5))
     other = OrmQ.objects.create(key="somebody else's", payload="", lock=timezone.now())
     assert waiting_wake_ups() == 2

@@ -13,8 +13,9 @@ from django.core.management import call_command
 
 from exchange.gateway import Found
 from exchange.reports import BadReport, ExecutionReport, ReportType
-from orders.executions import apply_found, apply_reports
+from orders.executions import apply_reports
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.reconciling import apply_found
 from orders.states import ExecutionStatus, Status
 from orders.tests.working import history
 

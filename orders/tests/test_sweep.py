@@ -91,7 +91,7 @@ def test_a_live_claim_is_not_settled_under_the_worker(accept: Accept) -> None:
 
 def test_workers_that_make_progress_are_left_alone(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[bool] = []
-    monkeypatch.setattr("orders.sweep.kill_registered_process", lambda: killed.append(True))
+    monkeypatch.setattr("orders.sweep.kill_registered_processes", lambda: killed.append(True))
     clock = Clock()
     sweep = Sweep(stalled_after_s=10, clock=clock)
     for _ in range(5):

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, transaction
 
-from lemon_market import addresses, local_install, processes
+from lemon_market import addresses, embedded_kafka, local_install, processes
 from lemon_market.embedded_postgres import Server
 from lemon_market.local_install import LocalInstall, LocalInstallError
 from lemon_market.parent_death import STOP_SIGNALS
@@ -29,6 +29,8 @@ class Command(BaseCommand):
             install = local_install.load(settings.DATA_DIR)
             _be_the_only_one(settings.DATA_DIR)
             addresses.check()
+            if settings.EMBEDDED_KAFKA and not embedded_kafka.is_available():
+                raise CommandError(embedded_kafka.HOW_TO_GET_IT)
             self._prepare_database(install)
             configuration = settings.DATA_DIR / "supervisord.conf"
             configuration.write_text(processes.supervisor_configuration())
@@ -66,6 +68,8 @@ class Command(BaseCommand):
             f"Live events  {addresses.url(settings.NOTIFICATIONS_PORT).replace('http', 'ws', 1)}/ws/orders",
             f"Exchange     {settings.EXCHANGE_URL}{'  (simulated)' if settings.EXCHANGE_IS_SIMULATED else ''}",
         ]
+        if settings.ORDER_TRANSPORT == "kafka":
+            lines.append(f"Kafka        {settings.KAFKA_BOOTSTRAP_SERVERS}")
         if settings.ANONYMOUS_ACCOUNT:
             lines.insert(1, f"             requests without credentials act as the account {settings.ANONYMOUS_ACCOUNT}")
         self.stdout.write("\n".join(["Lemon Market is starting; Ctrl-C stops it.", *lines]))

@@ -1,12 +1,11 @@
 import asyncio
-import signal
-from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from exchange.http_gateway import HttpGateway
+from lemon_market.parent_death import run_until_stopped
 from orders.update_consumer import UpdateConsumer
 
 
@@ -14,17 +13,22 @@ class Command(BaseCommand):
     help = "Follows the exchange's execution feed. One instance is active; others wait to take over."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with suppress(asyncio.CancelledError):
-            asyncio.run(follow())
+        if settings.ORDER_TRANSPORT == "kafka":
+            # librdkafka is loaded only where it is used.
+            from orders.kafka.topics import EXECUTIONS, wait_for_topics  # noqa: PLC0415
+
+            wait_for_topics(EXECUTIONS)
+        asyncio.run(run_until_stopped(follow))
 
 
 async def follow() -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=settings.EXCHANGE_TIMEOUT)
     try:
-        await UpdateConsumer(settings.EXCHANGE_URL, gateway).run()
+        if settings.ORDER_TRANSPORT == "kafka":
+            from orders.kafka.update_consumer import AppendingUpdateConsumer  # noqa: PLC0415
+
+            await AppendingUpdateConsumer(settings.EXCHANGE_URL, gateway).run()
+        else:
+            await UpdateConsumer(settings.EXCHANGE_URL, gateway).run()
     finally:
         await gateway.close()

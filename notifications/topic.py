@@ -1,0 +1,105 @@
+"""The live stream from Kafka: one reader of the topic `order_updates` for all connections of this process."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+
+from notifications.audience import Audience
+from notifications.database import DatabaseAway, DatabaseThreads
+from orders.event_stream import EVENTS_PER_PAGE, current_snapshot
+from orders.kafka.clients import VERSION, Record, new_consumer, read_batch
+from orders.kafka.topics import ORDER_UPDATES, wait_for_topics
+
+log = structlog.get_logger()
+
+# How long somebody who wants to join may wait for a message that does not come.
+POLL_S = 0.05
+OFFSETS_TIMEOUT_S = 5.0
+RETRY_S = 0.5
+
+
+class TopicStream:
+    """Offers every message of the topic to those who may see it, and have not seen its event in the table.
+
+    Each process reads the whole topic, in a group of its own, from when it started. A connection joins between two
+    reads, at a snapshot of the database: what that saw it is not offered, wherever the topic is. What it did not see is
+    committed later, published later, and read later than this. Kafka may be away for as long as it keeps messages.
+    """
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+        self._database = DatabaseThreads(1, "live-events")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="topic-reader")
+        self._next: dict[tuple[str, int], int] = {}
+        self._has_started = False
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._reader, wait_for_topics, ORDER_UPDATES)
+        # A group only because partitions that are added later come to it by themselves: it never commits.
+        consumer = new_consumer(f"notifications-{uuid.uuid4()}", **{"topic.metadata.refresh.interval.ms": 10_000})
+        consumer.subscribe([ORDER_UPDATES.full_name], on_assign=self._assign)
+        try:
+            while True:
+                if self._has_started and self._audience.is_awaited:
+                    await self._let_in()
+                await self._offer(await loop.run_in_executor(self._reader, read_batch, consumer, EVENTS_PER_PAGE, POLL_S))
+        finally:
+            await loop.run_in_executor(self._reader, consumer.close)
+
+    async def close(self) -> None:
+        await self._database.close()
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Begin at the end, which has to be known before anybody joins; go on where we were; read new partitions whole."""
+        for partition in partitions:
+            place = (partition.topic, partition.partition)
+            if place not in self._next:
+                self._next[place] = OFFSET_BEGINNING if self._has_started else self._end_of(consumer, partition)
+            partition.offset = self._next[place]
+        consumer.incremental_assign(partitions)
+        self._has_started = True
+
+    def _end_of(self, consumer: Consumer, partition: TopicPartition) -> int:
+        while True:
+            try:
+                _low, high = consumer.get_watermark_offsets(partition, timeout=OFFSETS_TIMEOUT_S)
+            except KafkaException as error:
+                log.warning("kafka_away", doing="find the end of the topic", reason=error.args[0].str())
+            else:
+                return int(high)
+
+    async def _let_in(self) -> None:
+        try:
+            self._audience.admit(await self._database.run(current_snapshot))
+        except DatabaseAway as error:
+            log.warning("database_away", doing="let clients in", error=str(error))
+            await asyncio.sleep(RETRY_S)
+        self._audience.seat()
+
+    async def _offer(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._next[record.topic, record.partition] = record.offset + 1
+            try:
+                account_id, tx, text = read_message(record)
+            except ValueError as error:
+                log.warning("message_not_understood", reason=str(error), partition=record.partition, offset=record.offset)
+                continue
+            for connection, joined_at in self._audience.who_may_see(account_id):
+                if not joined_at.saw(tx):
+                    connection.offer(text)
+        if records:
+            await self._audience.let_members_take()
+
+
+def read_message(record: Record) -> tuple[int, int, str]:
+    """Account, transaction and text of an event. Raises ValueError for what the relay does not write."""
+    if record.headers.get("version") != VERSION:
+        raise ValueError(f"version {record.headers.get('version')} is not known")
+    return int(record.headers.get("account", "")), int(record.headers.get("tx", "")), record.value.decode()

@@ -1,0 +1,66 @@
+"""Database work of an event loop, on one thread and one connection beside it."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+T = TypeVar("T")
+
+# Any number that nobody else locks.
+LOCK_NUMBER = 0x6C656D6F
+
+
+class DatabaseThread:
+    """One thread, which has one connection; after a connection broke the next call opens a new one."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """`work()`, on the thread. Raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _reconnecting, work)
+
+    async def close(self) -> None:
+        """End the connection and the thread."""
+        await self.run(close_connection)
+        self._thread.shutdown()
+
+
+class ActiveLock:
+    """Makes one process the active one of a name, for as long as its database connection lives.
+
+    Whoever loses the connection loses the lock with it, and finds out at the next `hold`. To be used on one thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._backend_pid: int | None = None
+
+    def hold(self) -> bool:
+        """Whether we are the active one, or have become it now."""
+        connection.ensure_connection()
+        pid = connection.connection.info.backend_pid
+        if pid == self._backend_pid:
+            return True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [LOCK_NUMBER, self._name])
+            [locked] = cursor.fetchone()
+        if locked:
+            self._backend_pid = pid
+        return bool(locked)
+
+
+def close_connection() -> None:
+    """Each thread has a connection of its own: this closes the one of the thread that calls it."""
+    connection.close()
+
+
+def _reconnecting(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (OperationalError, InterfaceError):
+        connection.close()
+        raise

@@ -1,0 +1,122 @@
+"""The topics, and how far their readers are behind."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from django.conf import settings
+
+from orders.kafka.clients import MAX_MESSAGE_BYTES, common_options, logger
+
+log = structlog.get_logger()
+
+WAIT_S = 0.5
+# Everything that starts together with its broker has to wait a little, which is nothing to tell.
+SILENT_S = 10.0
+REQUEST_TIMEOUT_S = 5.0
+DAY_MS = 24 * 3600 * 1000
+LATEST, EARLIEST = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic, the group that shares its work (None: every reader has a group of its own), and how long it keeps messages."""
+
+    name: str
+    group: str | None
+    retention_ms: int
+
+    @property
+    def full_name(self) -> str:
+        return f"{settings.KAFKA_PREFIX}{self.name}"
+
+
+# Wake-ups: the rows are the truth, so that a day of them is plenty.
+ORDERS = Topic("orders", "exchange-consumers", DAY_MS)
+# As long as a recorder may be away before the exchange has to be asked again.
+EXECUTIONS = Topic("executions", "update-recorders", 7 * DAY_MS)
+DEAD_EXECUTIONS = Topic("executions.dead", None, 90 * DAY_MS)
+ORDER_UPDATES = Topic("order_updates", None, 7 * DAY_MS)
+TOPICS = (ORDERS, EXECUTIONS, DEAD_EXECUTIONS, ORDER_UPDATES)
+
+
+def new_admin() -> AdminClient:
+    return AdminClient(common_options(), logger=logger)
+
+
+def create_topics(partitions: int, replication: int, retention_ms: int | None = None) -> list[str]:
+    """Create the topics that are missing; returns their names. What exists is left as it is.
+
+    With three replicas two must have a message before it counts as acknowledged. Raises KafkaException.
+    """
+    common = {"min.insync.replicas": "2" if replication >= 3 else "1", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    wanted = [
+        NewTopic(
+            topic.full_name,
+            num_partitions=partitions,
+            replication_factor=replication,
+            config=common | {"retention.ms": str(retention_ms or topic.retention_ms)},
+        )
+        for topic in TOPICS
+    ]
+    created = []
+    # Held until the answers are there: they end with it.
+    admin = new_admin()
+    for name, future in admin.create_topics(wanted, operation_timeout=REQUEST_TIMEOUT_S).items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return created
+
+
+def wait_for_topics(*topics: Topic) -> None:
+    """Return when the broker is there and has these topics."""
+    admin = new_admin()
+    told = ""
+    silent_until = time.monotonic() + SILENT_S
+    while True:
+        try:
+            known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+            missing = [topic.full_name for topic in topics if topic.full_name not in known]
+            problem = f"no topic {', '.join(missing)}: run manage.py create_topics" if missing else ""
+        except KafkaException as error:
+            problem = f"no broker at {settings.KAFKA_BOOTSTRAP_SERVERS}: {error.args[0].str()}"
+        if not problem:
+            return
+        if problem != told and time.monotonic() > silent_until:
+            log.warning("waiting_for_kafka", problem=problem)
+            told = problem
+        time.sleep(WAIT_S)
+
+
+def consumer_lag(timeout_s: float) -> dict[str, int]:
+    """Messages that wait for each group, by topic. Raises KafkaException when the broker does not answer in time."""
+    admin = new_admin()
+    known = admin.list_topics(timeout=timeout_s).topics
+    lag = {}
+    for topic in TOPICS:
+        if topic.group is not None and topic.full_name in known:
+            partitions = [TopicPartition(topic.full_name, number) for number in known[topic.full_name].partitions]
+            lag[topic.name] = lag_of(admin, f"{settings.KAFKA_PREFIX}{topic.group}", partitions, timeout_s)
+    return lag
+
+
+def lag_of(admin: AdminClient, group: str, partitions: list[TopicPartition], timeout_s: float) -> int:
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)], request_timeout=timeout_s)
+    [committed] = [future.result().topic_partitions for future in asked.values()]
+    offsets = {partition.partition: partition.offset for partition in committed}
+    ends = offsets_at(admin, partitions, LATEST, timeout_s)
+    begins = offsets_at(admin, partitions, EARLIEST, timeout_s)
+    # A group that has not committed yet begins with what is retained.
+    return sum(end - max(offsets.get(number, -1), begins[number]) for number, end in ends.items())
+
+
+def offsets_at(admin: AdminClient, partitions: list[TopicPartition], spec: Any, timeout_s: float) -> dict[int, int]:
+    asked = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=timeout_s)
+    return {partition.partition: future.result().offset for partition, future in asked.items()}

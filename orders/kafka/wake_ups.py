@@ -1,0 +1,124 @@
+"""Wake-ups through the topic `orders`: sent after the commit by whoever makes orders due, read by exchange consumers."""
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+
+import orjson
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from orders.kafka.clients import VERSION, Record, new_consumer, new_producer, next_offsets, read_batch
+from orders.kafka.topics import ORDERS
+
+log = structlog.get_logger()
+
+# Once a wake-up has waited this long, the sweep has sent another.
+WAKE_UP_TIMEOUT_MS = 3000
+POLL_S = 0.5
+MESSAGES_PER_READ = 1000
+
+
+class OrdersProducer:
+    """Sends wake-ups without ever waiting for the broker; one that does not arrive costs a second, until the sweep's next."""
+
+    def __init__(self) -> None:
+        self.process: int | None = None
+        self.lock = threading.Lock()
+        self.is_away = False
+
+    def publish(self, order_ids: Sequence[uuid.UUID]) -> None:
+        """Send one wake-up for each order."""
+        producer = self.producer()
+        try:
+            for order_id in order_ids:
+                value = orjson.dumps({"version": int(VERSION), "order_id": order_id})
+                producer.produce(ORDERS.full_name, value, key=str(order_id), on_delivery=self.delivered)
+        except BufferError:
+            self.tell_away("too many wake-ups wait already")
+        producer.poll(0)
+
+    def producer(self) -> Producer:
+        """One in each process: its threads do not survive a fork."""
+        with self.lock:
+            if self.process != os.getpid():
+                self.process = os.getpid()
+                self._producer = new_producer(**{"delivery.timeout.ms": WAKE_UP_TIMEOUT_MS, "linger.ms": 1})
+            return self._producer
+
+    def delivered(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self.tell_away(error.str())
+        elif self.is_away:
+            self.is_away = False
+            log.info("kafka_back", doing="wake workers")
+
+    def tell_away(self, reason: str) -> None:
+        """Once, and not for each order of an hour without Kafka."""
+        if not self.is_away:
+            self.is_away = True
+            log.warning("kafka_away", doing="wake workers", reason=reason)
+
+
+orders_producer = OrdersProducer()
+
+
+class OrdersTopic:
+    """One exchange consumer's view of the topic. Its offsets are committed after the claim that came of the messages.
+
+    A message says only that something is due, so what it holds does not matter: a claim takes whatever is due, and a
+    message that nobody can read wakes as well as any other.
+    """
+
+    def __init__(self) -> None:
+        self.consumer = new_consumer(ORDERS.group or "", **{"enable.auto.commit": True, "auto.commit.interval.ms": 500})
+        self.lock = threading.Lock()
+        # What has come in since the last claim, and what came before it.
+        self.read: list[Record] = []
+        self.claiming: list[Record] = []
+        self.is_closed = False
+
+    async def arrivals(self) -> AsyncIterator[None]:
+        """Yields after messages came in, several counting as one; never ends by itself."""
+        arrived = asyncio.Event()
+        reading = asyncio.create_task(self.read_forever(arrived.set))
+        try:
+            while True:
+                await arrived.wait()
+                arrived.clear()
+                yield
+        finally:
+            reading.cancel()
+
+    async def read_forever(self, tell: Callable[[], None]) -> None:
+        self.consumer.subscribe([ORDERS.full_name])
+        while not self.is_closed:
+            if await asyncio.to_thread(self.read_some):
+                tell()
+
+    def read_some(self) -> int:
+        """Wait for messages at most `POLL_S`; returns how many came."""
+        records = read_batch(self.consumer, MESSAGES_PER_READ, POLL_S)
+        with self.lock:
+            self.read += records
+        return len(records)
+
+    def begin_claim(self) -> None:
+        """Called right before a claim, which does all that the messages read so far ask for."""
+        with self.lock:
+            self.claiming, self.read = self.read, []
+
+    def end_claim(self) -> None:
+        """The claim is committed."""
+        for end in next_offsets(self.claiming):
+            # A partition that went to another member meanwhile is read again there, and nothing is found due.
+            with suppress(KafkaException):
+                self.consumer.store_offsets(offsets=[end])
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self.is_closed = True
+        self.consumer.close()

@@ -1,0 +1,44 @@
+import asyncio
+import signal
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import InterfaceError, OperationalError
+
+from exchange.http_gateway import HttpGateway
+from orders.breaker import Breaker
+from orders.kafka.topics import ORDERS, wait_for_topics
+from orders.kafka.wake_ups import OrdersTopic
+from orders.placement_loop import PlacementLoop
+from orders.policy import PlacementPolicy
+from orders.worker_process import register_this_process
+
+
+class Command(BaseCommand):
+    help = "Places orders, woken by the topic `orders` (ORDER_TRANSPORT=kafka); as many of these as wanted, on any machines."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        register_this_process()
+        wait_for_topics(ORDERS)
+        try:
+            asyncio.run(place_until_stopped())
+        except* (OperationalError, InterfaceError) as errors:
+            # What is not recorded is looked up by whoever claims it next.
+            sys.exit(f"The database stayed away, outcomes could not be recorded: {str(errors.exceptions[0]).strip()}")
+
+
+async def place_until_stopped() -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    policy = PlacementPolicy.from_settings()
+    gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=policy.exchange_timeout_s)
+    topic = OrdersTopic()
+    endless = {"run_for_s": float("inf"), "idle_before_return_s": float("inf")}
+    try:
+        await PlacementLoop(gateway, policy, Breaker(), is_stopping=stopping.is_set, wake_ups=topic, **endless).run()
+    finally:
+        await asyncio.to_thread(topic.close)
+        await gateway.close()
