@@ -1,22 +1,28 @@
 """Where each follower of the exchange's feed stands, and the feed's sessions in the order in which they began."""
 
+from django.db.models import Max
 from django.utils import timezone
 
-from orders.models import FeedPosition, FeedSession
+from orders.models import FeedPosition, FeedSession, OrderEvent
 
 
 def load_position(feed: str) -> FeedPosition:
     return FeedPosition.objects.filter(feed=feed).first() or FeedPosition(feed=feed, session_id="", sequence=0)
 
 
-def move_position(feed: str, session_id: str, sequence: int, *, needs_reconciliation: bool = False) -> None:
+def move_position(feed: str, session_id: str, sequence: int, *, reconcile_events_after: int | None = None) -> None:
     values = {
         "session_id": session_id,
         "sequence": sequence,
-        "needs_reconciliation": needs_reconciliation,
+        "reconcile_events_after": reconcile_events_after,
         "updated_at": timezone.now(),
     }
     FeedPosition.objects.update_or_create(feed=feed, defaults=values)
+
+
+def last_event() -> int:
+    """Every event that is written from now on has a greater id."""
+    return OrderEvent.objects.aggregate(last=Max("id"))["last"] or 0
 
 
 def register_session(session_id: str) -> None:

@@ -209,8 +209,10 @@ class FeedPosition(models.Model):
     feed = models.CharField(primary_key=True, max_length=32)
     session_id = models.CharField(max_length=64)
     sequence = models.BigIntegerField()
-    # Reports may be missing before this position, and the look-ups that make up for them are not done yet.
-    needs_reconciliation = models.BooleanField(default=False)
+    # Reports may be missing before this position, and the look-ups that make up for them are not done yet. They concern
+    # the orders that are open, and those that ended in an event after this one: the report of the end may have been
+    # recorded while one from before it was missing.
+    reconcile_events_after = models.BigIntegerField(null=True)
     updated_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

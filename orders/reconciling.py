@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from exchange.feed import FeedDisconnected
@@ -23,7 +24,7 @@ from orders.executions import EIGHT_PLACES, ENDS, advance, follow_fill
 from orders.feeds import sessions_since
 from orders.models import Order, OrderEvent, event
 from orders.placement import lock_orders, placement
-from orders.states import OPEN_EXECUTION, EventType, ExecutionStatus, Status
+from orders.states import OPEN_EXECUTION, TERMINAL_EXECUTION, EventType, ExecutionStatus, Status
 from orders.storage import save_changes
 
 log = structlog.get_logger()
@@ -46,17 +47,25 @@ STATUS_AT_EXCHANGE = {
 
 
 class Reconciler:
-    """Looks up every order that the exchange may be working on."""
+    """Looks up every order about which reports may be missing."""
 
     def __init__(self, gateway: Gateway, database: DatabaseThread) -> None:
         self.gateway = gateway
         self.database = database
 
-    async def reconcile_open_orders(self, session_id: str) -> None:
-        """Raises FeedDisconnected when the exchange does not answer, or is not in this session (any more)."""
+    async def reconcile(self, session_id: str, events_after: int | None = None) -> None:
+        """Look up open orders, and with `events_after` those that ended in an event after it.
+
+        Raises FeedDisconnected when the exchange does not answer, or is not in this session (any more).
+        """
+        await self.look_up_page_by_page(open_orders(), session_id)
+        if events_after is not None:
+            await self.look_up_page_by_page(ended_orders(events_after), session_id)
+
+    async def look_up_page_by_page(self, concerned: QuerySet[Order], session_id: str) -> None:
         after = uuid.UUID(int=0)
         differing = count = 0
-        while orders := await self.database.run(partial(open_orders, after)):
+        while orders := await self.database.run(partial(page_of, concerned, after)):
             found = await self.look_up_all(orders, session_id)
             differing += await self.database.run(partial(apply_found, found))
             count += len(orders)
@@ -96,10 +105,19 @@ class Reconciler:
         raise FeedDisconnected(f"look-ups fail while reconciling: {reason}")
 
 
-def open_orders(after: uuid.UUID, limit: int = ORDERS_AT_ONCE) -> list[Order]:
-    """Orders after `after` that the exchange works on, or may have."""
-    at_exchange = Order.objects.filter(execution_status__in=OPEN_EXECUTION) | Order.objects.filter(may_be_at_exchange=True)
-    return list(at_exchange.filter(id__gt=after).order_by("id")[:limit])
+def open_orders() -> QuerySet[Order]:
+    """Those that the exchange works on, or may have."""
+    return Order.objects.filter(execution_status__in=OPEN_EXECUTION) | Order.objects.filter(may_be_at_exchange=True)
+
+
+def ended_orders(events_after: int) -> QuerySet[Order]:
+    """Those that ended at the exchange in an event with a greater id."""
+    ends = OrderEvent.objects.filter(id__gt=events_after, type__in=[status.value for status in TERMINAL_EXECUTION])
+    return Order.objects.filter(id__in=ends.values("order_id"), status=Status.COMPLETED)
+
+
+def page_of(orders: QuerySet[Order], after: uuid.UUID) -> list[Order]:
+    return list(orders.filter(id__gt=after).order_by("id")[:ORDERS_AT_ONCE])
 
 
 @dataclass(frozen=True, slots=True)

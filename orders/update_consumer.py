@@ -85,7 +85,7 @@ class UpdateConsumer:
             return
         log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
         await self.database.run(partial(register_session, session.session_id))
-        await self.reconciler.reconcile_open_orders(self.session_id)
+        await self.reconciler.reconcile(self.session_id)
         self.sequence = session.first_sequence - 1
         await self.database.run(partial(move_position, self.feed, self.session_id, self.sequence))
 
@@ -117,7 +117,7 @@ class UpdateConsumer:
         log.warning("reconciling", problem="gap", session_id=self.session_id, missing_from=self.sequence + 1, until=sequence)
         if before:
             await self.database.run(partial(apply_reports, before, self.session_id, self.feed, self.sequence))
-        await self.reconciler.reconcile_open_orders(self.session_id)
+        await self.reconciler.reconcile(self.session_id)
 
 
 class BackOff:

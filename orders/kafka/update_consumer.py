@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -18,7 +18,7 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
 from orders.database_thread import ActiveLock, DatabaseThread
-from orders.feeds import load_position, move_position, register_session
+from orders.feeds import last_event, load_position, move_position, register_session
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
@@ -42,11 +42,19 @@ class Superseded(Exception):
 
 @dataclass(slots=True)
 class Position:
-    """Up to where everything is in the topic, and whether look-ups have to make up for what the feed could not tell."""
+    """Up to where everything is in the topic, and which look-ups have to make up for what the feed could not tell.
+
+    `reconcile_events_after` is that of FeedPosition.
+    """
 
     session_id: str
     sequence: int
-    needs_reconciliation: bool
+    reconcile_events_after: int | None = None
+
+    def want_reconciliation(self, last_event: int) -> None:
+        """One that is wanted already concerns what this one does, and more."""
+        if self.reconcile_events_after is None:
+            self.reconcile_events_after = last_event
 
 
 class AppendingUpdateConsumer:
@@ -65,8 +73,9 @@ class AppendingUpdateConsumer:
         self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
         self.reconciler = Reconciler(gateway, self.database)
         self.back_off = BackOff()
-        self.position = Position("", 0, needs_reconciliation=False)
-        self.stored = Position("", 0, needs_reconciliation=False)
+        self.position = self.stored = Position("", 0)
+        # An event that was there before any report was appended that is not appended yet.
+        self.last_event = 0
         self.reconciliation_wanted = asyncio.Event()
 
     async def run(self) -> None:
@@ -106,17 +115,19 @@ class AppendingUpdateConsumer:
             finally:
                 # What is lost here is appended again.
                 with suppress(OperationalError, InterfaceError):
-                    await self.database.run(partial(self.store, self.snapshot()))
+                    await self.database.run(partial(self.store, replace(self.position)))
 
     async def begin_session(self, session: Session, stored: FeedPosition) -> None:
-        self.position = Position(session.session_id, stored.sequence, stored.needs_reconciliation)
-        self.stored = self.snapshot()
+        self.position = Position(session.session_id, stored.sequence, stored.reconcile_events_after)
+        self.stored = replace(self.position)
+        self.last_event = await self.database.run(last_event)
         if problem := missing_before(session, stored):
             log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
             await self.database.run(partial(register_session, session.session_id))
-            self.position = Position(session.session_id, session.first_sequence - 1, needs_reconciliation=True)
-            await self.database.run(partial(self.store, self.snapshot()))
-        if self.position.needs_reconciliation:
+            self.position.sequence = session.first_sequence - 1
+            self.position.want_reconciliation(self.last_event)
+            await self.database.run(partial(self.store, replace(self.position)))
+        if self.position.reconcile_events_after is not None:
             self.reconciliation_wanted.set()
 
     async def append_forever(self, feed: ExecutionFeed) -> None:
@@ -142,12 +153,12 @@ class AppendingUpdateConsumer:
                 gap = gap or message.sequence > sequence + 1
                 fresh.append(message)
                 sequence = message.sequence
-        await self.send_until_acknowledged(fresh)
         if gap:
             log.warning("reconciling", problem="gap", session_id=self.position.session_id, until=sequence)
             # Before the position moves beyond the gap, so that it is never stored without this.
-            self.position.needs_reconciliation = True
+            self.position.want_reconciliation(self.last_event)
             self.reconciliation_wanted.set()
+        await self.send_until_acknowledged(fresh)
         self.position.sequence = sequence
         if new_session:
             raise FeedDisconnected("the exchange began a new session")
@@ -185,7 +196,8 @@ class AppendingUpdateConsumer:
                 if not await self.database.run(self.lock.hold):
                     raise Superseded
                 if self.position != self.stored:
-                    await self.database.run(partial(self.store, self.snapshot()))
+                    await self.database.run(partial(self.store, replace(self.position)))
+                self.last_event = await self.database.run(last_event)
                 is_away = False
             except (OperationalError, InterfaceError) as error:
                 if not is_away:
@@ -193,21 +205,19 @@ class AppendingUpdateConsumer:
                 is_away = True
 
     def store(self, position: Position) -> None:
-        move_position(self.feed, position.session_id, position.sequence, needs_reconciliation=position.needs_reconciliation)
+        move_position(self.feed, position.session_id, position.sequence, reconcile_events_after=position.reconcile_events_after)
         self.stored = position
-
-    def snapshot(self) -> Position:
-        return Position(self.position.session_id, self.position.sequence, self.position.needs_reconciliation)
 
     async def reconcile_when_wanted(self) -> None:
         while True:
             await self.reconciliation_wanted.wait()
             self.reconciliation_wanted.clear()
             try:
-                await self.reconciler.reconcile_open_orders(self.position.session_id)
+                await self.reconciler.reconcile(self.position.session_id, self.position.reconcile_events_after)
             except (FeedDisconnected, OperationalError, InterfaceError) as error:
                 log.warning("not_reconciled", reason=str(error).strip())
                 self.reconciliation_wanted.set()
                 await asyncio.sleep(RETRY_S)
             # A gap that was found meanwhile wants another.
-            self.position.needs_reconciliation = self.reconciliation_wanted.is_set()
+            if not self.reconciliation_wanted.is_set():
+                self.position.reconcile_events_after = None

@@ -10,6 +10,7 @@ from contextlib import suppress
 import orjson
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
+from django.conf import settings
 
 from orders.kafka.clients import VERSION, Record, new_consumer, new_producer, next_offsets, read_batch
 from orders.kafka.topics import ORDERS
@@ -26,7 +27,7 @@ class OrdersProducer:
     """Sends wake-ups without ever waiting for the broker; one that does not arrive costs a second, until the sweep's next."""
 
     def __init__(self) -> None:
-        self.process: int | None = None
+        self.key: object = None
         self.lock = threading.Lock()
         self.is_away = False
 
@@ -43,9 +44,10 @@ class OrdersProducer:
 
     def producer(self) -> Producer:
         """One in each process: its threads do not survive a fork."""
+        key = os.getpid(), settings.KAFKA_BOOTSTRAP_SERVERS
         with self.lock:
-            if self.process != os.getpid():
-                self.process = os.getpid()
+            if self.key != key:
+                self.key = key
                 self._producer = new_producer(**{"delivery.timeout.ms": WAKE_UP_TIMEOUT_MS, "linger.ms": 1})
             return self._producer
 

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='feedposition',
-            name='needs_reconciliation',
-            field=models.BooleanField(default=False),
+            name='reconcile_events_after',
+            field=models.BigIntegerField(null=True),
         ),
     ]

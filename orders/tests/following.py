@@ -1,11 +1,17 @@
 """Following the exchange's feed in tests, until the orders are as expected."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+
+from django.conf import settings
 
 from exchange.http_gateway import HttpGateway
 from orders.database_thread import close_connection
+from orders.kafka.recorder import UpdateRecorder
+from orders.kafka.update_consumer import AppendingUpdateConsumer
 from orders.models import Order
 from orders.states import OPEN_EXECUTION
 from orders.tests.working import POLICY
@@ -29,7 +35,7 @@ def follow_until_settled(url: str, is_settled: Callable[[], bool] = everything_i
 
     async def follow() -> None:
         gateway = HttpGateway(url, timeout_s=POLICY.exchange_timeout_s)
-        consumer = asyncio.create_task(UpdateConsumer(url, gateway).run()) if apply else None
+        consumer = asyncio.create_task(new_consumer(url, gateway).run()) if apply else None
         try:
             async with asyncio.timeout(DEADLINE_S):
                 while not await asyncio.to_thread(check):
@@ -42,4 +48,32 @@ def follow_until_settled(url: str, is_settled: Callable[[], bool] = everything_i
                     await consumer
             await gateway.close()
 
-    asyncio.run(follow())
+    with recorder_beside() if apply else nullcontext():
+        asyncio.run(follow())
+
+
+def new_consumer(url: str, gateway: HttpGateway) -> UpdateConsumer | AppendingUpdateConsumer:
+    return AppendingUpdateConsumer(url, gateway) if settings.ORDER_TRANSPORT == "kafka" else UpdateConsumer(url, gateway)
+
+
+@contextmanager
+def recorder_beside() -> Iterator[None]:
+    """On Kafka the other half of the work, on a thread of its own."""
+    if settings.ORDER_TRANSPORT != "kafka":
+        yield
+        return
+    stopping = threading.Event()
+
+    def record() -> None:
+        try:
+            UpdateRecorder().run(stopping.is_set)
+        finally:
+            close_connection()
+
+    with ThreadPoolExecutor(1) as pool:
+        recording = pool.submit(record)
+        try:
+            yield
+        finally:
+            stopping.set()
+        recording.result()

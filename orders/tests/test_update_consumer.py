@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 
 from exchange.testing import SimulatorProcess
+from lemon_market.tests.transport_plugin import Transport
 from orders.canceling import cancel_order
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.tests.following import everything_is_settled, follow_until_settled
@@ -20,7 +21,7 @@ from orders.tests.restarting_exchange import restarting_exchange
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.working import run_loop, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transport")]
 Accept = Callable[..., Order]
 
 
@@ -31,14 +32,16 @@ def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
 
 
 @pytest.fixture
-def start_consumer(simulator: SimulatorProcess) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start_consumer(simulator: SimulatorProcess, transport: Transport) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     environment = os.environ | {"DATABASE_URL": database_url(), "EXCHANGE_URL": simulator.url}
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "manage.py", "run_update_consumer"], env=environment))
+    def start(command: str = "run_update_consumer") -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "manage.py", command], env=environment))
         return started[-1]
 
+    if transport.is_kafka:
+        start("run_update_recorder")
     yield start
     for process in started:
         process.send_signal(signal.SIGCONT)

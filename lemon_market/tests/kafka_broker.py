@@ -1,0 +1,84 @@
+"""One node of a real Kafka under a test's control, and what every Kafka test needs of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from lemon_market.tests.installation import CHECKOUT
+from lemon_market.tests.waiting import wait_until
+
+START_S = 60.0
+
+
+class KafkaBroker:
+    """`python -m lemon_market.embedded_kafka` on free ports, which stay the same over restarts, as does its data."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port_pair()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def servers(self) -> str:
+        """As in KAFKA_BOOTSTRAP_SERVERS."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "lemon_market.embedded_kafka", str(self.directory), str(self.port)]
+        self._process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+
+        def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, (self.directory / "kafka" / "log").read_text()
+            try:
+                return bool(admin.list_topics(timeout=1).brokers)
+            except KafkaException:
+                return False
+
+        wait_until(answers, within_s=START_S, what="the broker answers")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self.signal(signal.SIGCONT)
+        self._process.terminate()
+        try:
+            self._process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def free_port_pair() -> int:
+    """A free port that has a free one behind it."""
+    while True:
+        with ExitStack() as held:
+            first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = int(first.getsockname()[1])
+            try:
+                held.enter_context(socket.create_server(("127.0.0.1", port + 1)))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def given_servers() -> str:
+    """A cluster that the tests are told to use instead of one of their own."""
+    return os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")

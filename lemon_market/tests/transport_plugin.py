@@ -1,0 +1,94 @@
+"""A pytest plugin: runs tests on both transports, with a real Kafka where there is one.
+
+A test that takes the fixture `transport` runs twice. On a machine without Kafka the second run is skipped.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from lemon_market import embedded_kafka
+from lemon_market.tests.kafka_broker import KafkaBroker, given_servers
+
+BOTH = ["django_q", "kafka"]
+PARTITIONS = 3
+
+
+@dataclass(frozen=True)
+class Transport:
+    """What carries orders and events in a test; `environment` tells child processes."""
+
+    name: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_kafka(self) -> bool:
+        return self.name == "kafka"
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Kafka that all tests share and none of them harms."""
+    if given_servers():
+        yield given_servers()
+        return
+    broker = start_broker(tmp_path_factory)
+    yield broker.servers
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One that the tests of a module may kill; each of them leaves it running."""
+    broker = start_broker(tmp_path_factory)
+    yield broker
+    broker.stop()
+
+
+def start_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
+    if not embedded_kafka.is_available():
+        pytest.skip(embedded_kafka.HOW_TO_GET_IT)
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    return broker
+
+
+def transport_of(name: str, request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """Settings and environment of one transport; on Kafka with topics and groups that nobody else has."""
+    if name != "kafka":
+        yield Transport(name)
+        return
+    yield from kafka_at(request.getfixturevalue("kafka_servers"))
+
+
+def kafka_at(servers: str) -> Iterator[Transport]:
+    # Django has to be ready first.
+    from django.test import override_settings  # noqa: PLC0415
+
+    from orders.kafka.topics import create_topics  # noqa: PLC0415
+
+    prefix = f"test-{uuid.uuid4()}-"
+    environment = {"ORDER_TRANSPORT": "kafka", "KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_PREFIX": prefix}
+    with override_settings(EMBEDDED_KAFKA=False, **environment):
+        create_topics(partitions=PARTITIONS, replication=1)
+        yield Transport("kafka", environment)
+
+
+@pytest.fixture(params=BOTH)
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+    """Both, one after the other. Child processes that a test starts with the environment of ours use it, too."""
+    for given in transport_of(request.param, request):
+        for name, value in given.environment.items():
+            monkeypatch.setenv(name, value)
+        yield given
+
+
+@pytest.fixture
+def kafka(kafka_servers: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+    """Kafka alone, for what only it has."""
+    for given in kafka_at(kafka_servers):
+        for name, value in given.environment.items():
+            monkeypatch.setenv(name, value)
+        yield given
