@@ -2,19 +2,23 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import sleep
+from typing import TypeVar
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from notifications.audience import Audience
 from notifications.database import DatabaseAway, DatabaseThreads
 from orders.event_stream import EVENTS_PER_PAGE, current_snapshot
 from orders.kafka.clients import VERSION, Record, new_consumer, read_batch
-from orders.kafka.topics import ORDER_UPDATES, wait_for_topics
+from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, wait_for_topics
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 # How long somebody who wants to join may wait for a message that does not come.
 POLL_S = 0.05
@@ -25,55 +29,49 @@ RETRY_S = 0.5
 class TopicStream:
     """Offers every message of the topic to those who may see it, and have not seen its event in the table.
 
-    Each process reads the whole topic, in a group of its own, from when it started. A connection joins between two
-    reads, at a snapshot of the database: what that saw it is not offered, wherever the topic is. What it did not see is
-    committed later, published later, and read later than this. Kafka may be away for as long as it keeps messages.
+    Each process reads the whole topic from when it started. A connection joins between two reads, at a snapshot of the
+    database: what that saw it is not offered, wherever the topic is. What it did not see is committed later, published
+    later, and read later than this. Kafka may be away for as long as it keeps messages.
     """
 
     def __init__(self, audience: Audience) -> None:
         self._audience = audience
         self._database = DatabaseThreads(1, "live-events")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="topic-reader")
-        self._next: dict[tuple[str, int], int] = {}
-        self._has_started = False
 
     async def run(self) -> None:
         """Read until cancelled."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._reader, wait_for_topics, ORDER_UPDATES)
-        # A group only because partitions that are added later come to it by themselves: it never commits.
-        consumer = new_consumer(f"notifications-{uuid.uuid4()}", **{"topic.metadata.refresh.interval.ms": 10_000})
-        consumer.subscribe([ORDER_UPDATES.full_name], on_assign=self._assign)
+        consumer = await self._on_reader(self._begin)
         try:
             while True:
-                if self._has_started and self._audience.is_awaited:
+                if self._audience.is_awaited:
                     await self._let_in()
-                await self._offer(await loop.run_in_executor(self._reader, read_batch, consumer, EVENTS_PER_PAGE, POLL_S))
+                await self._offer(await self._on_reader(partial(read_batch, consumer, EVENTS_PER_PAGE, POLL_S)))
         finally:
-            await loop.run_in_executor(self._reader, consumer.close)
+            await self._on_reader(consumer.close)
 
     async def close(self) -> None:
         await self._database.close()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
-    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Begin at the end, which has to be known before anybody joins; go on where we were; read new partitions whole."""
-        for partition in partitions:
-            place = (partition.topic, partition.partition)
-            if place not in self._next:
-                self._next[place] = OFFSET_BEGINNING if self._has_started else self._end_of(consumer, partition)
-            partition.offset = self._next[place]
-        consumer.incremental_assign(partitions)
-        self._has_started = True
+    async def _on_reader(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
-    def _end_of(self, consumer: Consumer, partition: TopicPartition) -> int:
+    def _begin(self) -> Consumer:
+        """A consumer that reads from the end, which has to be known before anybody joins. Waits for Kafka."""
+        wait_for_topics(ORDER_UPDATES)
+        # A group of its own, which nobody else joins and which commits nothing.
+        consumer = new_consumer(f"notifications-{uuid.uuid4()}")
         while True:
+            partition = TopicPartition(ORDER_UPDATES.full_name, EVENTS_PARTITION)
             try:
-                _low, high = consumer.get_watermark_offsets(partition, timeout=OFFSETS_TIMEOUT_S)
+                _low, partition.offset = consumer.get_watermark_offsets(partition, timeout=OFFSETS_TIMEOUT_S)
             except KafkaException as error:
                 log.warning("kafka_away", doing="find the end of the topic", reason=error.args[0].str())
+                sleep(RETRY_S)
             else:
-                return int(high)
+                consumer.assign([partition])
+                return consumer
 
     async def _let_in(self) -> None:
         try:
@@ -85,11 +83,10 @@ class TopicStream:
 
     async def _offer(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._next[record.topic, record.partition] = record.offset + 1
             try:
                 account_id, tx, text = read_message(record)
             except ValueError as error:
-                log.warning("message_not_understood", reason=str(error), partition=record.partition, offset=record.offset)
+                log.warning("message_not_understood", reason=str(error), offset=record.offset)
                 continue
             for connection, joined_at in self._audience.who_may_see(account_id):
                 if not joined_at.saw(tx):

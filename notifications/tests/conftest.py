@@ -1,5 +1,9 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,7 +12,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from knox.models import AuthToken
 
-from notifications.tests.talking import Client, Clients, ServiceProcess
+from lemon_market.tests.transport_plugin import BOTH, Transport, transport_of
+from notifications.tests.talking import CHECKOUT, Client, Clients, ServiceProcess, database_url
 from orders import lifecycle
 from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import ORDER_EVENTS, doorbell
@@ -23,24 +28,45 @@ def doorbell_closed_in_the_end(django_db_setup: None) -> Iterator[None]:
     doorbell.close()
 
 
+@pytest.fixture(scope="session", params=BOTH)
+def events_from(request: pytest.FixtureRequest, django_db_setup: None) -> Iterator[Transport]:
+    """Where the services have their events from: PostgreSQL, or Kafka and a relay that brings them there."""
+    for transport in transport_of(request.param, request):
+        with relay_beside(transport):
+            yield transport
+
+
+@contextmanager
+def relay_beside(transport: Transport) -> Iterator[None]:
+    if not transport.is_kafka:
+        yield
+        return
+    environment = os.environ | {"DATABASE_URL": database_url()} | transport.environment
+    with subprocess.Popen([sys.executable, "manage.py", "run_outbox_relay"], cwd=CHECKOUT, env=environment) as relay:
+        yield
+        assert relay.poll() is None, "the relay has ended"
+        relay.terminate()
+
+
 @pytest.fixture(scope="session")
-def _service(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path_factory.mktemp("service"), NOTIFICATIONS_HEARTBEAT="0.2") as service:
+def _service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -> Iterator[ServiceProcess]:
+    environment = events_from.environment | {"NOTIFICATIONS_HEARTBEAT": "0.2"}
+    with ServiceProcess(tmp_path_factory.mktemp("service"), **environment) as service:
         yield service
     assert "Traceback" not in service.said()
 
 
 @pytest.fixture(scope="session")
-def _trial_service(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[ServiceProcess]:
-    environment = {"ANONYMOUS_ACCOUNT": "demo", "NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT": "3"}
+def _trial_service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -> Iterator[ServiceProcess]:
+    environment = events_from.environment | {"ANONYMOUS_ACCOUNT": "demo", "NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT": "3"}
     with ServiceProcess(tmp_path_factory.mktemp("trial"), **environment) as service:
         yield service
     assert "Traceback" not in service.said()
 
 
 @pytest.fixture(scope="session")
-def _mortal_service(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[ServiceProcess]:
-    with ServiceProcess(tmp_path_factory.mktemp("mortal")) as service:
+def _mortal_service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -> Iterator[ServiceProcess]:
+    with ServiceProcess(tmp_path_factory.mktemp("mortal"), **events_from.environment) as service:
         yield service
     assert "Traceback" not in service.said()
 

@@ -42,14 +42,18 @@ class Closed(Exception):
         self.reason = reason
 
 
+def database_url() -> str:
+    """Of the database of the tests, for another process."""
+    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+
+
 class ServiceProcess:
     """`manage.py run_notification_service` on the database of the tests."""
 
     def __init__(self, directory: Path, **environment: str) -> None:
         self.port = free_port()
         self.output = directory / "output"
-        url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
-        self.environment = os.environ | {"DATABASE_URL": url, "ALLOWED_HOSTS": "127.0.0.1,localhost"} | environment
+        self.environment = os.environ | {"DATABASE_URL": database_url(), "ALLOWED_HOSTS": "127.0.0.1,localhost"} | environment
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

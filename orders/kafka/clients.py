@@ -17,6 +17,8 @@ DELIVERY_TIMEOUT_S = 10.0
 METADATA_REFRESH_S = 5.0
 # The longest frame that the feed's reader lets in, with its headers.
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+# librdkafka's word for "as the key says".
+BY_KEY = -1
 logger = logging.getLogger("kafka")
 log = structlog.get_logger()
 
@@ -78,13 +80,14 @@ class AcknowledgedProducer:
         self._producer = new_producer()
         self._failure: str | None = None
 
-    def send(self, topic: str, value: bytes, *, key: str | None, headers: dict[str, str]) -> None:
+    def send(self, topic: str, value: bytes, *, key: str | None, headers: dict[str, str], partition: int = BY_KEY) -> None:
         """Take one message in; `flush` tells whether it arrived. Raises BrokerAway when too many wait already."""
+        message: dict[str, Any] = {"key": key, "headers": [*headers.items()], "partition": partition}
         try:
-            self._producer.produce(topic, value, key=key, headers=[*headers.items()], on_delivery=self._delivered)
+            self._producer.produce(topic, value, on_delivery=self._delivered, **message)
         except BufferError:
             self.flush()
-            self._producer.produce(topic, value, key=key, headers=[*headers.items()], on_delivery=self._delivered)
+            self._producer.produce(topic, value, on_delivery=self._delivered, **message)
         except KafkaException as error:
             raise BrokerAway(str(error)) from error
 

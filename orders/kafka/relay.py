@@ -11,7 +11,7 @@ from orders.database_thread import ActiveLock, DatabaseThread
 from orders.doorbell import ORDER_EVENTS, rings
 from orders.event_stream import FROM_THE_BEGINNING, Snapshot, encoded_events, events_since
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
-from orders.kafka.topics import ORDER_UPDATES
+from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES
 from orders.models import RelayPosition
 
 log = structlog.get_logger()
@@ -28,9 +28,9 @@ class OutboxRelay:
     """The one active relay; a second one waits until the first has gone.
 
     It follows snapshots of the database as the live stream does, so that transactions that commit out of order are not
-    missed. Events of one order are written by transactions that lock its row, one after the other, and so are read in
-    that order, published to one partition and kept in order there. The position moves after the broker has acknowledged
-    everything up to it; after a crash some events are published again.
+    missed. Events of one order are written by transactions that lock its row, one after the other, and so are read and
+    published in that order. The position moves after the broker has acknowledged everything up to it; after a crash
+    some events are published again, and before each of them stands everything that was read before it.
     """
 
     def __init__(self) -> None:
@@ -85,5 +85,11 @@ class OutboxRelay:
         """Raises BrokerAway unless every event is acknowledged."""
         for event in encoded_events(ids):
             headers = {"version": VERSION, "account": str(event.account_id), "tx": str(event.tx)}
-            self.producer.send(ORDER_UPDATES.full_name, event.text.encode(), key=str(event.order_id), headers=headers)
+            self.producer.send(
+                ORDER_UPDATES.full_name,
+                event.text.encode(),
+                key=str(event.order_id),
+                headers=headers,
+                partition=EVENTS_PARTITION,
+            )
         self.producer.flush()

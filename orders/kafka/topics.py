@@ -40,6 +40,9 @@ ORDERS = Topic("orders", "exchange-consumers", DAY_MS)
 EXECUTIONS = Topic("executions", "update-recorders", 7 * DAY_MS)
 DEAD_EXECUTIONS = Topic("executions.dead", None, 90 * DAY_MS)
 ORDER_UPDATES = Topic("order_updates", None, 7 * DAY_MS)
+# All events go to one partition, whatever the topic has. A client that was cut off resumes after the last event that it saw,
+# which is right only as long as it sees them in one order; and every notification service reads all of them anyway.
+EVENTS_PARTITION = 0
 TOPICS = (ORDERS, EXECUTIONS, DEAD_EXECUTIONS, ORDER_UPDATES)
 
 
@@ -56,7 +59,7 @@ def create_topics(partitions: int, replication: int, retention_ms: int | None = 
     wanted = [
         NewTopic(
             topic.full_name,
-            num_partitions=partitions,
+            num_partitions=1 if topic is ORDER_UPDATES else partitions,
             replication_factor=replication,
             config=common | {"retention.ms": str(retention_ms or topic.retention_ms)},
         )
