@@ -25,6 +25,9 @@ class Installation:
             # Empty and not missing, so that a file .env has no say either.
             "DATABASE_URL": "",
             "SECRET_KEY": "",
+            "ORDER_TRANSPORT": "django_q",
+            "KAFKA_BOOTSTRAP_SERVERS": "",
+            "KAFKA_PREFIX": "",
             "DATA_DIR": str(self.data_dir),
             "ANONYMOUS_ACCOUNT": "demo",
             "WEB_PORT": str(self.port),

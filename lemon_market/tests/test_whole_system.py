@@ -1,6 +1,7 @@
 """Everything that `make run` starts, under load, while its processes are killed one after the other."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -17,21 +18,30 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from lemon_market import local_install
+from lemon_market import embedded_kafka, local_install
 from lemon_market.tests.installation import CHECKOUT, Installation
+from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market.tests.transport_plugin import BOTH
 from lemon_market.tests.waiting import wait_until
 
-ORDERS = 300
-# Part of each command line; PostgreSQL's is its data directory.
-KILLED = ["run_update_consumer", "run_notification_service", "postgres -D", "qcluster", "run_exchange_simulator"]
+# More of them for a longer trial: `SYSTEM_TEST_ORDERS=5000`.
+ORDERS = int(os.environ.get("SYSTEM_TEST_ORDERS", "300"))
+LIMIT_S = 170 + ORDERS // 10
+# Part of each command line; PostgreSQL's is its data directory. Each is killed as often as it stands here, the oldest first.
+FOUNDATION = ["run_update_consumer", "run_notification_service", "postgres -D", "run_sweep", "granian", "run_exchange_simulator"]
+KILLED = {
+    "django_q": [*FOUNDATION, "qcluster"],
+    "kafka": [*FOUNDATION, *["run_exchange_consumer"] * 2, *["run_update_recorder"] * 2, "run_outbox_relay", "kafka.Kafka"],
+}
 INSTRUMENTS = ["AAPL_2025_03"] * 17 + ["TIMEOUT_____", "PARTIAL_____", "REFUSE______"]
 
 
 class System:
     """A running installation with a client that posts orders and one that watches them."""
 
-    def __init__(self, installation: Installation, directory: Path) -> None:
+    def __init__(self, installation: Installation, directory: Path, transport: str) -> None:
         self.installation = installation
+        self.transport = transport
         self.seen = directory / "seen"
         self.said = directory / "said"
 
@@ -90,26 +100,31 @@ class System:
         return bool(row["count"] == 0)
 
 
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
+@pytest.fixture(params=BOTH)
+def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
+    """It starts all that it needs itself, Kafka included."""
     installation = Installation(tmp_path)
+    if request.param == "kafka":
+        if not embedded_kafka.is_available():
+            pytest.skip(embedded_kafka.HOW_TO_GET_IT)
+        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port_pair())}
     installation.ensure_up()
-    yield System(installation, tmp_path)
+    yield System(installation, tmp_path, request.param)
     assert installation.up is not None
     installation.up.terminate()
     installation.up.wait(30)
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(LIMIT_S)
 def test_nothing_is_lost_or_doubled_while_every_process_is_killed_once(system: System) -> None:
     watching = system.watch()
     with ThreadPoolExecutor(2) as pool:
         posting = [pool.submit(system.post, number) for number in range(ORDERS)]
-        for name in KILLED:
+        for name in KILLED[system.transport]:
             system.kill(name)
         for one in posting:
             one.result()
-    wait_until(system.is_settled, within_s=90, what="every order is settled")
+    wait_until(system.is_settled, within_s=LIMIT_S / 2, what="every order is settled")
     assert_orders_equal_the_book(system)
     assert_every_event_is_there_once(system)
     expected = {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")}
