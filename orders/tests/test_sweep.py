@@ -13,6 +13,7 @@ import pytest
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
+from lemon_market.tests.transport_plugin import Transport
 from orders.models import Order
 from orders.placement import claim_due_orders
 from orders.states import Status
@@ -20,8 +21,11 @@ from orders.sweep import Sweep
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.working import POLICY, wait_until
+from orders.worker_process import registered_processes
 
 pytestmark = pytest.mark.django_db(transaction=True)
+# Sentinel, pusher, monitor and two workers.
+CLUSTER_CHILDREN = 5
 Accept = Callable[..., Order]
 
 
@@ -110,15 +114,15 @@ def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
 
 
 @pytest.fixture
-def start_workers(data_dir: Path, simulator: SimulatorProcess) -> Iterator[Callable[[], psutil.Process]]:
+def start_workers(data_dir: Path, simulator: SimulatorProcess, transport: Transport) -> Iterator[Callable[[], psutil.Process]]:
+    command, children = ("run_exchange_consumer", 0) if transport.is_kafka else ("qcluster", CLUSTER_CHILDREN)
     environment = os.environ | {"DATABASE_URL": database_url(), "EXCHANGE_URL": simulator.url, "DATA_DIR": str(data_dir)}
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> psutil.Process:
-        started.append(subprocess.Popen([sys.executable, "manage.py", "qcluster"], env=environment, start_new_session=True))
+        started.append(subprocess.Popen([sys.executable, "manage.py", command], env=environment, start_new_session=True))
         parent = psutil.Process(started[-1].pid)
-        # Sentinel, pusher, monitor and two workers.
-        wait_until(lambda: len(parent.children(recursive=True)) >= 5)
+        wait_until(lambda: parent in list(registered_processes()) and len(parent.children(recursive=True)) >= children)
         return parent
 
     yield start
@@ -132,7 +136,7 @@ def start_workers(data_dir: Path, simulator: SimulatorProcess) -> Iterator[Calla
             raise
 
 
-def test_the_cluster_places_orders_and_stops_cleanly(
+def test_workers_place_orders_and_stop_cleanly(
     accept: Accept, simulator: SimulatorProcess, start_workers: Callable[[], psutil.Process]
 ) -> None:
     parent = start_workers()
@@ -145,7 +149,7 @@ def test_the_cluster_places_orders_and_stops_cleanly(
     assert alive == []
 
 
-def test_a_frozen_cluster_is_killed_with_all_its_processes_and_its_successor_goes_on(
+def test_frozen_workers_are_killed_with_all_their_processes_and_their_successor_goes_on(
     accept: Accept, start_workers: Callable[[], psutil.Process]
 ) -> None:
     parent = start_workers()
@@ -167,6 +171,7 @@ def test_a_frozen_cluster_is_killed_with_all_its_processes_and_its_successor_goe
     wait_until(lambda: Order.objects.get().status == Status.COMPLETED)
 
 
+@pytest.mark.parametrize("transport", ["django_q"], indirect=True)
 def test_no_child_outlives_a_killed_parent(start_workers: Callable[[], psutil.Process]) -> None:
     parent = start_workers()
     children = parent.children(recursive=True)
