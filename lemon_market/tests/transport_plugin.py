@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from confluent_kafka import KafkaException, TopicPartition
 
 from lemon_market import embedded_kafka
 from lemon_market.tests.kafka_broker import KafkaBroker, given_servers
+from lemon_market.tests.waiting import wait_until
 
 BOTH = ["django_q", "kafka"]
 PARTITIONS = 3
@@ -67,12 +69,24 @@ def kafka_at(servers: str) -> Iterator[Transport]:
     # Django has to be ready first.
     from django.test import override_settings  # noqa: PLC0415
 
-    from orders.kafka.topics import create_topics  # noqa: PLC0415
+    from orders.kafka.topics import LATEST, TOPICS, create_topics, new_admin, offsets_at  # noqa: PLC0415
+
+    def can_be_read() -> bool:
+        """A topic is there some time before its partitions are."""
+        try:
+            for topic in TOPICS:
+                count = 1 if topic.name == "order_updates" else PARTITIONS
+                partitions = [TopicPartition(topic.full_name, number) for number in range(count)]
+                offsets_at(new_admin(), partitions, LATEST, 5.0)
+        except KafkaException:
+            return False
+        return True
 
     prefix = f"test-{uuid.uuid4()}-"
     environment = {"ORDER_TRANSPORT": "kafka", "KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_PREFIX": prefix}
     with override_settings(EMBEDDED_KAFKA=False, **environment):
         create_topics(partitions=PARTITIONS, replication=1)
+        wait_until(can_be_read, within_s=30, what="the topics can be read")
         yield Transport("kafka", environment)
 
 

@@ -1,0 +1,78 @@
+"""What tests on a real Kafka share: the roles as processes, and a look at what stands in a topic."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from orders.kafka.clients import Record, new_consumer, read_batch
+from orders.kafka.topics import Topic
+from orders.tests.test_placement_crashes import database_url
+
+
+class Roles:
+    """Commands as processes of their own, which end with the test."""
+
+    def __init__(self, **environment: str) -> None:
+        self.environment = environment
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *commands: str) -> list["subprocess.Popen[bytes]"]:
+        """One process for each command of manage.py."""
+        environment = os.environ | {"DATABASE_URL": database_url()} | self.environment
+        started = [subprocess.Popen([sys.executable, "manage.py", command], env=environment) for command in commands]
+        self.started += started
+        return started
+
+    def stop(self) -> None:
+        for process in self.started:
+            process.kill()
+        for process in self.started:
+            process.wait()
+
+
+@contextmanager
+def roles(**environment: str) -> Iterator[Roles]:
+    running = Roles(**environment)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def all_messages(topic: Topic) -> list[Record]:
+    """Everything that stands in the topic now; of each partition in its order."""
+    consumer = new_consumer(f"test-{uuid.uuid4()}")
+    try:
+        partitions = consumer.list_topics(topic.full_name, timeout=10).topics[topic.full_name].partitions
+        ends = {}
+        for number in partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic.full_name, number), timeout=10)
+            if high > low:
+                ends[number] = high
+        consumer.assign([TopicPartition(topic.full_name, number, 0) for number in ends])
+        found: list[Record] = []
+        while ends:
+            for record in read_batch(consumer, 1000, 10.0):
+                found.append(record)
+                if record.offset + 1 >= ends.get(record.partition, 0):
+                    ends.pop(record.partition, None)
+        return found
+    finally:
+        consumer.close()
+
+
+def committed_offsets(topic: Topic) -> int:
+    """The sum of the offsets that the topic's group has committed."""
+    consumer = new_consumer(topic.group or "")
+    try:
+        numbers = consumer.list_topics(topic.full_name, timeout=10).topics[topic.full_name].partitions
+        partitions: list[Any] = consumer.committed([TopicPartition(topic.full_name, number) for number in numbers], timeout=10)
+        return sum(max(0, partition.offset) for partition in partitions)
+    finally:
+        consumer.close()
