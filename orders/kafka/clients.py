@@ -36,8 +36,8 @@ def common_options() -> dict[str, Any]:
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
-        # Errors only: warnings tell of what it mends by itself, such as metadata that is a moment old.
-        "log_level": 3,
+        # Whoever uses a client says when it is away; librdkafka itself would say so for every attempt to connect.
+        "log_level": 2,
         **settings.KAFKA_OPTIONS,
     }
 

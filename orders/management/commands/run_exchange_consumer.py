@@ -9,7 +9,6 @@ from django.db import InterfaceError, OperationalError
 
 from exchange.http_gateway import HttpGateway
 from orders.breaker import Breaker
-from orders.kafka.topics import ORDERS, wait_for_topics
 from orders.kafka.wake_ups import OrdersTopic
 from orders.placement_loop import PlacementLoop
 from orders.policy import PlacementPolicy
@@ -21,7 +20,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         register_this_process()
-        wait_for_topics(ORDERS)
         try:
             asyncio.run(place_until_stopped())
         except* (OperationalError, InterfaceError) as errors:
@@ -30,6 +28,7 @@ class Command(BaseCommand):
 
 
 async def place_until_stopped() -> None:
+    """Kafka need not be there: it only makes what is due known a quarter of a second earlier."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -1,0 +1,93 @@
+"""A broker that is killed and comes back while everything is at work."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from exchange.testing import SimulatorProcess
+from lemon_market.tests.kafka_broker import KafkaBroker
+from lemon_market.tests.transport_plugin import kafka_at
+from orders.kafka.topics import ORDER_UPDATES
+from orders.models import Order, OrderEvent, SetAsideReport
+from orders.states import Status
+from orders.tests.following import everything_is_settled
+from orders.tests.on_kafka import Roles, all_messages, roles
+from orders.tests.test_kafka_relay import published
+from orders.tests.test_update_consumer import assert_equal_to_the_book
+from orders.tests.working import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Accept = Callable[..., Order]
+EVERY_ROLE = [
+    *["run_exchange_consumer"] * 3,
+    *["run_update_recorder"] * 2,
+    "run_update_consumer",
+    "run_outbox_relay",
+    "run_sweep",
+]
+
+
+@pytest.fixture
+def broker(mortal_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaBroker]:
+    for transport in kafka_at(mortal_broker.servers):
+        for name, value in transport.environment.items():
+            monkeypatch.setenv(name, value)
+        yield mortal_broker
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
+    with SimulatorProcess(tmp_path / "exchange", latency=0.1) as process:
+        yield process
+
+
+@pytest.fixture
+def running(broker: KafkaBroker, simulator: SimulatorProcess, tmp_path: Path) -> Iterator[Roles]:
+    with roles(EXCHANGE_URL=simulator.url, DATA_DIR=str(tmp_path)) as every_role:
+        every_role.start(*EVERY_ROLE)
+        yield every_role
+
+
+def all_are_filled(count: int) -> bool:
+    return Order.objects.filter(execution_status="filled").count() == count
+
+
+@pytest.mark.timeout(180)
+def test_a_broker_killed_under_load_costs_time_and_nothing_else(
+    broker: KafkaBroker, simulator: SimulatorProcess, running: Roles, accept: Accept
+) -> None:
+    simulator.control(repeat_rate=0.2, early_report_rate=0.2)
+    for number in range(200):
+        accept()
+        if number == 50:
+            wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).exists(), deadline_s=40)
+            broker.kill()
+    # Placing goes on without it: the rows are the truth, and exchange consumers look for themselves.
+    wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 200, deadline_s=40)
+    assert not all_are_filled(200), "executions wait for it"
+    broker.start()
+    wait_until(lambda: all_are_filled(200), deadline_s=60)
+    assert_equal_to_the_book(simulator)
+    assert {order["times_received"] for order in simulator.book().values()} == {1}
+    wait_until(lambda: set(published()) == set(OrderEvent.objects.values_list("event_id", flat=True)), deadline_s=40)
+    assert SetAsideReport.objects.count() == 0
+    assert [role.poll() for role in running.started] == [None] * len(EVERY_ROLE), "nobody had to be started again"
+
+
+@pytest.mark.timeout(180)
+def test_orders_are_placed_by_consumers_that_start_before_the_broker(
+    broker: KafkaBroker, simulator: SimulatorProcess, accept: Accept, tmp_path: Path
+) -> None:
+    broker.kill()
+    with roles(EXCHANGE_URL=simulator.url, DATA_DIR=str(tmp_path)) as running:
+        running.start(*EVERY_ROLE)
+        orders = [accept() for _ in range(20)]
+        wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 20, deadline_s=40)
+        broker.start()
+        wait_until(lambda: Order.objects.exists() and everything_is_settled() and all_are_filled(20), deadline_s=60)
+        wait_until(lambda: len(all_messages(ORDER_UPDATES)) >= OrderEvent.objects.count(), deadline_s=40)
+    assert_equal_to_the_book(simulator)
+    placed = Counter(OrderEvent.objects.filter(type="placed").values_list("order_id", flat=True))
+    assert placed == dict.fromkeys((order.id for order in orders), 1)
