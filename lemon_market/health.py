@@ -1,5 +1,8 @@
 """Probes for whatever watches over the web process."""
 
+from typing import Any
+
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
@@ -14,7 +17,11 @@ def live(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 when orders can be accepted, else 503 with what is wrong. The exchange is no part of it: accepting goes on."""
+    """200 when orders can be accepted, else 503 with what is wrong.
+
+    Accepting goes on without the exchange and without Kafka, so they do not make it 503. How far Kafka's consumers are
+    behind is told all the same.
+    """
     problems = {}
     try:
         executor = MigrationExecutor(connection)
@@ -24,4 +31,13 @@ def ready(request: HttpRequest) -> JsonResponse:
         problems["database"] = "The database cannot be reached."
     if problems:
         return JsonResponse({"status": "unavailable", "problems": problems}, status=503)
-    return JsonResponse({"status": "ok"})
+    return JsonResponse({"status": "ok"} | kafka_state())
+
+
+def kafka_state() -> dict[str, Any]:
+    if settings.ORDER_TRANSPORT != "kafka":
+        return {}
+    from orders.kafka.lag import lag_watch  # noqa: PLC0415 - librdkafka is loaded only where it is used
+
+    lag = lag_watch.lag()
+    return {"kafka": {"problem": lag.problem} if lag.problem else {"lag": lag.messages}}

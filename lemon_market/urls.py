@@ -4,6 +4,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from lemon_market import health
+from lemon_market.metrics import metrics
 
 admin.site.site_header = admin.site.site_title = "Lemon Market"
 admin.site.index_title = "Back office"
@@ -16,5 +17,6 @@ urlpatterns = [
     path("schema", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema", authentication_classes=[], permission_classes=[])),
     path("health/live", health.live),
+    path("metrics", metrics),
     path("health/ready", health.ready),
 ]

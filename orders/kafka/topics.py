@@ -1,12 +1,14 @@
 """The topics, and how far their readers are behind."""
 
+import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import structlog
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from django.conf import settings
 
 from orders.kafka.clients import MAX_MESSAGE_BYTES, common_options, logger
@@ -98,9 +100,15 @@ def wait_for_topics(*topics: Topic) -> None:
         time.sleep(WAIT_S)
 
 
+@lru_cache(maxsize=1)
+def admin_of(process: int, servers: str) -> AdminClient:
+    """One for each process and cluster, for questions that are asked again and again."""
+    return new_admin()
+
+
 def consumer_lag(timeout_s: float) -> dict[str, int]:
     """Messages that wait for each group, by topic. Raises KafkaException when the broker does not answer in time."""
-    admin = new_admin()
+    admin = admin_of(os.getpid(), settings.KAFKA_BOOTSTRAP_SERVERS)
     known = admin.list_topics(timeout=timeout_s).topics
     lag = {}
     for topic in TOPICS:

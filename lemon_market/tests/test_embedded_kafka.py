@@ -1,0 +1,57 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from lemon_market import embedded_kafka
+from lemon_market.tests.installation import CHECKOUT
+from lemon_market.tests.kafka_broker import KafkaBroker, free_port_pair
+from lemon_market.tests.waiting import wait_until
+
+needs_kafka = pytest.mark.skipif(not embedded_kafka.is_available(), reason=embedded_kafka.HOW_TO_GET_IT)
+
+
+@needs_kafka
+def test_it_keeps_its_messages_over_a_crash_in_a_place_of_any_name(tmp_path: Path) -> None:
+    broker = KafkaBroker(tmp_path / "50% of it's #1: a;b,c \\ d=e")
+    broker.start()
+    producer = Producer({"bootstrap.servers": broker.servers, "acks": "all"})
+    admin = AdminClient({"bootstrap.servers": broker.servers})
+    admin.create_topics([NewTopic("kept", num_partitions=1)])["kept"].result()
+    producer.produce("kept", b"message")
+    assert producer.flush(20) == 0
+    broker.kill()
+    broker.start()
+    assert "kept" in admin.list_topics(timeout=10).topics
+    broker.stop()
+
+
+@needs_kafka
+def test_it_stops_with_its_parent(tmp_path: Path) -> None:
+    script = (
+        "import subprocess, sys, time\n"
+        "broker = subprocess.Popen([sys.executable, '-m', 'lemon_market.embedded_kafka', *sys.argv[1:]])\n"
+        "print(broker.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(free_port_pair())]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        broker = psutil.Process(int(parent.stdout.readline()))
+        wait_until(lambda: "kafka.Kafka" in broker.cmdline(), within_s=30, what="it has become the broker")
+        parent.send_signal(signal.SIGKILL)
+    wait_until(lambda: not broker.is_running(), within_s=30, what="it is gone")
+
+
+def test_without_kafka_it_says_how_to_get_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lemon_market.embedded_kafka", str(tmp_path), str(free_port_pair())]
+    # No java on this path.
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    answer = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr.strip()) == (1, embedded_kafka.HOW_TO_GET_IT)

@@ -1,0 +1,53 @@
+"""How far the groups are behind, looked at beside whoever asks, so that no probe waits for a broker that is away."""
+
+import threading
+from dataclasses import dataclass, field
+from time import sleep
+
+from confluent_kafka import KafkaException
+
+from orders.kafka.topics import consumer_lag
+
+INTERVAL_S = 5.0
+REQUEST_TIMEOUT_S = 2.0
+# The first one to ask waits for the first look, but not for ever.
+FIRST_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Messages that wait for each group, by topic, or why they are not known."""
+
+    messages: dict[str, int] = field(default_factory=dict)
+    problem: str | None = "not looked at yet"
+
+
+class LagWatch:
+    """Looks every few seconds, on a thread that the first question starts."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._looked = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lag = Lag()
+
+    def lag(self) -> Lag:
+        """What was seen last."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look_forever, name="kafka-lag", daemon=True)
+                self._thread.start()
+        self._looked.wait(FIRST_LOOK_S)
+        return self._lag
+
+    def _look_forever(self) -> None:
+        while True:
+            try:
+                self._lag = Lag(consumer_lag(REQUEST_TIMEOUT_S), None)
+            except KafkaException as error:
+                self._lag = Lag(problem=f"Kafka does not answer: {error.args[0].str()}")
+            self._looked.set()
+            sleep(INTERVAL_S)
+
+
+lag_watch = LagWatch()
