@@ -24,7 +24,7 @@ kafka: $(VENV)/.run $(KAFKA)/.whole ## fetch Apache Kafka and run one node of it
 kafka-programs: $(KAFKA)/.whole ## fetch Apache Kafka (needs Java 17 and Maven)
 
 test: $(VENV)/.development ## install and run the tests
-	@if command -v mvn > /dev/null && command -v java > /dev/null; then $(MAKE) kafka-programs || echo "Apache Kafka could not be fetched"; fi
+	@if command -v mvn > /dev/null && command -v java > /dev/null; then $(MAKE) kafka-programs || echo "Without Kafka its tests are skipped."; fi
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
@@ -75,7 +75,7 @@ $(BIN)/python:
 # Maven keeps what it fetches in its own cache, as pip does, and this folder gets a copy.
 $(KAFKA)/.whole: lemon_market/kafka-pom.xml
 	@command -v mvn > /dev/null && command -v java > /dev/null || \
-	{ echo "Java 17 and Maven are needed (on Debian: apt-get install openjdk-17-jre-headless maven)" >&2; exit 1; }
+	{ echo "Java 17 and Maven are needed (on Debian: apt-get install default-jre-headless maven)" >&2; exit 1; }
 	@echo "Fetching Apache Kafka into $(KAFKA) ..."
 	@rm -rf $(KAFKA)
 	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/$(KAFKA)"
