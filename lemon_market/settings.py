@@ -141,7 +141,9 @@ PLACEMENT_GIVE_UP_AFTER = env.float("PLACEMENT_GIVE_UP_AFTER", 900.0)
 PLACEMENT_WINDOW = env.int("PLACEMENT_WINDOW", 200)
 PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
 
-# The notification service. A heartbeat tells clients that the connection lives; twice as rarely their credentials are checked.
+# The notification service. Pages connect to NOTIFICATIONS_URL, or to its port on the host that they come from.
+NOTIFICATIONS_URL = env.str("NOTIFICATIONS_URL", "")
+# A heartbeat tells clients that the connection lives; twice as rarely their credentials are checked.
 NOTIFICATIONS_HEARTBEAT = env.float("NOTIFICATIONS_HEARTBEAT", 15.0)
 NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT = env.int("NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT", 100)
 
