@@ -71,9 +71,14 @@ class Order(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        permissions = [("retry_order", "Can retry orders"), ("cancel_order", "Can cancel orders")]
+        permissions = [
+            ("retry_order", "Can retry orders"),
+            ("cancel_order", "Can cancel orders"),
+            ("export_order", "Can export orders"),
+        ]
         constraints = [
-            UniqueConstraint(fields=["account", "client_order_id"], name="one_order_per_client_order_id"),
+            # In this sequence its index also finds the orders of a client order id, whose account the order desk may not know.
+            UniqueConstraint(fields=["client_order_id", "account"], name="one_order_per_client_order_id"),
             CheckConstraint(name="order_type_known", condition=Q(type__in=OrderType.values)),
             CheckConstraint(name="order_side_known", condition=Q(side__in=Side.values)),
             CheckConstraint(name="order_status_known", condition=Q(status__in=Status.values)),
@@ -147,10 +152,15 @@ class Order(models.Model):
         ]
         indexes = [
             Index(fields=["account", "-id"], name="order_by_account"),
+            # The order desk searches by these.
+            Index(fields=["instrument", "-id"], name="order_by_instrument"),
+            Index(fields=["exchange_order_id"], name="order_by_exchange_id", condition=Q(exchange_order_id__isnull=False)),
             # Partial: their size follows the work that is open, not the number of orders ever taken.
             Index(fields=["next_attempt_at", "id"], name="order_due", condition=Q(next_attempt_at__isnull=False)),
             Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending")),
             Index(fields=["-id"], name="order_needs_person", condition=Q(status__in=["failed", "error"])),
+            # All but `completed`, which is nearly every order: the newest or the oldest of each other status.
+            Index(fields=["status", "-id"], name="order_not_completed", condition=~Q(status="completed")),
             Index(
                 fields=["id"],
                 name="order_open_at_exchange",
@@ -194,6 +204,12 @@ class OrderEvent(models.Model):
             # The live stream and its resumption ask for what certain transactions wrote.
             Index(fields=["tx"], name="order_event_by_tx"),
             Index(fields=["account", "tx"], name="order_event_by_account_tx"),
+            # How placement went lately, for the order desk: outcomes by minute, the last acknowledgement, latency.
+            Index(
+                fields=["type", "recorded_at"],
+                name="order_event_outcome",
+                condition=Q(type__in=["placed", "retrying", "failed", "error"]),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -210,6 +226,28 @@ class FeedPosition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.feed} {self.session_id}:{self.sequence}"
+
+
+class FeedConnection(models.Model):
+    """Whether a feed is connected, as its active follower last said; it says so every few seconds, for people to see."""
+
+    feed = models.CharField(primary_key=True, max_length=32)
+    is_connected = models.BooleanField()
+    # Of this state, connected or not.
+    since = models.DateTimeField()
+    problem = models.TextField(null=True)
+    said_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            CheckConstraint(
+                name="feed_connected_or_has_problem",
+                condition=Q(is_connected=True, problem__isnull=True) | Q(is_connected=False, problem__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.feed} {'connected' if self.is_connected else 'not connected'}"
 
 
 class SetAsideReport(models.Model):

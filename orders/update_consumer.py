@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Found, Gateway, NotFound, TermsConflict
 from exchange.reports import BadReport, ExecutionReport, FeedMessage, Session
 from orders.executions import apply_found, apply_reports, move_position
+from orders.feed_connection import REPORT_INTERVAL_S, ConnectionState, save_connection
 from orders.models import FeedPosition, Order
 from orders.placement import placement
 from orders.placement_loop import close_connection, reconnecting
@@ -52,27 +54,50 @@ class UpdateConsumer:
         self.session_id = ""
         self.sequence = 0
         self.failures = 0
+        self.is_active = False
+        self.connection = ConnectionState()
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
         try:
-            while True:
-                try:
-                    await self.wait_until_active()
-                    await self.follow()
-                except FeedDisconnected as ended:
-                    log.warning("feed_disconnected", reason=str(ended))
-                    await self.back_off()
-                except (OperationalError, InterfaceError) as error:
-                    log.warning("database_away", doing="apply reports", error=str(error).strip())
-                    await asyncio.sleep(DATABASE_RETRY_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.tell_connection())
+                await self.follow_for_ever()
         finally:
             await self.in_database(close_connection)
             self.database.shutdown()
 
+    async def follow_for_ever(self) -> None:
+        while True:
+            try:
+                await self.wait_until_active()
+                await self.follow()
+            except FeedDisconnected as ended:
+                log.warning("feed_disconnected", reason=str(ended))
+                self.connection.lost(str(ended))
+                await self.back_off()
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_away", doing="apply reports", error=str(error).strip())
+                self.connection.lost("the database was away")
+                await asyncio.sleep(DATABASE_RETRY_S)
+
     async def wait_until_active(self) -> None:
+        self.is_active = False
         while not await self.in_database(partial(try_lock, self.feed)):  # noqa: ASYNC110 - a lock has no event to wait for
             await asyncio.sleep(STANDBY_S)
+        self.is_active = True
+
+    async def tell_connection(self) -> None:
+        """Store whether the feed is connected, at each change and every few seconds, for as long as we are the active one."""
+        while True:
+            self.connection.changed.clear()
+            if self.is_active:
+                try:
+                    await self.in_database(partial(save_connection, self.feed, self.connection.problem))
+                except (OperationalError, InterfaceError) as error:
+                    log.warning("database_away", doing="tell connection", error=str(error).strip())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.connection.changed.wait(), REPORT_INTERVAL_S)
 
     async def back_off(self) -> None:
         ceiling_s = min(RECONNECT_CAP_S, RECONNECT_BASE_S * 2 ** min(self.failures, 16))
@@ -85,6 +110,7 @@ class UpdateConsumer:
         position = await self.in_database(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
             await self.begin_session(feed.session, position)
+            self.connection.made()
             async for messages in feed.batches(BATCH_SIZE):
                 await self.apply(messages)
                 self.failures = 0
