@@ -6,6 +6,7 @@ from typing import Any
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from lemon_market import local_install
 
@@ -52,6 +53,9 @@ INSTALLED_APPS = [
     "orders",
     "exchange",
     "notifications",
+    # Before the admin, whose templates and site it replaces.
+    "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -202,6 +206,19 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         name: f"orders.states.{name}" for name in ("OrderType", "Side", "Status", "ErrorCode", "ExecutionStatus", "EventType")
     },
+}
+
+# The back office's theme; which pages there are, and who sees them, is in orders/admin.
+UNFOLD = {
+    "SITE_TITLE": "Lemon Market",
+    "SITE_HEADER": "Lemon Market",
+    "SITE_SUBHEADER": "Back office",
+    "SITE_SYMBOL": "candlestick_chart",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "orders.admin.landing.add_to_index",
+    "STYLES": [lambda request: static("orders/desk.css")],
+    "SIDEBAR": {"navigation": "orders.admin.navigation.navigation"},
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")

@@ -1,0 +1,30 @@
+"""The back office: everything can be seen, nothing edited; what is done goes the same way as everywhere else.
+
+Here stands only which pages there are. The order desk's are `order_admin` (the list and the page of one order, made of
+`order_list`, `order_page`, `bulk_actions` and `csv_export`), `landing` (what the desk sees first) and `feed` (the exchange's
+reports); `people` is for administrators.
+"""
+
+from django.contrib import admin
+from django.contrib.auth.admin import Group, User
+from django_q.admin import FailAdmin  # noqa: F401 - it registers django-q's pages, which are taken away below
+from django_q.models import Failure, OrmQ, Schedule, Success
+from knox.admin import AuthTokenAdmin  # noqa: F401 - the same for tokens, which get a page of ours
+from knox.models import AuthToken
+
+from orders.admin.feed import FeedConnectionAdmin, FeedPositionAdmin, SetAsideReportAdmin
+from orders.admin.order_admin import OrderAdmin
+from orders.admin.people import AccountAdmin, RoleAdmin, TokenAdmin
+from orders.models import FeedConnection, FeedPosition, Order, SetAsideReport
+
+# The queue holds nothing but wake-ups, and "Resubmit" on its pages asks nobody whether a person may do that.
+admin.site.unregister([Failure, OrmQ, Schedule, Success])
+admin.site.unregister([AuthToken, Group, User])
+
+admin.site.register(Order, OrderAdmin)
+admin.site.register(SetAsideReport, SetAsideReportAdmin)
+admin.site.register(FeedPosition, FeedPositionAdmin)
+admin.site.register(FeedConnection, FeedConnectionAdmin)
+admin.site.register(User, AccountAdmin)
+admin.site.register(Group, RoleAdmin)
+admin.site.register(AuthToken, TokenAdmin)
