@@ -217,6 +217,25 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "orders.admin.landing.add_to_index",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("orders/lemon.svg")}],
+    "COLORS": {
+        "primary": {
+            weight: f"oklch({lightness}% {chroma} 128)"
+            for weight, lightness, chroma in (
+                ("50", 98, 0.03),
+                ("100", 96, 0.06),
+                ("200", 92, 0.1),
+                ("300", 87, 0.15),
+                ("400", 74, 0.17),
+                ("500", 60, 0.15),
+                ("600", 50, 0.13),
+                ("700", 43, 0.11),
+                ("800", 37, 0.09),
+                ("900", 33, 0.08),
+                ("950", 24, 0.06),
+            )
+        }
+    },
     "STYLES": [lambda request: static("orders/desk.css")],
     "SIDEBAR": {"navigation": "orders.admin.navigation.navigation"},
 }

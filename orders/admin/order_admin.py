@@ -9,8 +9,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.timesince import timesince
 from django.views.decorators.http import require_GET, require_POST
 from unfold.decorators import display
 
@@ -25,6 +23,7 @@ from orders.canceling import Canceled, cancel_orders
 from orders.live_events import live_events_url
 from orders.models import Order
 from orders.retrying import Retried, retry_orders
+from orders.templatetags.durations import age
 
 
 class OrderAdmin(ReadOnlyAdmin):
@@ -38,7 +37,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "amount",
         "price",
         "account",
-        "attempt_count",
+        "attempts",
         "problem",
     ]
     list_display_links = ["created"]
@@ -78,7 +77,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @display(description="age")
     def age(self, order: Order) -> str:
-        return timesince(order.created_at, timezone.now(), depth=1)
+        return age(order.created_at)
 
     @display(description="status", label=STATUS_BADGES)
     def status_badge(self, order: Order) -> str:
@@ -94,8 +93,11 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @display(description="price")
     def price(self, order: Order) -> str:
-        limit = "market" if order.limit_price is None else str(order.limit_price)
-        return f"{limit}, avg {order.average_price.normalize():f}" if order.average_price else limit
+        return "market" if order.limit_price is None else str(order.limit_price)
+
+    @display(description="attempts")
+    def attempts(self, order: Order) -> int:
+        return order.attempt_count
 
     @display(description="last error", empty_value="")
     def problem(self, order: Order) -> str | None:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orders.models import Order, OrderEvent
-from orders.states import EventType
+from orders.states import EventType, Status
+from orders.templatetags.durations import duration
 
 # An order has some tens of events; one that is filled a piece at a time may have very many.
 MAX_EVENTS = 500
@@ -64,8 +65,13 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def in_utc(moment: datetime | None) -> str | None:
+    return moment and f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
     """Headings with names and values; a value of None is left out."""
+    is_open = order.status in (Status.PENDING, Status.ERROR)
     return [
         (
             "Terms",
@@ -73,22 +79,22 @@ def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
                 ("Account", order.account.get_username()),
                 ("Type", order.type),
                 ("Limit price", order.limit_price),
-                ("Expires", order.expires_at),
+                ("Expires", in_utc(order.expires_at)),
                 ("Client order id", order.client_order_id),
-                ("Accepted", order.created_at),
+                ("Accepted", in_utc(order.created_at)),
             ],
         ),
         (
             "Placement",
             [
                 ("Attempts", order.attempt_count),
-                ("Next attempt", order.next_attempt_at),
-                ("Given up at", order.give_up_at if order.next_attempt_at and not order.placed_at else None),
-                ("Placed", order.placed_at),
-                ("Took", order.placed_at and order.placed_at - order.created_at),
+                ("Next attempt", in_utc(order.next_attempt_at)),
+                ("Nothing is sent after", in_utc(order.give_up_at) if is_open else None),
+                ("Placed", in_utc(order.placed_at)),
+                ("That took", order.placed_at and duration(order.placed_at - order.created_at)),
                 ("Exchange order id", order.exchange_order_id),
                 ("May be at the exchange", "yes: sent, no clear answer" if order.may_be_at_exchange else None),
-                ("Cancel requested", order.cancel_requested_at),
+                ("Cancel requested", in_utc(order.cancel_requested_at)),
             ],
         ),
         (
@@ -97,7 +103,7 @@ def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
                 ("Filled", f"{order.filled_quantity} of {order.quantity}" if order.placed_at else None),
                 ("Average price", order.average_price and f"{order.average_price.normalize():f}"),
                 ("Value", f"{order.filled_value.normalize():f}" if order.filled_quantity else None),
-                ("Last change", order.updated_at),
+                ("Last change", in_utc(order.updated_at)),
             ],
         ),
     ]

@@ -7,7 +7,7 @@
 | due orders | index `order_due`; counted to 1,000 |
 | outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to 1,000 |
 | latency | the same index; the newest 1,000 placements of the last hour, and their orders by id |
-| orders by minute | ranges of the primary key, placements by `order_event_outcome`; minutes that are over are counted once (`minute_counts`) |
+| orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
 | reports set aside | index `report_set_aside`; counted to 1,000 |
 | feed position, feed connection | one row for each feed |
 """
@@ -28,6 +28,8 @@ NEEDS_PERSON_SHOWN = 10
 LATENCY_SAMPLE = 1_000
 MAX_FEEDS = 10
 LATELY = timedelta(minutes=1)
+# Fewer attempts than that say something about their orders, and nothing about the exchange.
+TELLING_ATTEMPTS = 5
 # Claims are made oldest first and within a second, so what is due for longer waits in vain.
 OVERDUE_AFTER = timedelta(seconds=10)
 
@@ -164,7 +166,7 @@ def judge_exchange(connection: FeedConnection | None, lately: Outcomes, now: dat
     if not connection.is_connected:
         return Verdict("bad", f"The exchange cannot be reached: {connection.problem}", connection.since)
     not_taken = lately.retrying.value + lately.error.value
-    if not_taken > lately.placed.value:
+    if not_taken >= TELLING_ATTEMPTS and not_taken > lately.placed.value:
         text = f"The exchange is connected, but of the last minute's {lately.attempts:,} attempts it took {lately.placed}"
         return Verdict("unsure", text, connection.since)
     return Verdict("good", "The exchange is connected", connection.since)

@@ -1,4 +1,4 @@
-"""How long something took, and how long ago it was, as a person says it: in two units at most, and in seconds where they matter."""
+"""How long something took, and how long ago it was, as a person says it: in two units at most, seconds where they matter."""
 
 from datetime import datetime, timedelta
 

@@ -129,7 +129,7 @@ def test_the_panel_says_when_nothing_needs_a_person(viewer: Client, accept: Acce
     assert "<b>None</b> pending" in panel(viewer)
     order = accept()
     Order.objects.filter(id=order.id).update(created_at=timezone.now() - timedelta(hours=3, minutes=5))
-    assert "<b>3 h 5 min</b> old is the oldest pending" in panel(viewer)
+    assert "<b>3 h 5 min</b> is the age of the oldest pending" in panel(viewer)
 
 
 def test_the_panel_shows_what_needs_a_person(viewer: Client, accept: Accept, policy: PlacementPolicy) -> None:
