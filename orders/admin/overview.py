@@ -28,8 +28,8 @@ NEEDS_PERSON_SHOWN = 10
 LATENCY_SAMPLE = 1_000
 MAX_FEEDS = 10
 LATELY = timedelta(minutes=1)
-# Fewer attempts than that say something about their orders, and nothing about the exchange.
-TELLING_ATTEMPTS = 5
+# Fewer orders than that say something about themselves, and nothing about the exchange.
+TELLING_ORDERS = 5
 # Claims are made oldest first and within a second, so what is due for longer waits in vain.
 OVERDUE_AFTER = timedelta(seconds=10)
 
@@ -58,18 +58,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What attempts to place an order came to lately, and when the exchange last took one."""
+    """How many attempts to place an order came to what lately, of how many orders, and the last of each kind."""
 
     placed: Count
     retrying: Count
-    failed: Count
-    error: Count
+    orders_retrying: int
     last_placed_at: datetime | None
     last_problem: OrderEvent | None
-
-    @property
-    def attempts(self) -> int:
-        return self.placed.value + self.retrying.value + self.failed.value + self.error.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +123,14 @@ def outcomes_of(type: EventType) -> QuerySet[OrderEvent]:
 
 
 def outcomes(now: datetime) -> Outcomes:
-    lately = {
-        type.value: bounded_count(outcomes_of(type).filter(recorded_at__gt=now - LATELY))
-        for type in (EventType.PLACED, EventType.RETRYING, EventType.FAILED, EventType.ERROR)
-    }
+    lately = now - LATELY
+    retrying = outcomes_of(EventType.RETRYING).filter(recorded_at__gt=lately).values_list("order_id", flat=True)
+    orders_retrying = list(retrying[: MAX_COUNTED + 1])
     last_placed = outcomes_of(EventType.PLACED).first()
     return Outcomes(
-        **lately,
+        placed=bounded_count(outcomes_of(EventType.PLACED).filter(recorded_at__gt=lately)),
+        retrying=Count(len(orders_retrying)),
+        orders_retrying=len(set(orders_retrying)),
         last_placed_at=last_placed and last_placed.recorded_at,
         last_problem=outcomes_of(EventType.RETRYING).first(),
     )
@@ -165,10 +161,9 @@ def judge_exchange(connection: FeedConnection | None, lately: Outcomes, now: dat
         return Verdict("unsure", "Nobody follows the exchange's feed: is the update consumer running?", since)
     if not connection.is_connected:
         return Verdict("bad", f"The exchange cannot be reached: {connection.problem}", connection.since)
-    not_taken = lately.retrying.value + lately.error.value
-    if not_taken >= TELLING_ATTEMPTS and not_taken > lately.placed.value:
-        text = f"The exchange is connected, but of the last minute's {lately.attempts:,} attempts it took {lately.placed}"
-        return Verdict("unsure", text, connection.since)
+    if lately.orders_retrying >= TELLING_ORDERS and lately.orders_retrying > lately.placed.value:
+        taken = f"took {lately.placed} orders and did not take {lately.orders_retrying:,}"
+        return Verdict("unsure", f"The exchange is connected, but in the last minute it {taken}", connection.since)
     return Verdict("good", "The exchange is connected", connection.since)
 
 
