@@ -6,7 +6,7 @@
 | what needs a person | index `order_needs_person`; the newest 10 |
 | due orders | index `order_due`; counted to 1,000 |
 | outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to 1,000 |
-| latency | the same index; the newest 1,000 placements of the last hour, and their orders by id |
+| latency | the same index; the newest 1,000 placements of the last hour, and the times in their orders' ids |
 | orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
 | reports set aside | index `report_set_aside`; counted to 1,000 |
 | feed position, feed connection | one row for each feed |
@@ -20,6 +20,7 @@ from django.db.models import QuerySet
 
 from orders.feed_connection import SILENT_AFTER
 from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.order_ids import made_at
 from orders.retrying import RETRYABLE
 from orders.states import ErrorCode, EventType, Status
 
@@ -138,11 +139,11 @@ def outcomes(now: datetime) -> Outcomes:
 
 def placements_lately(now: datetime) -> QuerySet[OrderEvent, Any]:
     placements = outcomes_of(EventType.PLACED).filter(recorded_at__gt=now - timedelta(hours=1))
-    return placements.values_list("recorded_at", "order__created_at")[:LATENCY_SAMPLE]
+    return placements.values_list("recorded_at", "order_id")[:LATENCY_SAMPLE]
 
 
 def latency(now: datetime) -> Latency | None:
-    took_s = sorted((placed_at - accepted_at).total_seconds() for placed_at, accepted_at in placements_lately(now))
+    took_s = sorted((placed_at - made_at(order_id)).total_seconds() for placed_at, order_id in placements_lately(now))
     if not took_s:
         return None
     return Latency(nearest_rank(took_s, 50), nearest_rank(took_s, 99), len(took_s))

@@ -74,8 +74,9 @@ def test_latency_is_from_accepted_to_placed_over_the_last_hour(accept: Accept) -
     assert latency(timezone.now()) is None
     for took_s in (1, 2, 30):
         order = accept()
-        Order.objects.filter(id=order.id).update(created_at=timezone.now() - timedelta(seconds=took_s))
         save_changes([order], lifecycle.acknowledged(order, "X", timezone.now()))
+        placed_at = order.created_at + timedelta(seconds=took_s)
+        OrderEvent.objects.filter(order=order, type="placed").update(recorded_at=placed_at)
     long_ago = accept()
     save_changes([long_ago], lifecycle.acknowledged(long_ago, "X", timezone.now()))
     OrderEvent.objects.filter(order=long_ago, type="placed").update(recorded_at=timezone.now() - timedelta(hours=2))
@@ -141,9 +142,7 @@ def test_each_bar_leads_to_the_orders_of_its_time(viewer: Client, accept: Accept
 
 
 @pytest.mark.django_db
-def test_every_number_leads_to_a_list_that_opens(
-    staff: Callable[..., Client], accept: Accept, policy: PlacementPolicy
-) -> None:
+def test_every_number_leads_to_a_list_that_opens(staff: Callable[..., Client], accept: Accept, policy: PlacementPolicy) -> None:
     client = staff("view_order", "view_setasidereport", "view_feedposition")
     placed = accept()
     save_changes([placed], lifecycle.acknowledged(placed, "X", timezone.now()))
