@@ -5,11 +5,11 @@ Here stands only which pages there are. The order desk's are `order_admin` (the 
 reports); `people` is for administrators.
 """
 
+import django_q.admin  # noqa: F401 - it registers pages of its own, which it would do after us otherwise
+import knox.admin  # noqa: F401 - the same
 from django.contrib import admin
-from django.contrib.auth.admin import Group, User
-from django_q.admin import FailAdmin  # noqa: F401 - it registers django-q's pages, which are taken away below
+from django.contrib.auth.models import Group, User
 from django_q.models import Failure, OrmQ, Schedule, Success
-from knox.admin import AuthTokenAdmin  # noqa: F401 - the same for tokens, which get a page of ours
 from knox.models import AuthToken
 
 from orders.admin.feed import FeedConnectionAdmin, FeedPositionAdmin, SetAsideReportAdmin

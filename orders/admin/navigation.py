@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 # Title, icon (of Material Symbols), page, and the permission without which it is left out.
-PAGES = {
+PAGES: dict[str, list[tuple[str, str, str, str | None]]] = {
     "Order desk": [
         ("Overview", "monitoring", "admin:index", None),
         ("Orders", "receipt_long", "admin:orders_order_changelist", "orders.view_order"),

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
@@ -85,7 +85,9 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @display(description="execution", label=EXECUTION_BADGES)
     def execution_badge(self, order: Order) -> tuple[str, str] | None:
-        return order.execution_status and (order.execution_status, order.execution_status.replace("_", " "))
+        if order.execution_status is None:
+            return None
+        return order.execution_status, order.execution_status.replace("_", " ")
 
     @display(description="quantity")
     def amount(self, order: Order) -> str:
@@ -125,7 +127,7 @@ class OrderAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"may_export": self.has_export_permission(request)} | (extra_context or {}))
 
-    def export(self, request: HttpRequest) -> HttpResponse:
+    def export(self, request: HttpRequest) -> StreamingHttpResponse:
         """The whole filtered list as CSV."""
         if not self.has_export_permission(request):
             raise PermissionDenied

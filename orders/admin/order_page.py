@@ -42,7 +42,7 @@ def timeline_row(happened: OrderEvent, before: OrderEvent | None, order: Order) 
     return TimelineRow(
         type=happened.type,
         occurred_at=happened.occurred_at,
-        since_before=before and happened.occurred_at - before.occurred_at,
+        since_before=None if before is None else happened.occurred_at - before.occurred_at,
         took_ms=took_ms,
         who=who,
         details=", ".join(f"{name.replace('_', ' ')}: {text(value)}" for name, value in data.items()),
@@ -66,7 +66,7 @@ def text(value: Any) -> str:
 
 
 def in_utc(moment: datetime | None) -> str | None:
-    return moment and f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:

@@ -111,7 +111,7 @@ def set_aside_reports() -> QuerySet[SetAsideReport]:
 
 def queue(now: datetime) -> dict[str, Any]:
     oldest = due_orders(now).first()
-    waits_since = oldest and oldest.next_attempt_at
+    waits_since = None if oldest is None else oldest.next_attempt_at
     return {
         "depth": bounded_count(due_orders(now)),
         "oldest": oldest,
@@ -132,7 +132,7 @@ def outcomes(now: datetime) -> Outcomes:
         placed=bounded_count(outcomes_of(EventType.PLACED).filter(recorded_at__gt=lately)),
         retrying=Count(len(orders_retrying)),
         orders_retrying=len(set(orders_retrying)),
-        last_placed_at=last_placed and last_placed.recorded_at,
+        last_placed_at=None if last_placed is None else last_placed.recorded_at,
         last_problem=outcomes_of(EventType.RETRYING).first(),
     )
 
@@ -158,7 +158,7 @@ def nearest_rank(ascending: list[float], percent: int) -> float:
 def judge_exchange(connection: FeedConnection | None, lately: Outcomes, now: datetime) -> Verdict:
     """What can be said of the exchange. The feed's connection tells within seconds, even when no order is on its way."""
     if connection is None or now - connection.said_at > SILENT_AFTER:
-        since = connection and connection.said_at
+        since = None if connection is None else connection.said_at
         return Verdict("unsure", "Nobody follows the exchange's feed: is the update consumer running?", since)
     if not connection.is_connected:
         return Verdict("bad", f"The exchange cannot be reached: {connection.problem}", connection.since)
