@@ -4,6 +4,8 @@ import uuid
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
@@ -127,11 +129,17 @@ class OrderAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"may_export": self.has_export_permission(request)} | (extra_context or {}))
 
-    def export(self, request: HttpRequest) -> StreamingHttpResponse:
-        """The whole filtered list as CSV."""
+    def export(self, request: HttpRequest) -> StreamingHttpResponse | HttpResponseRedirect:
+        """The whole filtered list as CSV, whichever of its pages is shown."""
         if not self.has_export_permission(request):
             raise PermissionDenied
-        return export_orders(self.get_changelist_instance(request).get_queryset(request).select_related(None))
+        request.GET = filters = request.GET.copy()  # type: ignore[assignment]
+        filters.pop(PAGE_VAR, None)
+        try:
+            changelist = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(f"{reverse('admin:orders_order_changelist')}?{ERROR_FLAG}=1")
+        return export_orders(changelist.queryset)
 
     def retry_one(self, request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
         if not self.has_retry_permission(request):

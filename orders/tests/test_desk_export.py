@@ -65,6 +65,12 @@ def test_what_the_list_shows_on_all_its_pages_is_exported(
     assert {row["client_order_id"] for row in export(exporter, query)} == expected
 
 
+@pytest.mark.parametrize("query", ["id__exact=x", "p=x", "p=99999", "o=99.x", "e=1", "created_at_from_0=soon"])
+def test_a_garbled_address_of_an_export_breaks_nothing(exporter: Client, accept: Accept, query: str) -> None:
+    accept()
+    assert exporter.get(f"{LIST}export/?{query}", follow=True).status_code == 200
+
+
 def test_an_export_is_read_page_after_page(
     exporter: Client, account: Any, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
