@@ -43,11 +43,11 @@ class Chart:
     heading: str
     bars: list[Bar]
     width: int
-    top: int
+    top: str
     begins_at: datetime
     ends_at: datetime
-    accepted: int
-    placed: int
+    accepted: str
+    placed: str
     height: float = HEIGHT
 
 
@@ -71,11 +71,11 @@ def draw(heading: str, counts: dict[datetime, Counts], step: timedelta) -> Chart
         heading=heading,
         bars=bars,
         width=len(bars),
-        top=top,
+        top=f"{top:,}",
         begins_at=begins[0],
         ends_at=begins[-1] + step,
-        accepted=sum(pair.accepted for pair in counts.values()),
-        placed=sum(pair.placed for pair in counts.values()),
+        accepted=f"{sum(pair.accepted for pair in counts.values()):,}",
+        placed=f"{sum(pair.placed for pair in counts.values()):,}",
     )
 
 

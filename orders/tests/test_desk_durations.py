@@ -11,6 +11,7 @@ from orders.templatetags.durations import age, duration
     [
         (0, "0 ms"),
         (0.18, "180 ms"),
+        (0.9999, "1.0 s"),
         (1.44, "1.4 s"),
         (12.3, "12 s"),
         (59.6, "1 min 0 s"),
