@@ -126,6 +126,8 @@ LOGIN_URL = "admin:login"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
+# In English a page says "5:59 a.m." otherwise, without seconds, which at a desk may be orders apart.
+FORMAT_MODULE_PATH = "lemon_market.formats"
 STATIC_URL = "/static/"
 # Served from the packages that hold them; a STATIC_ROOT is for those who let another server do it.
 STATIC_ROOT = env.str("STATIC_ROOT", "") or None

@@ -18,7 +18,7 @@ from orders.admin import landing
 from orders.admin.badges import EXECUTION_BADGES, STATUS_BADGES
 from orders.admin.bulk_actions import CANCEL, RETRY, confirm_and_do, what_cancel_does, what_retry_does
 from orders.admin.csv_export import export_orders
-from orders.admin.order_list import LIST_FILTER, BoundedPaginator, OrderChangeList, search_orders
+from orders.admin.order_list import LIST_FILTER, search_orders
 from orders.admin.order_page import MAX_EVENTS, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.canceling import Canceled, cancel_orders
@@ -48,10 +48,8 @@ class OrderAdmin(ReadOnlyAdmin):
     list_select_related = ["account"]
     list_per_page = 50
     list_fullwidth = True
-    # Any other sequence, and counts beside the filters, would read the whole table.
+    # Any other sequence would read the whole table.
     sortable_by = ["created"]
-    show_facets = admin.ShowFacets.NEVER
-    paginator = BoundedPaginator
     # Django shows the search for these; `search_orders` knows which of them has which index.
     search_fields = ["id", "client_order_id", "exchange_order_id", "instrument", "account__username"]
     search_help_text = "Id, client order id, exchange order id, instrument or account, each in full"
@@ -66,9 +64,6 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("orders.export_order")
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[OrderChangeList]:
-        return OrderChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Order], term: str) -> tuple[QuerySet[Order], bool]:
         return search_orders(queryset, term), False

@@ -1,4 +1,4 @@
-"""How the order list is filtered, searched and paged, so that its cost does not grow with the number of orders.
+"""How the order list is filtered and searched, so that its cost does not grow with the number of orders.
 
 Lists are newest first, by the primary key, and stop at the first page that is full. What is rare has an index that keeps
 its orders in that sequence: each status but `completed`, an account, an instrument, what is due. A combination of filters
@@ -12,13 +12,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_user_model
-from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.functional import cached_property
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
@@ -27,7 +24,6 @@ from orders.order_ids import first_id_at
 from orders.retrying import RETRYABLE
 from orders.states import Status
 
-MAX_COUNTED = 10_000
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -72,32 +68,6 @@ class AcceptedFilter(RangeDateTimeFilter):
         day, time = (self.used_parameters.get(f"created_at_{end}_{part}") for part in (0, 1))
         moment = parse_datetime_str(f"{day} {time}") if day and time else None
         return moment and moment.replace(tzinfo=UTC)
-
-
-class OrderChangeList(ChangeList):
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        # The theme offers to show all when there are more in the table, which nobody counts.
-        self.full_result_count = self.result_count
-
-
-class BoundedPaginator(Paginator):
-    """Counts to `MAX_COUNTED` and no further; who wants to see older orders filters by time."""
-
-    template_name = "admin/orders/order/pagination.html"
-
-    @cached_property
-    def counted(self) -> int:
-        orders: QuerySet[Order] = self.object_list  # type: ignore[assignment]
-        return orders[: MAX_COUNTED + 1].count()
-
-    @property
-    def has_more(self) -> bool:
-        return self.counted > MAX_COUNTED
-
-    @cached_property
-    def count(self) -> int:
-        return min(self.counted, MAX_COUNTED)
 
 
 def search_orders(orders: QuerySet[Order], term: str) -> QuerySet[Order]:

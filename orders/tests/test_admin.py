@@ -10,6 +10,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
 from exchange.gateway import Acknowledged
 from orders import lifecycle
+from orders.admin import read_only
 from orders.admin.overview import NEEDS_PERSON_SHOWN
 from orders.models import Order, SetAsideReport
 from orders.policy import PlacementPolicy
@@ -24,6 +25,11 @@ def rows(answer: Any) -> list[str]:
     assert answer.status_code == 200
     table = answer.content.decode().partition('id="result_list"')[2]
     return re.findall(rf'<th[^>]*><a href="{LIST}([0-9a-f-]+)/change/', table)
+
+
+def in_one_line(answer: Any) -> str:
+    """The page without the white space that templates leave."""
+    return re.sub(r"\s+", " ", answer.content.decode())
 
 
 def test_the_list_shows_each_order_with_what_the_desk_wants_to_know(viewer: Client, accept: Accept) -> None:
@@ -119,9 +125,19 @@ def test_a_garbled_address_of_the_list_breaks_nothing(viewer: Client, accept: Ac
     assert b'id="changelist"' in answer.content or b"Database error" in answer.content
 
 
+def test_the_list_is_counted_only_so_far(viewer: Client, accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        accept()
+    assert "3 orders" in in_one_line(viewer.get(LIST))
+    monkeypatch.setattr(read_only, "MAX_COUNTED", 2)
+    html = in_one_line(viewer.get(LIST))
+    assert "2 orders" in html
+    assert "and more: filter to see older ones" in html
+
+
 def panel(client: Client) -> str:
-    """What the landing page shows, in one line."""
-    return re.sub(r"\s+", " ", client.get("/admin/").content.decode().partition('id="overview"')[2])
+    """What the landing page shows."""
+    return in_one_line(client.get("/admin/")).partition('id="overview"')[2]
 
 
 def test_the_panel_says_when_nothing_needs_a_person(viewer: Client, accept: Accept) -> None:

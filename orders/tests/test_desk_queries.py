@@ -60,7 +60,7 @@ def many_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]
     yield
     cache.delete(CACHE_KEY)
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE orders_order, orders_orderevent")
+        cursor.execute("TRUNCATE orders_order, orders_orderevent CASCADE")
         users.filter(username__in=accounts).delete()
 
 
