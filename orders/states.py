@@ -61,6 +61,22 @@ class EventType(TextChoices):
     RECONCILED = "reconciled"
 
 
+class Limit(TextChoices):
+    """Why an order is refused before it gets anywhere; the `code` of the answer."""
+
+    QUANTITY = "max_quantity"
+    NOTIONAL = "max_notional"
+    PRICE_COLLAR = "price_collar"
+    OPEN_ORDERS = "open_orders"
+    RATE = "orders_per_second"
+
+
+class SafetyEventType(TextChoices):
+    HALTED = "halted"
+    RESUMED = "resumed"
+    LIMITS_CHANGED = "limits_changed"
+
+
 STATUS_CHANGES: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.COMPLETED, Status.FAILED, Status.ERROR, Status.CANCELED}),
     # A person retries it; or an acknowledgement arrives after we gave up, and it is true whenever it arrives.
