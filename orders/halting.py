@@ -88,8 +88,11 @@ def release_after(halt_id: int) -> int:
 
 
 def waited_for(halt: Halt) -> Q:
-    """Pending orders of the halt's scope that it met; those accepted after its end lost no time by it."""
-    waited = Q(status=Status.PENDING, created_at__lt=halt.ended_at)
+    """Pending orders of the halt's scope that it met; those accepted after its end lost no time by it.
+
+    What is held is released whatever the clocks of two machines said about that.
+    """
+    waited = Q(status=Status.PENDING) & (Q(created_at__lt=halt.ended_at) | Q(held_at__isnull=False))
     if halt.account_id is not None:
         waited &= Q(account_id=halt.account_id)
     if halt.instrument is not None:

@@ -133,6 +133,7 @@ def test_a_halted_order_is_not_sent_until_the_halt_ends_and_then_once(simulator:
     assert not {str(order.id) for order in orders} & simulator.book().keys()
     ended = resume()
     Sweep().run_once()
+    assert ended.ended_at is not None
     lasted = ended.ended_at - Halt.objects.get().started_at
     assert lasted > timedelta(seconds=300)
     assert {order.id: order.give_up_at - lasted for order in Order.objects.all()} == due_until
@@ -303,6 +304,18 @@ def test_orders_accepted_after_the_halt_are_not_touched(accept: Accept) -> None:
     release_orders()
     assert Order.objects.values().get() == before
     assert Halt.objects.get().released_at is not None
+
+
+def test_what_is_held_is_released_even_if_another_clock_says_it_came_later(accept: Accept) -> None:
+    accept()
+    halt()
+    claim_due_orders(10, POLICY)
+    resume()
+    Order.objects.update(created_at=timezone.now() + timedelta(minutes=1))
+    before = Order.objects.get().give_up_at
+    release_orders()
+    order = Order.objects.get()
+    assert (order.held_at, order.give_up_at) == (None, before)
 
 
 def test_a_release_that_is_interrupted_goes_on_where_it_was(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:

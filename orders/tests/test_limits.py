@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -320,3 +321,12 @@ def test_a_change_of_limits_leaves_an_event_that_nobody_can_change(account: Any,
 def test_a_limit_is_above_0(limit: Any, name: str) -> None:
     with pytest.raises(IntegrityError, match=f'"limit_{name}_positive"'), transaction.atomic():
         limit(**{name: 0})
+
+
+def test_the_document_of_the_api_tells_both_refusals(client: Any) -> None:
+    paths = yaml.safe_load(client.get("/schema").content)["paths"]
+    for path in ("/orders", "/orders/batch"):
+        responses = paths[path]["post"]["responses"]
+        assert {"202", "200", "409", "422", "429"} <= responses.keys()
+        assert "Retry-After" in responses["429"]["headers"]
+        assert responses["422"]["content"]["application/json"]["examples"]
