@@ -52,10 +52,10 @@ def refusal(terms: Terms, limits: AccountLimits, last_price: Decimal | None, ope
         if limits.price_collar_percent is not None and last_price is not None:
             distance = last_price * limits.price_collar_percent / 100
             if abs(terms.limit_price - last_price) > distance:
-                message = f"At most {limits.price_collar_percent}% away from the last execution, which was at {last_price:f}."
-                return Refusal(Limit.PRICE_COLLAR, message)
+                percent, last = limits.price_collar_percent.normalize(), last_price.normalize()
+                return Refusal(Limit.PRICE_COLLAR, f"At most {percent:f}% away from the last execution, which was at {last:f}.")
     if limits.open_orders is not None and open_orders >= limits.open_orders:
-        return Refusal(Limit.OPEN_ORDERS, f"At most {limits.open_orders} open orders at the same time.")
+        return Refusal(Limit.OPEN_ORDERS, f"Too many open orders: at most {limits.open_orders} at the same time.")
     return None
 
 

@@ -37,7 +37,7 @@ BATCH_REFUSED = OpenApiResponse(
 TOO_FAST = OpenApiResponse(
     OpenApiTypes.OBJECT,
     description="More orders than the account may send in one second. Nothing is stored; send it again after Retry-After.",
-    examples=[OpenApiExample("the rate", {"detail": "At most 5 orders per second.", "code": Limit.RATE.value})],
+    examples=[OpenApiExample("the rate", {"detail": "Too many orders: at most 5 per second.", "code": Limit.RATE.value})],
 )
 RETRY_AFTER = OpenApiParameter("Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds.")
 
@@ -74,5 +74,5 @@ def halted_batch(halted: TradingHalted) -> Refused:
 
 
 def too_many(error: TooManyOrders) -> Refused | TooFast:
-    detail = {"detail": f"At most {error.per_second} orders per second.", "code": Limit.RATE.value}
+    detail = {"detail": f"Too many orders: at most {error.per_second} per second.", "code": Limit.RATE.value}
     return Refused(detail) if error.never_fits else TooFast(detail)

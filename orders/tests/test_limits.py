@@ -1,5 +1,6 @@
 """Pre-trade limits: each rule by itself, what a client is told, and what is stored."""
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -16,7 +19,7 @@ from orders import lifecycle
 from orders.accepting import NewOrder
 from orders.executions import apply_reports
 from orders.limits import change_limits, refusal
-from orders.models import NEEDS_PERSON, AccountLimits, LastPrice, Order, SafetyEvent
+from orders.models import NEEDS_PERSON, OPEN, AccountLimits, LastPrice, Order, SafetyEvent
 from orders.placement import claim_due_orders
 from orders.retrying import retry_orders
 from orders.states import Limit, Status
@@ -39,6 +42,14 @@ def client(account: Any) -> Any:
 @pytest.fixture
 def limit(account: Any) -> Callable[..., AccountLimits]:
     return lambda **changes: change_limits(account, "dora", "trial", **changes)
+
+
+# A great many orders of the same account that are over, made from one that is not.
+OLD_ORDERS = """
+    INSERT INTO orders_order SELECT made.* FROM orders_order AS given, generate_series(1, 3000) AS number,
+    jsonb_populate_record(given, jsonb_build_object(
+        'id', gen_random_uuid(), 'client_order_id', number::text, 'status', 'canceled', 'next_attempt_at', null
+    )) AS made WHERE given.id = %s"""
 
 
 def market(quantity: int = 100) -> NewOrder:
@@ -109,6 +120,21 @@ def test_a_refused_order_is_never_sent_and_needs_nobody(client: Any, limit: Any)
     post(client, MARKET)
     assert claim_due_orders(10, POLICY) == []
     assert not Order.objects.filter(NEEDS_PERSON).exists()
+    output = io.StringIO()
+    call_command("retry_failed", stdout=output)
+    assert output.getvalue() == "Nothing to retry.\n"
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [(NEEDS_PERSON, "order_needs_person"), (OPEN & Q(account__username="anna"), "order_open_by_account")],
+    ids=["what needs a person", "what is open"],
+)
+def test_what_is_asked_for_often_is_found_without_passing_old_orders(accept: Accept, condition: Q, index: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(OLD_ORDERS, [accept().id])
+        cursor.execute("ANALYZE orders_order")
+    assert index in Order.objects.filter(condition).explain()
 
 
 @pytest.mark.parametrize(
@@ -124,11 +150,11 @@ def test_a_refused_order_is_never_sent_and_needs_nobody(client: Any, limit: Any)
         (
             {"price_collar_percent": Decimal("2.5")},
             {
-                "limit_price": ["At most 2.50% away from the last execution, which was at 200.00000000."],
+                "limit_price": ["At most 2.5% away from the last execution, which was at 200."],
                 "code": "price_collar",
             },
         ),
-        ({"open_orders": 1}, {"detail": "At most 1 open orders at the same time.", "code": "open_orders"}),
+        ({"open_orders": 1}, {"detail": "Too many open orders: at most 1 at the same time.", "code": "open_orders"}),
     ],
     ids=str,
 )
@@ -173,7 +199,7 @@ def test_the_orders_of_a_batch_count_for_one_another(client: Any, limit: Any) ->
     post(client, MARKET)
     limit(open_orders=3)
     answer = post(client, [MARKET] * 4, BATCH)
-    problem = {"detail": "At most 3 open orders at the same time.", "code": "open_orders"}
+    problem = {"detail": "Too many open orders: at most 3 at the same time.", "code": "open_orders"}
     assert (answer.status_code, answer.json()) == (422, {"2": problem, "3": problem})
     assert post(client, [MARKET] * 2, BATCH).status_code == 202
 
@@ -201,7 +227,8 @@ def test_too_many_orders_in_a_second_are_told_to_wait_and_not_stored(client: Any
     assert [post(client, MARKET).status_code for _ in range(2)] == [202, 202]
     before = stored()
     answer = post(client, MARKET)
-    assert (answer.status_code, answer.json()) == (429, {"detail": "At most 2 orders per second.", "code": "orders_per_second"})
+    problem = {"detail": "Too many orders: at most 2 per second.", "code": "orders_per_second"}
+    assert (answer.status_code, answer.json()) == (429, problem)
     assert answer.headers["Retry-After"] == "1"
     assert post(client, [MARKET], BATCH).status_code == 429
     assert stored() == before
