@@ -2,18 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Protocol
 
-from orders.models import Halt
-
-
-class Traded(Protocol):
-    """Whatever belongs to an account and an instrument: an order, or what is asked for."""
-
-    @property
-    def account_id(self) -> int: ...
-    @property
-    def instrument(self) -> str: ...
+from orders.models import Halt, Order
 
 
 def halts_in_force() -> list[Halt]:
@@ -26,7 +16,7 @@ def halts_not_released() -> list[Halt]:
     return list(Halt.objects.filter(released_at__isnull=True))
 
 
-def is_halted(order: Traded, halts: Iterable[Halt]) -> bool:
+def is_halted(order: Order, halts: Iterable[Halt]) -> bool:
     return any(halt.covers(order.account_id, order.instrument) for halt in halts)
 
 

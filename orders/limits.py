@@ -1,6 +1,5 @@
 """What an account may ask for: its limits, and how an order is held against them before it is accepted or retried."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from orders.models import OPEN, AccountLimits, LastPrice, Order, SafetyEvent
+from orders.order_ids import first_id_at
 from orders.states import Limit, SafetyEventType
 
 RATE_WINDOW = timedelta(seconds=1)
@@ -95,12 +95,11 @@ def count_open_orders(limits: AccountLimits) -> int:
 def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:
     """Whether `count` more orders would be too many within one second. Those refused by limits count, too.
 
-    By id, which is a UUIDv7 (RFC 9562) and begins with the milliseconds in which it was made: the account's index ends there.
+    By id, which says when an order was made: there the account's index ends.
     """
     if limits.orders_per_second is None:
         return False
-    since = uuid.UUID(int=int((now - RATE_WINDOW).timestamp() * 1000) << 80)
-    recent = Order.objects.filter(account_id=limits.account_id, id__gte=since)
+    recent = Order.objects.filter(account_id=limits.account_id, id__gte=first_id_at(now - RATE_WINDOW))
     return recent[: limits.orders_per_second].count() + count > limits.orders_per_second
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint, Value
 from django.db.models.functions import Coalesce
@@ -245,6 +246,10 @@ class LastPrice(models.Model):
         return f"{self.instrument} {self.price}"
 
 
+def limit_field(kind: type[models.Field], smallest: int | Decimal, **options: Any) -> Any:
+    return kind(null=True, blank=True, validators=[MinValueValidator(smallest)], **options)
+
+
 class AccountLimits(models.Model):
     """What an account's orders must keep to before they are accepted; an empty limit is none.
 
@@ -253,14 +258,15 @@ class AccountLimits(models.Model):
     """
 
     account = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="limits")
-    max_quantity = models.IntegerField(null=True, blank=True)
-    max_notional = models.DecimalField(max_digits=28, decimal_places=2, null=True, blank=True)
-    price_collar_percent = models.DecimalField(max_digits=7, decimal_places=2, null=True, blank=True)
-    orders_per_second = models.IntegerField(null=True, blank=True)
-    open_orders = models.IntegerField(null=True, blank=True)
+    max_quantity = limit_field(models.IntegerField, 1)
+    max_notional = limit_field(models.DecimalField, Decimal("0.01"), max_digits=28, decimal_places=2)
+    price_collar_percent = limit_field(models.DecimalField, Decimal("0.01"), max_digits=7, decimal_places=2)
+    orders_per_second = limit_field(models.IntegerField, 1)
+    open_orders = limit_field(models.IntegerField, 1)
 
     class Meta:
-        verbose_name_plural = "account limits"
+        verbose_name = verbose_name_plural = "account limits"
+        default_permissions = ["view", "change"]
         constraints = [
             CheckConstraint(name=f"limit_{name}_positive", condition=Q(**{f"{name}__gt": 0}))
             for name in ("max_quantity", "max_notional", "price_collar_percent", "orders_per_second", "open_orders")

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 
 from orders.canceling import cancel_orders, reason_not_to_cancel
 from orders.models import Order
-from orders.retrying import reason_not_to_retry, retry_orders
+from orders.retrying import reasons_not_to_retry, retry_orders
 from orders.states import Status
 
 # They are locked together, and Django takes 1,000 fields of a form at most (DATA_UPLOAD_MAX_NUMBER_FIELDS).
@@ -28,10 +28,19 @@ class Consequence:
     is_nothing: bool = False
 
 
-def what_retry_does(order: Order) -> Consequence:
-    if reason := reason_not_to_retry(order):
+def what_retry_does(orders: Sequence[Order], *, alone: bool = False) -> list[Consequence]:
+    reasons = reasons_not_to_retry(orders, alone=alone)
+    return [what_one_retry_does(order, reasons.get(order.id)) for order in orders]
+
+
+def what_one_retry_does(order: Order, reason: str | None) -> Consequence:
+    if reason is not None:
         return Consequence(f"nothing: it {reason}", is_nothing=True)
     return Consequence("looked up at the exchange first" if order.may_be_at_exchange else "sent again")
+
+
+def what_cancels_do(orders: Sequence[Order]) -> list[Consequence]:
+    return [what_cancel_does(order) for order in orders]
 
 
 def what_cancel_does(order: Order) -> Consequence:
@@ -48,12 +57,12 @@ def what_cancel_does(order: Order) -> Consequence:
 class BulkAction:
     name: str
     verb: str
-    what_it_does: Callable[[Order], Consequence]
+    what_it_does: Callable[[Sequence[Order]], list[Consequence]]
     do: Callable[[Sequence[uuid.UUID], str], object]
 
 
 RETRY = BulkAction("retry_selected", "Retry", what_retry_does, retry_orders)
-CANCEL = BulkAction("cancel_selected", "Cancel", what_cancel_does, cancel_orders)
+CANCEL = BulkAction("cancel_selected", "Cancel", what_cancels_do, cancel_orders)
 
 
 def confirm_and_do(
@@ -68,7 +77,8 @@ def confirm_and_do(
         done = action.do(ids, request.user.get_username())
         model_admin.message_user(request, f"Of {len(ids)} order(s): {done}.", messages.SUCCESS)
         return None
-    rows = [(order, action.what_it_does(order)) for order in Order.objects.filter(id__in=ids).order_by("id")]
+    orders = list(Order.objects.filter(id__in=ids).order_by("id"))
+    rows = list(zip(orders, action.what_it_does(orders), strict=True))
     context: dict[str, Any] = {
         **model_admin.admin_site.each_context(request),
         "title": f"{action.verb} these orders?",

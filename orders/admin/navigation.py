@@ -14,6 +14,11 @@ PAGES: dict[str, list[tuple[str, str, str, str | None]]] = {
         ("Feed position", "sync_alt", "admin:orders_feedposition_changelist", "orders.view_feedposition"),
         ("Feed connection", "cable", "admin:orders_feedconnection_changelist", "orders.view_feedconnection"),
     ],
+    "Safety": [
+        ("Halts", "front_hand", "admin:orders_halt_changelist", "orders.view_halt"),
+        ("Account limits", "speed", "admin:orders_accountlimits_changelist", "orders.view_accountlimits"),
+        ("Safety events", "policy", "admin:orders_safetyevent_changelist", "orders.view_safetyevent"),
+    ],
     "Administration": [
         ("Accounts", "person", "admin:auth_user_changelist", "auth.view_user"),
         ("Roles", "groups", "admin:auth_group_changelist", "auth.view_group"),

@@ -22,6 +22,7 @@ from orders.admin.order_list import LIST_FILTER, search_orders
 from orders.admin.order_page import MAX_EVENTS, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.canceling import Canceled, cancel_orders
+from orders.halts import halts_in_force
 from orders.live_events import live_events_url
 from orders.models import Order
 from orders.retrying import Retried, retry_orders
@@ -122,7 +123,8 @@ class OrderAdmin(ReadOnlyAdmin):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"may_export": self.has_export_permission(request)} | (extra_context or {}))
+        context = {"may_export": self.has_export_permission(request), "halts": halts_in_force()}
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def export(self, request: HttpRequest) -> StreamingHttpResponse | HttpResponseRedirect:
         """The whole filtered list as CSV, whichever of its pages is shown."""
@@ -139,7 +141,7 @@ class OrderAdmin(ReadOnlyAdmin):
     def retry_one(self, request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
         if not self.has_retry_permission(request):
             raise PermissionDenied
-        return self.report_and_return(request, order_id, retry_orders([order_id], request.user.get_username()))
+        return self.report_and_return(request, order_id, retry_orders([order_id], request.user.get_username(), alone=True))
 
     def cancel_one(self, request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
         if not self.has_cancel_permission(request):
@@ -186,6 +188,6 @@ class OrderAdmin(ReadOnlyAdmin):
             "facts": facts(order),
             "timeline": rows,
             "timeline_is_cut": len(rows) == MAX_EVENTS,
-            "retry": self.has_retry_permission(request) and what_retry_does(order),
+            "retry": self.has_retry_permission(request) and what_retry_does([order], alone=True)[0],
             "cancel": self.has_cancel_permission(request) and what_cancel_does(order),
         }

@@ -19,9 +19,8 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
-from orders.models import INSTRUMENT_PATTERN, Order
+from orders.models import INSTRUMENT_PATTERN, NEEDS_PERSON, Order
 from orders.order_ids import first_id_at
-from orders.retrying import RETRYABLE
 from orders.states import Status
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -39,7 +38,7 @@ class AttentionFilter(RadioFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         match self.value():
             case "person":
-                return queryset.filter(status__in=RETRYABLE)
+                return queryset.filter(NEEDS_PERSON)
             case "due":
                 return queryset.filter(next_attempt_at__lte=timezone.now())
         return queryset

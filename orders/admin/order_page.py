@@ -89,6 +89,7 @@ def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
             [
                 ("Attempts", order.attempt_count),
                 ("Next attempt", in_utc(order.next_attempt_at)),
+                ("Held by a halt since", in_utc(order.held_at)),
                 ("Nothing is sent after", in_utc(order.give_up_at) if is_open else None),
                 ("Placed", in_utc(order.placed_at)),
                 ("That took", order.placed_at and duration(order.placed_at - order.created_at)),

@@ -8,6 +8,7 @@
 | outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to 1,000 |
 | latency | the same index; the newest 1,000 placements of the last hour, and the times in their orders' ids |
 | orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
+| halts in force | index `one_halt_in_force_per_scope`; one for each scope at most |
 | reports set aside | index `report_set_aside`; counted to 1,000 |
 | feed position, feed connection | one row for each feed |
 """
@@ -19,9 +20,9 @@ from typing import Any
 from django.db.models import QuerySet
 
 from orders.feed_connection import SILENT_AFTER
-from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.halts import halts_in_force
+from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.order_ids import made_at
-from orders.retrying import RETRYABLE
 from orders.states import ErrorCode, EventType, Status
 
 MAX_COUNTED = 1_000
@@ -89,7 +90,7 @@ def with_status(status: Status) -> QuerySet[Order]:
 def needs_person() -> dict[str, Any]:
     error_codes = list(with_status(Status.ERROR).values_list("error_code", flat=True)[: MAX_COUNTED + 1])
     return {
-        "failed": bounded_count(with_status(Status.FAILED)),
+        "failed": bounded_count(with_status(Status.FAILED).filter(NEEDS_PERSON)),
         "error": Count(len(error_codes)),
         "unknown": Count(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
         "oldest_pending": with_status(Status.PENDING).last(),
@@ -98,7 +99,7 @@ def needs_person() -> dict[str, Any]:
 
 
 def newest_needing_person() -> QuerySet[Order]:
-    return Order.objects.filter(status__in=RETRYABLE).select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
+    return Order.objects.filter(NEEDS_PERSON).select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
 
 
 def due_orders(now: datetime) -> QuerySet[Order]:
@@ -179,5 +180,6 @@ def overview(now: datetime) -> dict[str, Any]:
         "outcomes": lately,
         "latency": latency(now),
         "set_aside": bounded_count(set_aside_reports()),
+        "halts": halts_in_force(),
         "positions": list(FeedPosition.objects.order_by("feed")[:MAX_FEEDS]),
     }
