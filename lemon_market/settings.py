@@ -238,7 +238,7 @@ UNFOLD = {
             )
         }
     },
-    "STYLES": [lambda request: static("orders/desk.css")],
+    "STYLES": [lambda request: static("orders/desk.css"), lambda request: static("orders/safety.css")],
     "SIDEBAR": {"navigation": "orders.admin.navigation.navigation"},
 }
 

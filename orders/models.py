@@ -246,8 +246,9 @@ class LastPrice(models.Model):
         return f"{self.instrument} {self.price}"
 
 
-def limit_field(kind: type[models.Field], smallest: int | Decimal, **options: Any) -> Any:
-    return kind(null=True, blank=True, validators=[MinValueValidator(smallest)], **options)
+def limit_field(kind: type[models.Field], smallest: int | Decimal, explanation: str, **options: Any) -> Any:
+    validators = [MinValueValidator(smallest)]
+    return kind(null=True, blank=True, validators=validators, help_text=explanation, **options)
 
 
 class AccountLimits(models.Model):
@@ -258,11 +259,19 @@ class AccountLimits(models.Model):
     """
 
     account = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="limits")
-    max_quantity = limit_field(models.IntegerField, 1)
-    max_notional = limit_field(models.DecimalField, Decimal("0.01"), max_digits=28, decimal_places=2)
-    price_collar_percent = limit_field(models.DecimalField, Decimal("0.01"), max_digits=7, decimal_places=2)
-    orders_per_second = limit_field(models.IntegerField, 1)
-    open_orders = limit_field(models.IntegerField, 1)
+    max_quantity = limit_field(models.IntegerField, 1, "The largest quantity of one order.")
+    max_notional = limit_field(
+        models.DecimalField, Decimal("0.01"), "The most that quantity times limit price may be.", max_digits=28, decimal_places=2
+    )
+    price_collar_percent = limit_field(
+        models.DecimalField,
+        Decimal("0.01"),
+        "How far a limit price may be from the last execution.",
+        max_digits=7,
+        decimal_places=2,
+    )
+    orders_per_second = limit_field(models.IntegerField, 1, "Orders that may come within one second.")
+    open_orders = limit_field(models.IntegerField, 1, "Orders that may be open at the same time.")
 
     class Meta:
         verbose_name = verbose_name_plural = "account limits"

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
 from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
@@ -32,27 +32,30 @@ class ResumeForm(forms.Form):
 
 
 class HaltForm(ResumeForm):
-    account = text(required=False, help_text="Only this account: its user name.")
-    instrument = text(required=False, help_text="Only this instrument, for all accounts.")
-    field_order = ["account", "instrument", "reason"]
+    """What is halted has to be said each time: all trading must not be what an empty field means."""
 
-    def clean_account(self) -> User | None:
-        name = self.cleaned_data["account"]
-        account = User.objects.filter(username=name).first() if name else None
-        if name and account is None:
-            raise ValidationError("There is no such account.")
-        return account
-
-    def clean_instrument(self) -> str | None:
-        instrument: str = self.cleaned_data["instrument"]
-        if instrument and not re.fullmatch(INSTRUMENT_PATTERN, instrument):
-            raise ValidationError("Exactly 12 characters: letters, digits and . _ -")
-        return instrument or None
+    scope = forms.ChoiceField(
+        choices=[("all", "All trading"), ("account", "One account"), ("instrument", "One instrument, for all accounts")],
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    name = text(required=False, help_text="The account's user name, or the instrument.")
+    field_order = ["scope", "name", "reason"]
 
     def clean(self) -> dict[str, Any]:
-        if self.cleaned_data.get("account") and self.cleaned_data.get("instrument"):
-            raise ValidationError("Halt an account or an instrument, one after the other.")
-        return self.cleaned_data
+        """What `halt_trading` takes."""
+        scope, name = self.cleaned_data.get("scope"), self.cleaned_data.get("name", "")
+        halted: dict[str, Any] = {"account": None, "instrument": None}
+        if scope == "account":
+            halted["account"] = User.objects.filter(username=name).first()
+            if halted["account"] is None:
+                self.add_error("name", "There is no such account.")
+        elif scope == "instrument":
+            halted["instrument"] = name
+            if not re.fullmatch(INSTRUMENT_PATTERN, name):
+                self.add_error("name", "Exactly 12 characters: letters, digits and . _ -")
+        elif name:
+            self.add_error("name", "All trading has no name; choose what is to be halted.")
+        return {"reason": self.cleaned_data.get("reason")} | halted
 
 
 def held_by(halt: Halt) -> QuerySet[Order]:
@@ -66,7 +69,7 @@ def held_by(halt: Halt) -> QuerySet[Order]:
 class HaltAdmin(ReadOnlyAdmin):
     """Every halt there ever was. To halt and to resume ask for different permissions: only one of them lets orders go."""
 
-    list_display = ["scope", "state", "started_at", "started_by", "reason", "ended_at", "ended_by", "end_reason"]
+    list_display = ["scope", "state", "started", "started_by", "reason", "ended", "ended_by", "end_reason"]
     list_display_links = None
     list_select_related = ["account"]
     change_list_template = "admin/orders/halt/change_list.html"
@@ -74,6 +77,14 @@ class HaltAdmin(ReadOnlyAdmin):
     @display(description="scope")
     def scope(self, halt: Halt) -> str:
         return str(halt)
+
+    @display(description="started (UTC)")
+    def started(self, halt: Halt) -> str:
+        return f"{halt.started_at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="ended (UTC)")
+    def ended(self, halt: Halt) -> str | None:
+        return halt.ended_at and f"{halt.ended_at:%Y-%m-%d %H:%M:%S}"
 
     @display(description="state")
     def state(self, halt: Halt) -> str:
@@ -143,6 +154,7 @@ class AccountLimitsAdmin(ModelAdmin):
     """Whoever may change limits may also set the first ones. They are emptied and not deleted, so that it stays on record."""
 
     form = LimitsForm
+    fields = ["account", *LIMIT_NAMES, "reason"]
     list_display = ["account", *LIMIT_NAMES]
     list_select_related = ["account"]
     search_fields = ["account__username"]
@@ -163,11 +175,15 @@ class AccountLimitsAdmin(ModelAdmin):
 
 
 class SafetyEventAdmin(ReadOnlyAdmin):
-    list_display = ["occurred_at", "type", "account", "instrument", "by", "reason", "changes"]
+    list_display = ["occurred", "type", "account", "instrument", "by", "reason", "changes"]
     list_display_links = None
     list_filter = ["type"]
     list_select_related = ["account"]
     search_fields = ["account__username", "instrument", "by"]
+
+    @display(description="when (UTC)")
+    def occurred(self, event: SafetyEvent) -> str:
+        return f"{event.occurred_at:%Y-%m-%d %H:%M:%S}"
 
     @display(description="limits")
     def changes(self, event: SafetyEvent) -> str:

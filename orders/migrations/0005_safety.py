@@ -35,11 +35,11 @@ class Migration(migrations.Migration):
             name='AccountLimits',
             fields=[
                 ('account', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='limits', serialize=False, to=settings.AUTH_USER_MODEL)),
-                ('max_quantity', models.IntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_notional', models.DecimalField(blank=True, decimal_places=2, max_digits=28, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01'))])),
-                ('price_collar_percent', models.DecimalField(blank=True, decimal_places=2, max_digits=7, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01'))])),
-                ('orders_per_second', models.IntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('open_orders', models.IntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('max_quantity', models.IntegerField(blank=True, help_text='The largest quantity of one order.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('max_notional', models.DecimalField(blank=True, decimal_places=2, max_digits=28, help_text='The most that quantity times limit price may be.', null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01'))])),
+                ('price_collar_percent', models.DecimalField(blank=True, decimal_places=2, max_digits=7, help_text='How far a limit price may be from the last execution.', null=True, validators=[django.core.validators.MinValueValidator(Decimal('0.01'))])),
+                ('orders_per_second', models.IntegerField(blank=True, help_text='Orders that may come within one second.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
+                ('open_orders', models.IntegerField(blank=True, help_text='Orders that may be open at the same time.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
             ],
             options={
                 'verbose_name': 'account limits',

@@ -44,13 +44,13 @@ def in_role(django_user_model: Any) -> Callable[[str], Client]:
 
 
 def halt_by_page(client: Client, **fields: str) -> Any:
-    return client.post(f"{HALTS}halt/", {"reason": "odd prices"} | fields, follow=True)
+    return client.post(f"{HALTS}halt/", {"scope": "all", "reason": "odd prices"} | fields, follow=True)
 
 
 def switches(client: Client, halt: Halt) -> list[int]:
     """The answers to an attempt to halt, to resume and to change limits."""
     return [
-        client.post(f"{HALTS}halt/", {"reason": "x", "instrument": "TSLA_2025_06"}).status_code,
+        client.post(f"{HALTS}halt/", {"scope": "all", "reason": "x"}).status_code,
         client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "x"}).status_code,
         client.post(f"{LIMITS}add/", {"reason": "x"}).status_code,
     ]
@@ -70,7 +70,7 @@ def test_an_operator_may_stop_trading_and_only_an_administrator_let_it_go_on(
     in_role: Any, role: str, expected: list[int]
 ) -> None:
     client = in_role(role)
-    halt = halt_trading("emil", "odd prices")
+    halt = halt_trading("emil", "odd prices", instrument="TSLA_2025_06")
     assert [client.get(path).status_code for path in (HALTS, LIMITS, EVENTS)] == [200, 200, 200]
     shown = text(client.get(HALTS))
     assert (f"{HALTS}halt/" in shown, f"{HALTS}{halt.pk}/resume/" in shown) == (expected[0] == 302, expected[1] == 302)
@@ -89,7 +89,7 @@ def test_whoever_has_no_permission_sees_none_of_it(staff: Any) -> None:
 def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> None:
     client = staff("view_halt", "halt_trading")
     question = text(client.get(f"{HALTS}halt/"))
-    assert "Without an account and an instrument all trading is halted." in question
+    assert "Nothing new will be accepted and nothing sent." in question
     assert not Halt.objects.exists()
     assert "All trading is halted." in text(halt_by_page(client))
     assert SafetyEvent.objects.values_list("type", "by", "reason").get() == ("halted", "dora", "odd prices")
@@ -100,9 +100,11 @@ def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> Non
     ("fields", "problem"),
     [
         ({"reason": " "}, "This field is required."),
-        ({"account": "nobody"}, "There is no such account."),
-        ({"instrument": "TSLA"}, "Exactly 12 characters"),
-        ({"account": "anna", "instrument": "TSLA_2025_06"}, "Halt an account or an instrument, one after the other."),
+        ({"scope": ""}, "This field is required."),
+        ({"scope": "account", "name": ""}, "There is no such account."),
+        ({"scope": "account", "name": "nobody"}, "There is no such account."),
+        ({"scope": "instrument", "name": "TSLA"}, "Exactly 12 characters"),
+        ({"scope": "all", "name": "anna"}, "All trading has no name"),
     ],
     ids=str,
 )
@@ -113,8 +115,8 @@ def test_a_halt_of_nothing_that_exists_is_refused(staff: Any, account: Any, fiel
 
 def test_an_account_or_an_instrument_is_halted(staff: Any, account: Any) -> None:
     client = staff("view_halt", "halt_trading")
-    assert "Trading of anna is halted." in text(halt_by_page(client, account="anna"))
-    assert "Trading in TSLA_2025_06 is halted." in text(halt_by_page(client, instrument="TSLA_2025_06"))
+    assert "Trading of anna is halted." in text(halt_by_page(client, scope="account", name="anna"))
+    assert "Trading in TSLA_2025_06 is halted." in text(halt_by_page(client, scope="instrument", name="TSLA_2025_06"))
     assert list(Halt.objects.order_by("id").values_list("account", "instrument")) == [(account.pk, None), (None, "TSLA_2025_06")]
 
 
@@ -125,7 +127,7 @@ def test_resuming_says_how_many_orders_wait_and_asks_why(staff: Any, accept: Acc
     claim_due_orders(10, POLICY)
     client = staff("view_halt", "resume_trading")
     question = text(client.get(f"{HALTS}{halt.pk}/resume/"))
-    assert "2 orders that wait for its end will be sent" in question
+    assert "Held in its scope: 2." in question
     assert "halted by emil" in question
     assert "This field is required." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": ""}))
     halt.refresh_from_db()

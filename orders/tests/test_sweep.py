@@ -13,6 +13,7 @@ import pytest
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
+from orders.halting import halt_trading, resume_trading
 from orders.models import Order
 from orders.placement import claim_due_orders
 from orders.states import Status
@@ -143,6 +144,26 @@ def test_the_cluster_places_orders_and_stops_cleanly(
     parent.terminate()
     _, alive = psutil.wait_procs([parent, *children], timeout=15)
     assert alive == []
+
+
+def test_the_cluster_places_nothing_during_a_halt_and_everything_once_after_it(
+    accept: Accept, simulator: SimulatorProcess, start_workers: Callable[[], psutil.Process]
+) -> None:
+    orders = [accept() for _ in range(10)]
+    halt_trading("dora", "odd prices")
+    start_workers()
+    sweep = Sweep()
+
+    def everything_is_held() -> bool:
+        sweep.run_once()
+        return Order.objects.filter(held_at__isnull=False).count() == 10
+
+    wait_until(everything_is_held)
+    assert simulator.book() == {}
+    resume_trading("dora", "explained")
+    sweep.run_once()
+    wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 10)
+    assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
 
 
 def test_a_frozen_cluster_is_killed_with_all_its_processes_and_its_successor_goes_on(
