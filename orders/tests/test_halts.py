@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -25,7 +26,7 @@ from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
 from orders.tests.conftest import let_time_pass
 from orders.tests.desk import refuse
 from orders.tests.following import follow_until_settled
-from orders.tests.working import POLICY, carry, claim_one, history, one_round, run_loop, wait_until
+from orders.tests.working import POLICY, carry, claim_one, history, many_like, one_round, run_loop, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -376,19 +377,28 @@ def test_workers_are_not_woken_in_vain_and_not_taken_for_frozen(accept: Accept, 
     assert OrmQ.objects.count() == 2, "one from the release, one from the sweep"
 
 
-def test_a_held_order_costs_no_claim_anything(accept: Accept, account: Any) -> None:
+def test_a_claim_for_one_order_holds_all_that_are_halted(accept: Accept) -> None:
     for _ in range(3):
         accept()
     halt()
     assert claim_due_orders(1, POLICY) == []
-    assert Order.objects.filter(held_at__isnull=False, next_attempt_at=None).count() == 3, "all by one claim of one"
+    assert Order.objects.filter(held_at__isnull=False, next_attempt_at=None).count() == 3
+
+
+def test_the_work_that_is_done_all_the_time_does_not_pass_held_orders(accept: Accept) -> None:
+    order = accept()
+    accept(expires_at=timezone.now() + timedelta(minutes=1))
+    halt()
+    claim_due_orders(1, POLICY)
+    many_like(order, 3000)
+    with CaptureQueriesContext(connection) as queries:
+        claim_due_orders(1, POLICY)
+        finish_overdue_orders()
+    searches = [query["sql"] for query in queries if "SKIP LOCKED" in query["sql"]]
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
-        cursor.execute("EXPLAIN SELECT id FROM orders_order WHERE next_attempt_at <= now() ORDER BY next_attempt_at, id LIMIT 9")
-        assert "order_due" in str(cursor.fetchall())
-        cursor.execute("EXPLAIN SELECT id FROM orders_order WHERE status = 'pending' AND held_at IS NULL AND give_up_at <= now()")
-        assert "order_give_up" in str(cursor.fetchall())
-        cursor.execute("RESET enable_seqscan; RESET enable_bitmapscan")
+        for search, index in zip(searches[-3:], ["order_due", "order_give_up", "order_held"], strict=True):
+            cursor.execute(f"EXPLAIN {search}")
+            assert f"using {index} on" in str(cursor.fetchall())
 
 
 def test_switching_leaves_events_with_who_when_and_why(account: Any) -> None:

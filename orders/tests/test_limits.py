@@ -27,7 +27,7 @@ from orders.storage import save_changes
 from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 from orders.tests.desk import lose, refuse
 from orders.tests.test_executions import report
-from orders.tests.working import POLICY, history
+from orders.tests.working import POLICY, history, many_like
 
 Accept = Callable[..., Order]
 BATCH = "/orders/batch"
@@ -42,14 +42,6 @@ def client(account: Any) -> Any:
 @pytest.fixture
 def limit(account: Any) -> Callable[..., AccountLimits]:
     return lambda **changes: change_limits(account, "dora", "trial", **changes)
-
-
-# A great many orders of the same account that are over, made from one that is not.
-OLD_ORDERS = """
-    INSERT INTO orders_order SELECT made.* FROM orders_order AS given, generate_series(1, 3000) AS number,
-    jsonb_populate_record(given, jsonb_build_object(
-        'id', gen_random_uuid(), 'client_order_id', number::text, 'status', 'canceled', 'next_attempt_at', null
-    )) AS made WHERE given.id = %s"""
 
 
 def market(quantity: int = 100) -> NewOrder:
@@ -131,9 +123,7 @@ def test_a_refused_order_is_never_sent_and_needs_nobody(client: Any, limit: Any)
     ids=["what needs a person", "what is open"],
 )
 def test_what_is_asked_for_often_is_found_without_passing_old_orders(accept: Accept, condition: Q, index: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(OLD_ORDERS, [accept().id])
-        cursor.execute("ANALYZE orders_order")
+    many_like(accept(), 3000, status="canceled", next_attempt_at=None)
     assert index in Order.objects.filter(condition).explain()
 
 
