@@ -100,7 +100,7 @@ def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:
     if limits.orders_per_second is None:
         return False
     recent = Order.objects.filter(account_id=limits.account_id, id__gte=first_id_at(now - RATE_WINDOW))
-    return recent[: limits.orders_per_second].count() + count > limits.orders_per_second
+    return bool(recent[: limits.orders_per_second].count() + count > limits.orders_per_second)
 
 
 def change_limits(account: User, by: str, reason: str, **changes: int | Decimal | None) -> AccountLimits:

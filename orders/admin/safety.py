@@ -84,7 +84,7 @@ class HaltAdmin(ReadOnlyAdmin):
 
     @display(description="ended (UTC)")
     def ended(self, halt: Halt) -> str | None:
-        return halt.ended_at and f"{halt.ended_at:%Y-%m-%d %H:%M:%S}"
+        return None if halt.ended_at is None else f"{halt.ended_at:%Y-%m-%d %H:%M:%S}"
 
     @display(description="state")
     def state(self, halt: Halt) -> str:

@@ -13,7 +13,7 @@ ROLES = {
 NAMES = {'halt_trading': 'Can halt trading', 'resume_trading': 'Can resume trading'}
 
 
-def grant(apps, schema_editor):
+def make_roles(apps, schema_editor):
     """Permissions are made after all migrations usually, so those that are needed are made here; what comes later finds them."""
     ContentType = apps.get_model('contenttypes', 'ContentType')
     Permission = apps.get_model('auth', 'Permission')
@@ -36,4 +36,4 @@ class Migration(migrations.Migration):
         ('orders', '0007_order_desk'),
     ]
 
-    operations = [migrations.RunPython(grant, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(make_roles, migrations.RunPython.noop)]

@@ -18,7 +18,11 @@ from orders.tests.desk import LIST, page, refuse, snapshot
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
-make_roles = import_module("orders.migrations.0007_order_desk").make_roles
+# Each migration that gives roles something.
+MIGRATIONS = [
+    import_module("orders.migrations.0007_order_desk").make_roles,
+    import_module("orders.migrations.0008_safety_roles").make_roles,
+]
 
 ROLES = ["desk viewer", "desk operator", "administrator"]
 ACTING = ["desk operator", "administrator"]
@@ -26,10 +30,15 @@ ADMINISTRATION = ["/admin/auth/user/", "/admin/auth/group/", "/admin/knox/authto
 READING = ["/admin/orders/setasidereport/", "/admin/orders/feedposition/", "/admin/orders/feedconnection/"]
 
 
+def make_roles() -> None:
+    for migrate in MIGRATIONS:
+        migrate(apps, None)
+
+
 @pytest.fixture(autouse=True)
 def roles() -> None:
     # Other tests may have emptied the tables since they were migrated.
-    make_roles(apps, None)
+    make_roles()
 
 
 @pytest.fixture
@@ -157,7 +166,7 @@ def test_the_roles_are_made_before_django_has_made_its_permissions() -> None:
     Group.objects.all().delete()
     Permission.objects.all().delete()
     for _ in range(2):
-        make_roles(apps, None)
+        make_roles()
         assert {g.name: sorted(g.permissions.values_list("codename", "name")) for g in Group.objects.all()} == expected
     for config in apps.get_app_configs():
         create_permissions(config, verbosity=0)
@@ -167,5 +176,5 @@ def test_the_roles_are_made_before_django_has_made_its_permissions() -> None:
 def test_making_the_roles_again_keeps_what_an_installation_added() -> None:
     viewer = Group.objects.get(name="desk viewer")
     viewer.permissions.add(Permission.objects.get(codename="cancel_order"))
-    make_roles(apps, None)
+    make_roles()
     assert viewer.permissions.filter(codename="cancel_order").exists()
