@@ -209,7 +209,7 @@ def held(order: Order, now: datetime) -> list[OrderEvent]:
     """Due to be sent, and trading is halted: it waits for the end of the halt instead of coming up again and again."""
     order.held_at = order.updated_at = now
     order.next_attempt_at = order.claimed_until = None
-    return []
+    return [event(order, EventType.HELD, now, reason="trading is halted")]
 
 
 def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]:
@@ -222,7 +222,7 @@ def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]
         order.held_at = None
     order.updated_at = now
     data = {"next_attempt_at": order.next_attempt_at, "give_up_at": order.give_up_at}
-    return [event(order, EventType.RETRYING, now, reason="trading was halted", halted_s=halted.total_seconds(), **data)]
+    return [event(order, EventType.RELEASED, now, halted_s=halted.total_seconds(), **data)]
 
 
 def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:

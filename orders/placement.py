@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 # When a halt begins, a backlog is held in steps; a claim that does nothing but hold goes on for so many of them.
 MAX_HELD = 500
-HOLDS_AT_ONCE = 10
+MAX_HOLDING_STEPS = 10
 
 
 class Step(Enum):
@@ -79,7 +79,7 @@ def claim_due_orders(limit: int, policy: PlacementPolicy) -> list[Claim]:
     A send for which trading is halted is held, and so comes up here once and not again until it is released.
     """
     claims, held_count = claim_or_hold(limit, limit, policy)
-    for _ in range(HOLDS_AT_ONCE):
+    for _ in range(MAX_HOLDING_STEPS):
         if claims or not held_count:
             break
         claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy)

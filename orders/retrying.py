@@ -54,24 +54,23 @@ def reason_not_to_retry(order: Order, *, alone: bool = False) -> str | None:
     return None
 
 
-def reasons_not_to_retry(orders: Sequence[Order], *, alone: bool = False) -> dict[uuid.UUID, str]:
+def reasons_not_to_retry(orders: Sequence[Order], *, alone: bool = False, lock: bool = False) -> dict[uuid.UUID, str]:
     """Why a retry would do nothing, by id: the order's own state, a halt, or the limits of its account as they are now.
 
-    Inside of a transaction that goes on to retry the others nothing else can use up their accounts' limits.
+    With `lock` nobody else uses up their accounts' limits before the caller's transaction ends.
     """
     halts = halts_not_released()
     reasons = {order.id: "cannot be sent while trading is halted" for order in orders if is_halted(order, halts)}
     reasons |= {order.id: reason for order in orders if (reason := reason_not_to_retry(order, alone=alone))}
-    with transaction.atomic():
-        return reasons | refused_by_limits([order for order in orders if order.id not in reasons])
+    return reasons | refused_by_limits([order for order in orders if order.id not in reasons], lock=lock)
 
 
-def refused_by_limits(orders: Sequence[Order]) -> dict[uuid.UUID, str]:
+def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID, str]:
     """By id; how fast orders come is the client's business and is not looked at."""
     reasons: dict[uuid.UUID, str] = {}
     limited = AccountLimits.objects.filter(account_id__in={order.account_id for order in orders}).order_by("account_id")
     for limits in limited:
-        current = lock_limits(limits.account_id) if limits.open_orders is not None else limits
+        current = lock_limits(limits.account_id) if lock and limits.open_orders is not None else limits
         if current is None:
             continue
         for status in RETRYABLE:
@@ -92,7 +91,7 @@ def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = F
     policy = PlacementPolicy.from_settings()
     with transaction.atomic():
         orders = lock_orders(ids)
-        retried.passed_over = reasons_not_to_retry(list(orders.values()), alone=alone)
+        retried.passed_over = reasons_not_to_retry(list(orders.values()), alone=alone, lock=True)
         now = timezone.now()
         changed = [order for order in orders.values() if order.id not in retried.passed_over]
         events: list[OrderEvent] = []

@@ -59,6 +59,8 @@ class EventType(TextChoices):
     EXPIRED = "expired"
     RETRY_REQUESTED = "retry_requested"
     RECONCILED = "reconciled"
+    HELD = "held"
+    RELEASED = "released"
 
 
 class Limit(TextChoices):

@@ -198,5 +198,18 @@ class Migration(migrations.Migration):
             model_name='safetyevent',
             constraint=models.CheckConstraint(condition=models.Q(('type__in', ['halted', 'resumed', 'limits_changed'])), name='safety_event_type_known'),
         ),
+        migrations.RemoveConstraint(
+            model_name='orderevent',
+            name='order_event_type_known',
+        ),
+        migrations.AlterField(
+            model_name='orderevent',
+            name='type',
+            field=models.CharField(choices=[('accepted', 'Accepted'), ('retrying', 'Retrying'), ('placed', 'Placed'), ('failed', 'Failed'), ('error', 'Error'), ('canceled', 'Canceled'), ('partially_filled', 'Partially Filled'), ('filled', 'Filled'), ('cancel_requested', 'Cancel Requested'), ('cancel_rejected', 'Cancel Rejected'), ('rejected', 'Rejected'), ('expired', 'Expired'), ('retry_requested', 'Retry Requested'), ('reconciled', 'Reconciled'), ('held', 'Held'), ('released', 'Released')], max_length=16),
+        ),
+        migrations.AddConstraint(
+            model_name='orderevent',
+            constraint=models.CheckConstraint(condition=models.Q(('type__in', ['accepted', 'retrying', 'placed', 'failed', 'error', 'canceled', 'partially_filled', 'filled', 'cancel_requested', 'cancel_rejected', 'rejected', 'expired', 'retry_requested', 'reconciled', 'held', 'released'])), name='order_event_type_known'),
+        ),
         migrations.RunSQL(APPEND_ONLY, NOT_APPEND_ONLY),
     ]
