@@ -118,15 +118,12 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
         raise RefusedByLimits(refused)
     policy = PlacementPolicy.from_settings()
     orders = [new_order(account_id, request, now, policy) for request in requested]
-    events = [
-        happened
-        for index, order in enumerate(orders)
-        for happened in (
-            lifecycle.refused_by_limits(order, refused[index], now)
-            if index in refused
-            else [event(order, EventType.ACCEPTED, now)]
-        )
-    ]
+    events = []
+    for index, order in enumerate(orders):
+        if index in refused:
+            events += lifecycle.refused_by_limits(order, refused[index], now)
+        else:
+            events.append(event(order, EventType.ACCEPTED, now))
     # Two transactions that insert the same ids in different orders would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=lambda order: order.client_order_id))
     save_changes([], events)
