@@ -77,6 +77,7 @@ $(KAFKA)/.whole: lemon_market/kafka-pom.xml
 	@command -v mvn > /dev/null && command -v java > /dev/null || \
 	{ echo "Java 17 and Maven are needed (on Debian: apt-get install default-jre-headless maven)" >&2; exit 1; }
 	@echo "Fetching Apache Kafka into $(KAFKA) ..."
-	@rm -rf $(KAFKA)
-	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/$(KAFKA)"
+	@rm -rf $(KAFKA) && mkdir -p .local/kafka
+	@mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/$(KAFKA)" > .local/kafka/fetch.log || \
+	{ cat .local/kafka/fetch.log >&2; exit 1; }
 	@touch $@

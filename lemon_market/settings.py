@@ -6,6 +6,7 @@ from typing import Any
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from lemon_market import local_install
 
@@ -52,6 +53,9 @@ INSTALLED_APPS = [
     "orders",
     "exchange",
     "notifications",
+    # Before the admin, whose templates and site it replaces.
+    "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -122,6 +126,8 @@ LOGIN_URL = "admin:login"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
+# In English a page says "5:59 a.m." otherwise, without seconds, which at a desk may be orders apart.
+FORMAT_MODULE_PATH = "lemon_market.formats"
 STATIC_URL = "/static/"
 # Served from the packages that hold them; a STATIC_ROOT is for those who let another server do it.
 STATIC_ROOT = env.str("STATIC_ROOT", "") or None
@@ -141,7 +147,9 @@ PLACEMENT_GIVE_UP_AFTER = env.float("PLACEMENT_GIVE_UP_AFTER", 900.0)
 PLACEMENT_WINDOW = env.int("PLACEMENT_WINDOW", 200)
 PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
 
-# The notification service. A heartbeat tells clients that the connection lives; twice as rarely their credentials are checked.
+# The notification service. Pages connect to NOTIFICATIONS_URL, or to its port on the host that they come from.
+NOTIFICATIONS_URL = env.str("NOTIFICATIONS_URL", "")
+# A heartbeat tells clients that the connection lives; twice as rarely their credentials are checked.
 NOTIFICATIONS_HEARTBEAT = env.float("NOTIFICATIONS_HEARTBEAT", 15.0)
 NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT = env.int("NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT", 100)
 
@@ -208,6 +216,38 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         name: f"orders.states.{name}" for name in ("OrderType", "Side", "Status", "ErrorCode", "ExecutionStatus", "EventType")
     },
+}
+
+# The back office's theme; which pages there are, and who sees them, is in orders/admin.
+UNFOLD = {
+    "SITE_TITLE": "Lemon Market",
+    "SITE_HEADER": "Lemon Market",
+    "SITE_SUBHEADER": "Back office",
+    "SITE_SYMBOL": "candlestick_chart",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "orders.admin.landing.add_to_index",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("orders/lemon.svg")}],
+    "COLORS": {
+        "primary": {
+            weight: f"oklch({lightness}% {chroma} 128)"
+            for weight, lightness, chroma in (
+                ("50", 98, 0.03),
+                ("100", 96, 0.06),
+                ("200", 92, 0.1),
+                ("300", 87, 0.15),
+                ("400", 74, 0.17),
+                ("500", 60, 0.15),
+                ("600", 50, 0.13),
+                ("700", 43, 0.11),
+                ("800", 37, 0.09),
+                ("900", 33, 0.08),
+                ("950", 24, 0.06),
+            )
+        }
+    },
+    "STYLES": [lambda request: static("orders/desk.css"), lambda request: static("orders/safety.css")],
+    "SIDEBAR": {"navigation": "orders.admin.navigation.navigation"},
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")

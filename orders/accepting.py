@@ -10,9 +10,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from orders import lifecycle
 from orders.dispatch import wake_workers
-from orders.models import Order, event
+from orders.limits import Refusal, is_too_fast, lock_limits, refusals
+from orders.models import AccountLimits, Order, event
 from orders.policy import PlacementPolicy
+from orders.safety import safety_of
 from orders.states import EventType
 from orders.storage import save_changes
 
@@ -55,36 +58,90 @@ class AlreadyExpired(Exception):
     indexes: list[int]
 
 
-def accept_orders(account_id: int, requested: Sequence[NewOrder]) -> Accepted:
+@dataclass
+class TradingHalted(Exception):
+    """Nothing new is accepted at present; nothing was stored.
+
+    `indexes` are the orders whose instrument is halted; none when everything is, for all or for this account.
+    """
+
+    indexes: list[int]
+
+
+@dataclass
+class TooManyOrders(Exception):
+    """More orders than the account may send in one second; nothing was stored. `never_fits` when a pause cannot help."""
+
+    per_second: int
+    never_fits: bool
+
+
+@dataclass
+class RefusedByLimits(Exception):
+    """Some orders break limits of their account, by index; nothing was stored."""
+
+    refusals: dict[int, Refusal]
+
+
+def accept_orders(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool = False) -> Accepted:
     """Store all of the orders or none. The client order ids among them must differ.
 
+    With `keep_refused` orders that break limits are stored all the same, as failed, for audit: nothing of them is sent.
     Safe to repeat: the same ids with the same terms give the orders that exist.
-    Raises ClientOrderIdConflict and AlreadyExpired.
+    Raises ClientOrderIdConflict, AlreadyExpired, TradingHalted, TooManyOrders and RefusedByLimits.
     """
-    now = timezone.now()
-    expired = [index for index, request in enumerate(requested) if request.expires_at and request.expires_at <= now]
-    if expired:
-        # A repeat is answered as before, however late it comes.
-        if not any_known(account_id, requested):
-            raise AlreadyExpired(expired)
-        return Accepted(known_orders(account_id, requested), replayed=True)
     try:
         with transaction.atomic():
-            return Accepted(store(account_id, requested, now), replayed=False)
+            return Accepted(store(account_id, requested, keep_refused=keep_refused), replayed=False)
+    except (AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits):
+        # A repeat is answered as before, however late it comes and whatever has changed since.
+        if not any_known(account_id, requested):
+            raise
     except IntegrityError as error:
         if "one_order_per_client_order_id" not in str(error):
             raise
     return Accepted(known_orders(account_id, requested), replayed=True)
 
 
-def store(account_id: int, requested: Sequence[NewOrder], now: datetime) -> list[Order]:
+def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool) -> list[Order]:
+    limits = limits_unless_halted(account_id, requested)
+    # Not before the lock of the limits is held, since orders are counted by when they are taken.
+    now = timezone.now()
+    expired = [index for index, request in enumerate(requested) if request.expires_at and request.expires_at <= now]
+    if expired:
+        raise AlreadyExpired(expired)
+    if limits is not None and is_too_fast(limits, len(requested), now):
+        assert limits.orders_per_second is not None
+        raise TooManyOrders(limits.orders_per_second, never_fits=len(requested) > limits.orders_per_second)
+    refused = {} if limits is None else refusals(limits, requested)
+    if refused and not keep_refused:
+        raise RefusedByLimits(refused)
     policy = PlacementPolicy.from_settings()
     orders = [new_order(account_id, request, now, policy) for request in requested]
+    events = []
+    for index, order in enumerate(orders):
+        if index in refused:
+            events += lifecycle.refused_by_limits(order, refused[index], now)
+        else:
+            events.append(event(order, EventType.ACCEPTED, now))
     # Two transactions that insert the same ids in different orders would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=lambda order: order.client_order_id))
-    save_changes([], [event(order, EventType.ACCEPTED, now) for order in orders])
-    wake_workers([order.id for order in orders])
+    save_changes([], events)
+    if to_be_placed := [order.id for index, order in enumerate(orders) if index not in refused]:
+        wake_workers(to_be_placed)
     return orders
+
+
+def limits_unless_halted(account_id: int, requested: Sequence[NewOrder]) -> AccountLimits | None:
+    """The account's limits, locked when orders have to be counted. Raises TradingHalted."""
+    safety = safety_of(account_id, (request.instrument for request in requested))
+    if safety.halts:
+        halted = {halt.instrument for halt in safety.halts}
+        # A halt without an instrument is of everything that the account asks for.
+        raise TradingHalted([] if None in halted else [i for i, request in enumerate(requested) if request.instrument in halted])
+    if safety.limits is not None and safety.limits.counts_orders:
+        return lock_limits(account_id)
+    return safety.limits
 
 
 def new_order(account_id: int, request: NewOrder, now: datetime, policy: PlacementPolicy) -> Order:

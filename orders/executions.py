@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from exchange.reports import BadReport, ExecutionReport, ReportType, parse_frame
 from orders import lifecycle
 from orders.feeds import began_before, move_position
-from orders.models import Order, OrderEvent, SetAsideReport, event
+from orders.models import LastPrice, Order, OrderEvent, SetAsideReport, event
 from orders.placement import lock_orders
 from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
 from orders.storage import save_changes
@@ -24,6 +24,11 @@ ENDS = {
     ReportType.REJECTED: ExecutionStatus.REJECTED,
     ReportType.EXPIRED: ExecutionStatus.EXPIRED,
 }
+NOTE_LAST_PRICES = """
+    INSERT INTO orders_lastprice AS known (instrument, price, executed_at)
+    SELECT * FROM unnest(%s::text[], %s::numeric[], %s::timestamptz[])
+    ON CONFLICT (instrument) DO UPDATE SET price = excluded.price, executed_at = excluded.executed_at
+    WHERE known.executed_at <= excluded.executed_at"""
 
 
 class CannotApply(Exception):
@@ -82,6 +87,7 @@ def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: s
             order.updated_at = now
             changed[order.id] = order
     save_changes(list(changed.values()), events)
+    note_last_prices(events)
     set_aside(not_applied, session_id)
 
 
@@ -122,6 +128,23 @@ def is_contained(order: Order, session_id: str, sequence: int) -> bool:
         return sequence <= (order.reconciled_sequence or 0)
     # What an earlier session reported was in the exchange's book before the later one began.
     return began_before(session_id, order.reconciled_session)
+
+
+def note_last_prices(events: Sequence[OrderEvent]) -> None:
+    """Keep each instrument's latest execution price, whatever order the reports come in."""
+    latest: dict[str, LastPrice] = {}
+    for happened in events:
+        instrument = happened.order.instrument
+        known = latest.get(instrument)
+        if "last_price" in happened.data and (known is None or known.executed_at <= happened.occurred_at):
+            price = happened.data["last_price"]
+            latest[instrument] = LastPrice(instrument=instrument, price=price, executed_at=happened.occurred_at)
+    if latest:
+        # One order for all, so that two consumers cannot deadlock.
+        rows = [latest[instrument] for instrument in sorted(latest)]
+        columns = [row.instrument for row in rows], [row.price for row in rows], [row.executed_at for row in rows]
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE_LAST_PRICES, columns)
 
 
 def end_pending_cancel(order: Order, report: ExecutionReport) -> None:
@@ -226,4 +249,5 @@ def apply_kept(kept: SetAsideReport) -> bool:
         return False
     order.updated_at = timezone.now()
     save_changes([order], events)
+    note_last_prices(events)
     return True

@@ -1,9 +1,18 @@
 """Where each follower of the exchange's feed stands, and the feed's sessions in the order in which they began."""
 
+from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
 
 from orders.models import FeedPosition, FeedSession, OrderEvent
+
+# Each transport's follower keeps a position of its own.
+FEEDS = {"django_q": "exchange", "kafka": "exchange:kafka"}
+
+
+def active_feed() -> str:
+    """The name under which the feed is followed at present."""
+    return FEEDS[settings.ORDER_TRANSPORT]
 
 
 def load_position(feed: str) -> FeedPosition:

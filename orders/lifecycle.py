@@ -8,6 +8,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
+from orders.limits import Refusal
 from orders.models import Order, OrderEvent, event
 from orders.policy import PlacementPolicy, retry_delay_s
 from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Status
@@ -31,7 +32,7 @@ def clear_sent(order: Order) -> None:
 def settle(order: Order, status: Status, now: datetime) -> None:
     """Leave the order in `status` with nothing more for workers to do."""
     change_status(order, status)
-    order.next_attempt_at = None
+    order.next_attempt_at = order.held_at = None
     order.claimed_until = None
     order.updated_at = now
 
@@ -197,6 +198,31 @@ def error(
     set_problem(order, code, message)
     order.next_attempt_at = next_attempt_at
     return [event(order, EventType.ERROR, now, error_code=code, error_message=order.error_message, **data)]
+
+
+def refused_by_limits(order: Order, refusal: Refusal, now: datetime) -> list[OrderEvent]:
+    """Kept for audit; it was never on its way anywhere."""
+    return failed(order, ErrorCode.REFUSED_BY_LIMITS, refusal.message, now, limit=refusal.limit)
+
+
+def held(order: Order, now: datetime) -> list[OrderEvent]:
+    """Due to be sent, and trading is halted: it waits for the end of the halt instead of coming up again and again."""
+    order.held_at = order.updated_at = now
+    order.next_attempt_at = order.claimed_until = None
+    return [event(order, EventType.HELD, now, reason="trading is halted")]
+
+
+def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]:
+    """Trading goes on. The time in which the order could not be sent does not count, but its own expiry still holds."""
+    order.give_up_at += halted
+    if order.expires_at is not None:
+        order.give_up_at = min(order.give_up_at, order.expires_at)
+    if order.held_at is not None:
+        order.next_attempt_at = now
+        order.held_at = None
+    order.updated_at = now
+    data = {"next_attempt_at": order.next_attempt_at, "give_up_at": order.give_up_at}
+    return [event(order, EventType.RELEASED, now, halted_s=halted.total_seconds(), **data)]
 
 
 def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:

@@ -5,18 +5,24 @@ from typing import Any
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
+from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint
+from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
-from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
+from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, SafetyEventType, Side, Status
 
 # An ISIN (ISO 6166) has 12 characters; a venue's own symbol such as AAPL_2025_03 is fine too.
 INSTRUMENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{11}$"
 # Printable ASCII without a space at either end.
 CLIENT_ORDER_ID_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"
+# A failure that a person can do something about. An order that was refused by limits is there for audit only.
+NEEDS_PERSON = Q(status__in=["failed", "error"]) & ~Q(error_code="refused_by_limits")
+# What counts against an account's limit of open orders: the exchange works on it, may do so, or will.
+OPEN = Q(status__in=["pending", "error"]) | Q(execution_status__in=["new", "partially_filled", "pending_cancel"])
 
 
 def new_event_id() -> str:
@@ -30,7 +36,7 @@ class Order(models.Model):
     `id` is made before anything is sent and is the exchange's `client_order_id` on every attempt (FIX tag 11 ClOrdID),
     while `client_order_id` here is the client's own id. Times are UTC. `next_attempt_at` is the one sign of work to do:
     whatever workers still have to carry out for an order (send, look up, cancel), it is due at that time, and a row
-    without it needs nobody.
+    without it needs nobody. While trading is halted, `held_at` takes its place: since then the order waits for the halt's end.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -53,6 +59,7 @@ class Order(models.Model):
     next_attempt_at = models.DateTimeField(null=True, default=timezone.now)
     claimed_until = models.DateTimeField(null=True)
     give_up_at = models.DateTimeField()
+    held_at = models.DateTimeField(null=True)
     may_be_at_exchange = models.BooleanField(default=False)
     # The exchange takes no send of this order after this time; until then a 404 proves nothing.
     sent_valid_until = models.DateTimeField(null=True)
@@ -71,9 +78,14 @@ class Order(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        permissions = [("retry_order", "Can retry orders"), ("cancel_order", "Can cancel orders")]
+        permissions = [
+            ("retry_order", "Can retry orders"),
+            ("cancel_order", "Can cancel orders"),
+            ("export_order", "Can export orders"),
+        ]
         constraints = [
-            UniqueConstraint(fields=["account", "client_order_id"], name="one_order_per_client_order_id"),
+            # In this sequence its index also finds the orders of a client order id, whose account the order desk may not know.
+            UniqueConstraint(fields=["client_order_id", "account"], name="one_order_per_client_order_id"),
             CheckConstraint(name="order_type_known", condition=Q(type__in=OrderType.values)),
             CheckConstraint(name="order_side_known", condition=Q(side__in=Side.values)),
             CheckConstraint(name="order_status_known", condition=Q(status__in=Status.values)),
@@ -114,10 +126,17 @@ class Order(models.Model):
                 condition=Q(may_be_at_exchange=True, sent_valid_until__isnull=False)
                 | Q(may_be_at_exchange=False, sent_valid_until__isnull=True),
             ),
-            # An order that is accepted and not settled always has a time at which somebody looks after it.
+            # An order that is accepted and not settled always has a time at which somebody looks after it, or the end of a
+            # halt to wait for.
             CheckConstraint(
                 name="pending_has_next_attempt",
-                condition=~Q(status="pending") | Q(next_attempt_at__isnull=False),
+                condition=~Q(status="pending") | Q(next_attempt_at__isnull=False) | Q(held_at__isnull=False),
+            ),
+            # A halt holds up sends and nothing else: cancels and look-ups go on.
+            CheckConstraint(
+                name="held_only_before_a_send",
+                condition=Q(held_at__isnull=True)
+                | Q(status="pending", may_be_at_exchange=False, next_attempt_at__isnull=True, cancel_requested_at__isnull=True),
             ),
             # A cancel that still has to reach the exchange is work, and only open orders have any.
             CheckConstraint(
@@ -147,10 +166,17 @@ class Order(models.Model):
         ]
         indexes = [
             Index(fields=["account", "-id"], name="order_by_account"),
+            # The order desk searches by these.
+            Index(fields=["instrument", "-id"], name="order_by_instrument"),
+            Index(fields=["exchange_order_id"], name="order_by_exchange_id", condition=Q(exchange_order_id__isnull=False)),
             # Partial: their size follows the work that is open, not the number of orders ever taken.
             Index(fields=["next_attempt_at", "id"], name="order_due", condition=Q(next_attempt_at__isnull=False)),
-            Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending")),
-            Index(fields=["-id"], name="order_needs_person", condition=Q(status__in=["failed", "error"])),
+            Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending", held_at__isnull=True)),
+            Index(fields=["expires_at"], name="order_held", condition=Q(held_at__isnull=False)),
+            Index(fields=["-id"], name="order_needs_person", condition=NEEDS_PERSON),
+            Index(fields=["account"], name="order_open_by_account", condition=OPEN),
+            # All but `completed`, which is nearly every order: the newest or the oldest of each other status.
+            Index(fields=["status", "-id"], name="order_not_completed", condition=~Q(status="completed")),
             Index(
                 fields=["id"],
                 name="order_open_at_exchange",
@@ -194,10 +220,154 @@ class OrderEvent(models.Model):
             # The live stream and its resumption ask for what certain transactions wrote.
             Index(fields=["tx"], name="order_event_by_tx"),
             Index(fields=["account", "tx"], name="order_event_by_account_tx"),
+            # How placement went lately, for the order desk: outcomes by minute, the last acknowledgement, latency.
+            Index(
+                fields=["type", "recorded_at"],
+                name="order_event_outcome",
+                condition=Q(type__in=["placed", "retrying", "failed", "error"]),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.order_id}"
+
+
+class LastPrice(models.Model):
+    """The price of an instrument's last execution that we know of; kept by the transaction that applies executions."""
+
+    instrument = models.CharField(primary_key=True, max_length=12)
+    price = models.DecimalField(max_digits=27, decimal_places=8)
+    executed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [CheckConstraint(name="last_price_positive", condition=Q(price__gt=0))]
+
+    def __str__(self) -> str:
+        return f"{self.instrument} {self.price}"
+
+
+def limit_field(kind: type[models.Field], smallest: int | Decimal, explanation: str, **options: Any) -> Any:
+    validators = [MinValueValidator(smallest)]
+    return kind(null=True, blank=True, validators=validators, help_text=explanation, **options)
+
+
+class AccountLimits(models.Model):
+    """What an account's orders must keep to before they are accepted; an empty limit is none.
+
+    `max_notional` (quantity times limit price) and `price_collar_percent` (how far the limit price may be from the
+    instrument's last execution) are about limit orders.
+    """
+
+    account = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="limits")
+    max_quantity = limit_field(models.IntegerField, 1, "The largest quantity of one order.")
+    max_notional = limit_field(
+        models.DecimalField, Decimal("0.01"), "The most that quantity times limit price may be.", max_digits=28, decimal_places=2
+    )
+    price_collar_percent = limit_field(
+        models.DecimalField,
+        Decimal("0.01"),
+        "How far a limit price may be from the last execution.",
+        max_digits=7,
+        decimal_places=2,
+    )
+    orders_per_second = limit_field(models.IntegerField, 1, "Orders that may come within one second.")
+    open_orders = limit_field(models.IntegerField, 1, "Orders that may be open at the same time.")
+
+    class Meta:
+        verbose_name = verbose_name_plural = "account limits"
+        default_permissions = ["view", "change"]
+        constraints = [
+            CheckConstraint(name=f"limit_{name}_positive", condition=Q(**{f"{name}__gt": 0}))
+            for name in ("max_quantity", "max_notional", "price_collar_percent", "orders_per_second", "open_orders")
+        ]
+
+    def __str__(self) -> str:
+        return f"Limits of {self.account}"
+
+    @property
+    def counts_orders(self) -> bool:
+        """Whether orders must be counted, which holds only while no other transaction adds one."""
+        return self.orders_per_second is not None or self.open_orders is not None
+
+
+class Halt(models.Model):
+    """A time in which nothing is accepted and nothing is sent: for all, for one account, or in one instrument.
+
+    In force from `started_at` until `ended_at`. Afterwards the orders that waited are released, those up to
+    `released_up_to` so far, all of them at `released_at`.
+    """
+
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    instrument = models.CharField(max_length=12, null=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    started_by = models.CharField(max_length=200)
+    reason = models.TextField()
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=200, null=True)
+    end_reason = models.TextField(null=True)
+    released_up_to = models.UUIDField(null=True)
+    released_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ["view"]
+        permissions = [("halt_trading", "Can halt trading"), ("resume_trading", "Can resume trading")]
+        constraints = [
+            CheckConstraint(name="halt_has_one_scope", condition=Q(account__isnull=True) | Q(instrument__isnull=True)),
+            CheckConstraint(name="halt_instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
+            CheckConstraint(
+                name="halt_says_why",
+                condition=Q(reason__regex=r"\S") & (Q(end_reason__isnull=True) | Q(end_reason__regex=r"\S")),
+            ),
+            CheckConstraint(
+                name="halt_ended_by_a_person_with_a_reason",
+                condition=Q(ended_at__isnull=True, ended_by__isnull=True, end_reason__isnull=True, released_up_to__isnull=True)
+                | Q(ended_at__gte=F("started_at"), ended_by__isnull=False, end_reason__isnull=False),
+            ),
+            CheckConstraint(
+                name="halt_released_after_its_end",
+                condition=Q(released_at__isnull=True) | Q(released_at__gte=F("ended_at"), ended_at__isnull=False),
+            ),
+            # One switch for each scope, which is on or off.
+            UniqueConstraint(
+                Coalesce("account", Value(0)),
+                Coalesce("instrument", Value("")),
+                name="one_halt_in_force_per_scope",
+                condition=Q(ended_at__isnull=True),
+            ),
+        ]
+        indexes = [Index(fields=["id"], name="halt_not_released", condition=Q(released_at__isnull=True))]
+
+    def __str__(self) -> str:
+        if self.instrument is not None:
+            return f"Trading in {self.instrument}"
+        return "All trading" if self.account is None else f"Trading of {self.account}"
+
+    def covers(self, account_id: int, instrument: str) -> bool:
+        return self.account_id in (None, account_id) and self.instrument in (None, instrument)
+
+
+class SafetyEvent(models.Model):
+    """Who switched a halt on or off or changed limits, when and why. The database refuses to change or delete one.
+
+    `data` of `limits_changed` holds the limits before and after.
+    """
+
+    type = models.CharField(max_length=16, choices=SafetyEventType)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    instrument = models.CharField(max_length=12, null=True)
+    by = models.CharField(max_length=200)
+    reason = models.TextField()
+    data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    occurred_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ["view"]
+        constraints = [CheckConstraint(name="safety_event_type_known", condition=Q(type__in=SafetyEventType.values))]
+
+    def __str__(self) -> str:
+        return f"{self.type} by {self.by}"
 
 
 class FeedPosition(models.Model):
@@ -242,6 +412,28 @@ class RelayPosition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.relay} {self.snapshot}"
+
+
+class FeedConnection(models.Model):
+    """Whether a feed is connected, as its active follower last said; it says so every few seconds, for people to see."""
+
+    feed = models.CharField(primary_key=True, max_length=32)
+    is_connected = models.BooleanField()
+    # Of this state, connected or not.
+    since = models.DateTimeField()
+    problem = models.TextField(null=True)
+    said_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            CheckConstraint(
+                name="feed_connected_or_has_problem",
+                condition=Q(is_connected=True, problem__isnull=True) | Q(is_connected=False, problem__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.feed} {'connected' if self.is_connected else 'not connected'}"
 
 
 class SetAsideReport(models.Model):

@@ -20,12 +20,17 @@ from django.utils import timezone
 from exchange import gateway as venue
 from exchange.gateway import Gateway, Placement
 from orders import lifecycle
+from orders.halts import halts_in_force, is_halted
 from orders.models import Order, OrderEvent
 from orders.policy import PlacementPolicy
 from orders.states import ErrorCode, Status
 from orders.storage import save_changes
 
 log = structlog.get_logger()
+
+# When a halt begins, a backlog is held in steps; a claim that does nothing but hold goes on for so many of them.
+MAX_HELD = 500
+MAX_HOLDING_STEPS = 10
 
 
 class Step(Enum):
@@ -71,22 +76,44 @@ def claim_due_orders(limit: int, policy: PlacementPolicy) -> list[Claim]:
     """Take up to `limit` due orders, oldest first, passing over those that somebody else is taking.
 
     Orders whose time is over are left to `finish_overdue_orders`, so that nothing is sent after `give_up_at`.
+    A send for which trading is halted is held, and so comes up here once and not again until it is released.
     """
+    claims, held_count = claim_or_hold(limit, limit, policy)
+    for _ in range(MAX_HOLDING_STEPS):
+        if claims or not held_count:
+            break
+        claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy)
+    return claims
+
+
+def claim_or_hold(limit: int, look_at: int, policy: PlacementPolicy) -> tuple[list[Claim], int]:
+    """Claim up to `limit` of the first `look_at` due orders and hold those halted; returns the claims and how many are held."""
     with transaction.atomic():
         now = timezone.now()
-        orders = list(
+        due = list(
             Order.objects.select_for_update(skip_locked=True)
             .filter(Q(give_up_at__gt=now) | ~Q(status=Status.PENDING), next_attempt_at__lte=now)
-            .order_by("next_attempt_at", "id")[:limit]
+            .order_by("next_attempt_at", "id")[:look_at]
         )
+        halted = hold_halted(due, now)
         claims = []
-        for order in orders:
+        for order in [order for order in due if order.id not in halted][:limit]:
             step = next_step(order)
             lifecycle.begin_attempt(order, now, policy)
             assert order.claimed_until is not None
             claims.append(Claim(order, step, order.attempt_count, order.claimed_until))
-        save_changes(orders, [])
-    return claims
+        save_changes([claim.order for claim in claims], [])
+    return claims, len(halted)
+
+
+def hold_halted(orders: Sequence[Order], now: datetime) -> set[uuid.UUID]:
+    """Hold those of these locked orders that would be sent while trading is halted; returns their ids."""
+    sends = [order for order in orders if next_step(order) is Step.SEND]
+    # Asked after the orders were selected: an order that came after the end of a halt must not be held by it.
+    halts = halts_in_force() if sends else []
+    held = [order for order in sends if is_halted(order, halts)]
+    save_changes(held, [happened for order in held for happened in lifecycle.held(order, now)])
+    return {order.id for order in held}
 
 
 async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
@@ -236,14 +263,19 @@ def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
 
 
 def finish_overdue_orders(limit: int = 1000) -> int:
-    """Settle pending orders whose `give_up_at` has passed and that nobody has a live claim on; returns how many."""
+    """Settle pending orders whose time is over and that nobody has a live claim on; returns how many it dealt with.
+
+    `give_up_at` of an order that waits for the end of a halt does not count before then, but its own expiry does.
+    """
     with transaction.atomic():
         now = timezone.now()
-        orders = list(
-            Order.objects.select_for_update(skip_locked=True)
-            .filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING, give_up_at__lte=now)
-            .order_by("give_up_at")[:limit]
+        unclaimed = Order.objects.select_for_update(skip_locked=True).filter(
+            Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING
         )
-        events = [happened for order in orders for happened in lifecycle.overdue(order, now)]
-        save_changes(orders, events)
-    return len(orders)
+        orders = list(unclaimed.filter(held_at__isnull=True, give_up_at__lte=now).order_by("give_up_at")[:limit])
+        halted = hold_halted([order for order in orders if order.expires_at is None or order.expires_at > now], now)
+        over = [order for order in orders if order.id not in halted]
+        over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:limit]
+        events = [happened for order in over for happened in lifecycle.overdue(order, now)]
+        save_changes(over, events)
+    return len(halted) + len(over)

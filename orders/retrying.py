@@ -9,10 +9,12 @@ from django.utils import timezone
 
 from orders import lifecycle
 from orders.dispatch import wake_workers
-from orders.models import Order, OrderEvent
+from orders.halts import halts_not_released, is_halted
+from orders.limits import lock_limits, refusals
+from orders.models import AccountLimits, Order, OrderEvent
 from orders.placement import lock_orders
 from orders.policy import PlacementPolicy
-from orders.states import Status
+from orders.states import ErrorCode, Status
 from orders.storage import save_changes
 
 RETRYABLE = (Status.FAILED, Status.ERROR)
@@ -41,34 +43,61 @@ class Retried:
         return ", ".join(parts)
 
 
-def reason_not_to_retry(order: Order) -> str | None:
-    """Why a retry would do nothing for this order, or None."""
+def reason_not_to_retry(order: Order, *, alone: bool = False) -> str | None:
+    """Why the order's own state lets a retry do nothing, or None. `alone`: it is retried by itself and not with others."""
     if order.status not in RETRYABLE:
         return f"is {order.status}"
     if order.expires_at is not None and order.expires_at <= timezone.now() and not order.may_be_at_exchange:
         return "has expired"
+    if order.error_code == ErrorCode.REFUSED_BY_LIMITS and not alone:
+        return "was refused by limits: retry it alone"
     return None
 
 
-def retry_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Retried:
+def reasons_not_to_retry(orders: Sequence[Order], *, alone: bool = False, lock: bool = False) -> dict[uuid.UUID, str]:
+    """Why a retry would do nothing, by id: the order's own state, a halt, or the limits of its account as they are now.
+
+    With `lock` nobody else uses up their accounts' limits before the caller's transaction ends.
+    """
+    halts = halts_not_released()
+    reasons = {order.id: "cannot be sent while trading is halted" for order in orders if is_halted(order, halts)}
+    reasons |= {order.id: reason for order in orders if (reason := reason_not_to_retry(order, alone=alone))}
+    return reasons | refused_by_limits([order for order in orders if order.id not in reasons], lock=lock)
+
+
+def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID, str]:
+    """By id; how fast orders come is the client's business and is not looked at."""
+    reasons: dict[uuid.UUID, str] = {}
+    limited = AccountLimits.objects.filter(account_id__in={order.account_id for order in orders}).order_by("account_id")
+    for limits in limited:
+        current = lock_limits(limits.account_id) if lock and limits.open_orders is not None else limits
+        if current is None:
+            continue
+        for status in RETRYABLE:
+            of_account = [order for order in orders if (order.account_id, order.status) == (current.account_id, status)]
+            # What may be at the exchange counts as open whether it is retried or not.
+            refused = refusals(current, of_account, are_open=status == Status.ERROR)
+            reasons |= {of_account[index].id: f"is against the limits: {found.message}" for index, found in refused.items()}
+    return reasons
+
+
+def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = False) -> Retried:
     """Make failed orders pending again; what may be at the exchange is looked up before it is sent. Safe to repeat.
 
-    Takes at most some hundred ids at a time, because it locks them all.
+    Takes at most some hundred ids at a time, because it locks them all. What was refused by limits is retried only
+    `alone`: on a person's look at that one order, and never along with others.
     """
     retried = Retried()
     policy = PlacementPolicy.from_settings()
     with transaction.atomic():
+        orders = lock_orders(ids)
+        retried.passed_over = reasons_not_to_retry(list(orders.values()), alone=alone, lock=True)
         now = timezone.now()
-        changed: list[Order] = []
+        changed = [order for order in orders.values() if order.id not in retried.passed_over]
         events: list[OrderEvent] = []
-        for order in lock_orders(ids).values():
-            reason = reason_not_to_retry(order)
-            if reason is not None:
-                retried.passed_over[order.id] = reason
-                continue
+        for order in changed:
             (retried.looked_up if order.may_be_at_exchange else retried.sent).append(order.id)
             events += lifecycle.retry_requested(order, now, policy, by=requested_by)
-            changed.append(order)
         save_changes(changed, events)
         if changed:
             wake_workers([order.id for order in changed])

@@ -59,6 +59,24 @@ class EventType(TextChoices):
     EXPIRED = "expired"
     RETRY_REQUESTED = "retry_requested"
     RECONCILED = "reconciled"
+    HELD = "held"
+    RELEASED = "released"
+
+
+class Limit(TextChoices):
+    """Why an order is refused before it gets anywhere; the `code` of the answer."""
+
+    QUANTITY = "max_quantity"
+    NOTIONAL = "max_notional"
+    PRICE_COLLAR = "price_collar"
+    OPEN_ORDERS = "open_orders"
+    RATE = "orders_per_second"
+
+
+class SafetyEventType(TextChoices):
+    HALTED = "halted"
+    RESUMED = "resumed"
+    LIMITS_CHANGED = "limits_changed"
 
 
 STATUS_CHANGES: dict[Status, frozenset[Status]] = {

@@ -19,6 +19,7 @@ MUTABLE_COLUMNS = {
     "next_attempt_at": "timestamptz",
     "claimed_until": "timestamptz",
     "give_up_at": "timestamptz",
+    "held_at": "timestamptz",
     "may_be_at_exchange": "boolean",
     "sent_valid_until": "timestamptz",
     "cancel_requested_at": "timestamptz",

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from orders.dispatch import wake_workers_again
+from orders.halting import release_orders
 from orders.models import Order
 from orders.placement import finish_overdue_orders
 from orders.worker_process import kill_registered_processes
@@ -17,7 +18,9 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """One round: settle what is overdue, wake workers when something is due, replace them when they do not come."""
+    """One round: release what a halt held, settle what is overdue, wake workers when something is due, replace them when
+    they do not come.
+    """
 
     def __init__(self, *, stalled_after_s: float | None = None, clock: Callable[[], float] = monotonic) -> None:
         # With all slots at a slow exchange nobody claims for as long as one call takes, and that is no stall.
@@ -27,6 +30,7 @@ class Sweep:
         self.oldest_due_since = clock()
 
     def run_once(self) -> None:
+        release_orders()
         while finish_overdue_orders() > 0:
             continue
         oldest = oldest_due_order()

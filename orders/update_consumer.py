@@ -13,7 +13,8 @@ from exchange.gateway import Gateway
 from exchange.reports import BadReport, ExecutionReport, FeedMessage, Session
 from orders.database_thread import ActiveLock, DatabaseThread
 from orders.executions import apply_reports
-from orders.feeds import load_position, move_position, register_session
+from orders.feed_connection import ConnectionState
+from orders.feeds import FEEDS, load_position, move_position, register_session
 from orders.models import FeedPosition
 from orders.reconciling import Reconciler
 
@@ -35,7 +36,7 @@ class UpdateConsumer:
     connection loses both at once, so two can never apply at the same time.
     """
 
-    def __init__(self, url: str, gateway: Gateway, *, feed: str = "exchange") -> None:
+    def __init__(self, url: str, gateway: Gateway, *, feed: str = FEEDS["django_q"]) -> None:
         self.url = url
         self.feed = feed
         self.lock = ActiveLock(feed)
@@ -44,32 +45,43 @@ class UpdateConsumer:
         self.session_id = ""
         self.sequence = 0
         self.back_off = BackOff()
+        self.connection = ConnectionState()
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
         try:
-            while True:
-                try:
-                    await self.wait_until_active()
-                    await self.follow()
-                except FeedDisconnected as ended:
-                    log.warning("feed_disconnected", reason=str(ended))
-                    await self.back_off.wait()
-                except (OperationalError, InterfaceError) as error:
-                    log.warning("database_away", doing="apply reports", error=str(error).strip())
-                    await asyncio.sleep(DATABASE_RETRY_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.connection.tell_forever(self.feed, self.database))
+                await self.follow_forever()
         finally:
             await self.database.close()
 
+    async def follow_forever(self) -> None:
+        while True:
+            try:
+                await self.wait_until_active()
+                await self.follow()
+            except FeedDisconnected as ended:
+                log.warning("feed_disconnected", reason=str(ended))
+                self.connection.lost(str(ended))
+                await self.back_off.wait()
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_away", doing="apply reports", error=str(error).strip())
+                self.connection.lost("the database was away")
+                await asyncio.sleep(DATABASE_RETRY_S)
+
     async def wait_until_active(self) -> None:
+        self.connection.is_ours = False
         while not await self.database.run(self.lock.hold):  # noqa: ASYNC110 - a lock has no event to wait for
             await asyncio.sleep(STANDBY_S)
+        self.connection.is_ours = True
 
     async def follow(self) -> None:
         """One connection of the feed, from the stored position on. Raises FeedDisconnected, OperationalError."""
         position = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
             await self.begin_session(feed.session, position)
+            self.connection.made()
             async for messages in feed.batches(BATCH_SIZE):
                 await self.apply(messages)
                 self.back_off.reset()

@@ -54,7 +54,7 @@ def test_the_schema_describes_what_each_call_takes_and_answers(client: Client) -
     batch = paths["/orders/batch"]["post"]
     assert "parameters" not in batch
     assert batch["responses"]["202"]["content"]["application/json"]["schema"]["type"] == "array"
-    assert set(paths["/orders"]["post"]["responses"]) == {"200", "202", "409"}
+    assert set(paths["/orders"]["post"]["responses"]) == {"200", "202", "409", "422", "429"}
     assert paths["/orders"]["post"]["security"] == [{"knoxApiToken": []}, {"cookieAuth": []}]
 
 

@@ -29,6 +29,20 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
+class Refused(APIException):
+    """Understood and not accepted: sending the same again without a change of circumstances will not help."""
+
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_code = "refused"
+
+
+class TooFast(APIException):
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "orders_per_second"
+    # Sent as Retry-After.
+    wait = 1
+
+
 class BodyTooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "body_too_large"

@@ -11,9 +11,29 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from orders.accepting import Accepted, AlreadyExpired, ClientOrderIdConflict, NewOrder, accept_orders
-from orders.api.errors import Conflict, LengthRequired
+from orders.accepting import (
+    Accepted,
+    AlreadyExpired,
+    ClientOrderIdConflict,
+    NewOrder,
+    RefusedByLimits,
+    TooManyOrders,
+    TradingHalted,
+    accept_orders,
+)
+from orders.api.errors import Conflict, LengthRequired, Refused
 from orders.api.filters import OrderFilter, OrderPagination
+from orders.api.refusals import (
+    BATCH_REFUSED,
+    REFUSED,
+    RETRY_AFTER,
+    TOO_FAST,
+    by_index,
+    halted_batch,
+    halted_one,
+    kept_refusals,
+    too_many,
+)
 from orders.api.serializers import MAX_BATCH, NewOrderSerializer, OrderSerializer, OrderWithHistorySerializer
 from orders.canceling import TooLateToCancel, cancel_order
 from orders.models import Order
@@ -54,25 +74,38 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
 
     @extend_schema(
         request=NewOrderSerializer,
-        responses={202: ACCEPTED, 200: REPLAYED, 409: CONFLICT},
-        parameters=[IDEMPOTENCY_KEY],
+        responses={202: ACCEPTED, 200: REPLAYED, 409: CONFLICT, 422: REFUSED, 429: TOO_FAST},
+        parameters=[IDEMPOTENCY_KEY, RETRY_AFTER],
     )
     def create(self, request: Request) -> Response:
         serializer = NewOrderSerializer(data=with_idempotency_key(request))
         serializer.is_valid(raise_exception=True)
         try:
-            accepted = accept_orders(caller_id(request), [serializer.new_order])
+            accepted = accept_orders(caller_id(request), [serializer.new_order], keep_refused=True)
         except AlreadyExpired:
             raise ValidationError({"expires_at": [PASSED]}) from None
         except ClientOrderIdConflict as conflict:
             raise Conflict({"client_order_id": [conflict.problems[0]]}) from None
+        except TradingHalted as halted:
+            raise halted_one(halted) from None
+        except TooManyOrders as error:
+            raise too_many(error) from None
         [order] = accepted.orders
         location = request.build_absolute_uri(f"/orders/{order.id}")
+        for problem in kept_refusals(accepted.orders).values():
+            return Response(problem, status.HTTP_422_UNPROCESSABLE_ENTITY, headers={"Location": location})
         return answer(accepted, OrderSerializer(order).data, {"Location": location})
 
     @extend_schema(
         request=NewOrderSerializer(many=True),
-        responses={202: OrderSerializer(many=True), 200: OrderSerializer(many=True), 409: CONFLICT},
+        responses={
+            202: OrderSerializer(many=True),
+            200: OrderSerializer(many=True),
+            409: CONFLICT,
+            422: BATCH_REFUSED,
+            429: TOO_FAST,
+        },
+        parameters=[RETRY_AFTER],
     )
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def batch(self, request: Request) -> Response:
@@ -85,6 +118,14 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         except ClientOrderIdConflict as conflict:
             problems = {str(index): {"client_order_id": [problem]} for index, problem in conflict.problems.items()}
             raise Conflict(problems) from None
+        except TradingHalted as halted:
+            raise halted_batch(halted) from None
+        except TooManyOrders as error:
+            raise too_many(error) from None
+        except RefusedByLimits as refused:
+            raise by_index(refused.refusals) from None
+        if problems := kept_refusals(accepted.orders):
+            raise Refused(problems)
         return answer(accepted, OrderSerializer(accepted.orders, many=True).data, {})
 
     @extend_schema(

@@ -18,7 +18,8 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
 from orders.database_thread import ActiveLock, DatabaseThread
-from orders.feeds import last_event, load_position, move_position, register_session
+from orders.feed_connection import ConnectionState
+from orders.feeds import FEEDS, last_event, load_position, move_position, register_session
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
@@ -64,7 +65,7 @@ class AppendingUpdateConsumer:
     do not mind.
     """
 
-    def __init__(self, url: str, gateway: Gateway, *, feed: str = "exchange:kafka") -> None:
+    def __init__(self, url: str, gateway: Gateway, *, feed: str = FEEDS["kafka"]) -> None:
         self.url = url
         self.feed = feed
         self.producer = AcknowledgedProducer()
@@ -73,6 +74,7 @@ class AppendingUpdateConsumer:
         self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
         self.reconciler = Reconciler(gateway, self.database)
         self.back_off = BackOff()
+        self.connection = ConnectionState()
         self.position = self.stored = Position("", 0)
         # An event that was there before any report was appended that is not appended yet.
         self.last_event = 0
@@ -81,32 +83,42 @@ class AppendingUpdateConsumer:
     async def run(self) -> None:
         """Follow the feed until cancelled."""
         try:
-            while True:
-                try:
-                    await self.wait_until_active()
-                    await self.follow()
-                except* FeedDisconnected as ended:
-                    log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
-                    await self.back_off.wait()
-                except* Superseded:
-                    log.warning("superseded", feed=self.feed)
-                except* (OperationalError, InterfaceError) as errors:
-                    log.warning("database_away", doing="follow the feed", error=str(errors.exceptions[0]).strip())
-                    await asyncio.sleep(RETRY_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.connection.tell_forever(self.feed, self.database))
+                await self.follow_forever()
         finally:
             await self.database.close()
             self.broker.shutdown()
             self.producer.close()
 
+    async def follow_forever(self) -> None:
+        while True:
+            try:
+                await self.wait_until_active()
+                await self.follow()
+            except* FeedDisconnected as ended:
+                log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
+                self.connection.lost(str(ended.exceptions[0]))
+                await self.back_off.wait()
+            except* Superseded:
+                log.warning("superseded", feed=self.feed)
+            except* (OperationalError, InterfaceError) as errors:
+                log.warning("database_away", doing="follow the feed", error=str(errors.exceptions[0]).strip())
+                self.connection.lost("the database was away")
+                await asyncio.sleep(RETRY_S)
+
     async def wait_until_active(self) -> None:
+        self.connection.is_ours = False
         while not await self.database.run(self.lock.hold):  # noqa: ASYNC110 - a lock has no event to wait for
             await asyncio.sleep(STANDBY_S)
+        self.connection.is_ours = True
 
     async def follow(self) -> None:
         """One connection of the feed. Raises a group of FeedDisconnected, Superseded, OperationalError."""
         stored = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=stored.sequence, session_id=stored.session_id or None) as feed:
             await self.begin_session(feed.session, stored)
+            self.connection.made()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.append_forever(feed))

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db.models import F
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import doorbell
-from orders.models import Order
+from orders.models import Halt, Order
 from orders.policy import PlacementPolicy
 from orders.tests.working import POLICY
 
@@ -76,10 +77,12 @@ def let_time_pass(seconds: float) -> None:
     """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
     past = timedelta(seconds=seconds)
     for order in Order.objects.all():
-        for name in ("next_attempt_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):
+        for name in ("created_at", "next_attempt_at", "held_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):
             moment = getattr(order, name)
             setattr(order, name, moment and moment - past)
         order.save()
+    moved = {name: F(name) - past for name in ("started_at", "ended_at", "released_at")}
+    Halt.objects.update(**moved)
 
 
 def soon() -> Any:

@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import CheckConstraint
 
 from orders.models import Order, OrderEvent
-from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
+from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, SafetyEventType, Side, Status
 
 NOW = "2030-01-01T00:00:00Z"
 LATER = "2030-01-01T00:15:00Z"
@@ -22,6 +22,7 @@ COMPLETED = {
 }
 FAILED = {"status": "failed", "error_code": "refused_by_exchange", "error_message": "no", "next_attempt_at": None}
 FILLED = COMPLETED | {"execution_status": "filled", "filled_quantity": 100, "filled_value": "1000", "average_price": "10"}
+HELD = {"held_at": NOW, "next_attempt_at": None}
 
 # Constraint name -> what to change in a valid row to break it.
 VIOLATIONS: dict[str, list[dict[str, Any]]] = {
@@ -44,6 +45,12 @@ VIOLATIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "sent_valid_until_exactly_when_sent": [{"may_be_at_exchange": True}, {"sent_valid_until": NOW}],
     "pending_has_next_attempt": [{"next_attempt_at": None}],
+    "held_only_before_a_send": [
+        {"held_at": NOW},
+        {"held_at": NOW, "next_attempt_at": None, "may_be_at_exchange": True, "sent_valid_until": NOW},
+        {"held_at": NOW, "next_attempt_at": None, "cancel_requested_at": NOW},
+        FAILED | {"held_at": NOW},
+    ],
     "cancel_requested_has_next_attempt": [
         {"status": "canceled", "next_attempt_at": None, "cancel_requested_at": NOW},
         COMPLETED | {"cancel_requested_at": NOW},
@@ -90,7 +97,7 @@ def drop_all_checks_but(name: str) -> None:
         cursor.execute("ALTER TABLE orders_order " + ", ".join(f"DROP CONSTRAINT {other}" for other in others))
 
 
-@pytest.mark.parametrize("changes", [{}, COMPLETED, FAILED, FILLED, {"type": "limit", "limit_price": "250.50"}])
+@pytest.mark.parametrize("changes", [{}, COMPLETED, FAILED, FILLED, HELD, {"type": "limit", "limit_price": "250.50"}])
 def test_a_valid_row_is_taken(account: Any, changes: dict[str, Any]) -> None:
     insert("orders_order", valid_order(account) | changes)
     assert Order.objects.count() == 1
@@ -143,6 +150,7 @@ def test_an_order_is_placed_at_most_once_and_only_by_known_events(account: Any) 
         ("order_error_code_known", ErrorCode),
         ("order_execution_status_known", ExecutionStatus),
         ("order_event_type_known", EventType),
+        ("safety_event_type_known", SafetyEventType),
     ],
 )
 def test_the_database_knows_exactly_the_values_of_the_enum(constraint: str, enum: Any) -> None:

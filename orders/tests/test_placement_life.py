@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from exchange import gateway as venue
 from exchange.gateway import Placement
 from orders.accepting import NewOrder, accept_orders
-from orders.models import Order, OrderEvent
-from orders.placement import Claim, Result, claim_due_orders, finish_overdue_orders, record
+from orders.halting import halt_trading, release_orders, resume_trading
+from orders.models import Halt, Order, OrderEvent
+from orders.placement import Claim, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.retrying import retry_orders
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
@@ -85,18 +86,36 @@ class LifeOfOrders(RuleBasedStateMachine):
     def begin(self) -> None:
         OrderEvent.objects.all().delete()
         Order.objects.all().delete()
+        Halt.objects.all().delete()
+        self.halted: list[Any] = []
         self.account, _ = get_user_model().objects.get_or_create(username="anna")
         self.exchange = PaperExchange()
         self.claims: list[Claim] = []
         self.results: list[Result] = []
 
+    @precondition(lambda self: not self.halted)
     @rule()
     def accept(self) -> None:
         accept_orders(self.account.pk, [NewOrder("market", "buy", "AAPL_2025_03", 100)])
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
-        self.claims += claim_due_orders(limit, POLICY)
+        claims = claim_due_orders(limit, POLICY)
+        assert not (self.halted and [claim for claim in claims if claim.step is Step.SEND])
+        self.claims += claims
+
+    @precondition(lambda self: len(self.halted) < 2)
+    @rule()
+    def trading_is_halted(self) -> None:
+        """For all, or for the one account that there is; or both."""
+        scope = None if None not in self.halted else self.account
+        halt_trading("desk", "odd prices", account=scope)
+        self.halted.append(scope)
+
+    @precondition(lambda self: self.halted)
+    @rule(which=st.integers(0, 1))
+    def trading_goes_on(self, which: int) -> None:
+        resume_trading("desk", "explained", account=self.halted.pop(which % len(self.halted)))
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), fate=st.sampled_from(FATES), look_up_works=st.booleans(), recorded_at_once=st.booleans())
@@ -147,6 +166,7 @@ class LifeOfOrders(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
+        release_orders()
         finish_overdue_orders()
 
     @precondition(lambda self: Order.objects.filter(status__in=["failed", "error"]).exists())
@@ -185,6 +205,8 @@ class LifeOfOrders(RuleBasedStateMachine):
         if not hasattr(self, "exchange"):
             return
         self.crash()
+        while self.halted:
+            self.trading_goes_on(0)
         self.exchange.on_the_way.clear()
         self.exchange.fate, self.exchange.look_up_works = "acknowledge", True
         for _ in range(6):

@@ -14,6 +14,7 @@ from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
+from orders.halting import halt_trading, resume_trading
 from orders.models import Order
 from orders.placement import claim_due_orders
 from orders.states import Status
@@ -147,6 +148,26 @@ def test_workers_place_orders_and_stop_cleanly(
     parent.terminate()
     _, alive = psutil.wait_procs([parent, *children], timeout=15)
     assert alive == []
+
+
+def test_workers_place_nothing_during_a_halt_and_everything_once_after_it(
+    accept: Accept, simulator: SimulatorProcess, start_workers: Callable[[], psutil.Process]
+) -> None:
+    orders = [accept() for _ in range(10)]
+    halt_trading("dora", "odd prices")
+    start_workers()
+    sweep = Sweep()
+
+    def everything_is_held() -> bool:
+        sweep.run_once()
+        return Order.objects.filter(held_at__isnull=False).count() == 10
+
+    wait_until(everything_is_held)
+    assert simulator.book() == {}
+    resume_trading("dora", "explained")
+    sweep.run_once()
+    wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 10)
+    assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
 
 
 def test_frozen_workers_are_killed_with_all_their_processes_and_their_successor_goes_on(

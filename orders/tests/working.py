@@ -1,10 +1,13 @@
 """Placement as a worker does it, for tests: one loop against a real exchange, without waiting for anything."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+from django.db import connection
 
 from exchange.gateway import Gateway
 from exchange.http_gateway import HttpGateway
@@ -74,6 +77,18 @@ def carry(claim: Claim, url: str, policy: PlacementPolicy = POLICY) -> Result:
 
 def carry_with(gateway: Gateway, claim: Claim, policy: PlacementPolicy = POLICY) -> Result:
     return asyncio.run(carry_out(claim, gateway, policy))
+
+
+def many_like(order: Order, count: int, **changes: Any) -> None:
+    """Store so many orders that differ from this one in `changes` (column to value) only; the planner then knows of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO orders_order SELECT made.* FROM orders_order AS given, generate_series(1, %s) AS number,"
+            " jsonb_populate_record(given, jsonb_build_object('id', gen_random_uuid(), 'client_order_id', number::text) || %s)"
+            " AS made WHERE given.id = %s",
+            [count, json.dumps(changes), order.id],
+        )
+        cursor.execute("ANALYZE orders_order")
 
 
 def history(order: Order) -> list[str]:

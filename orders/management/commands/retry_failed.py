@@ -1,5 +1,3 @@
-import getpass
-import os
 import sys
 import uuid
 from argparse import ArgumentTypeError
@@ -15,8 +13,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
-from orders.models import Order
-from orders.retrying import RETRYABLE, Retried, reason_not_to_retry, retry_orders
+from orders.management.safety import person
+from orders.models import NEEDS_PERSON, Order
+from orders.retrying import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
 
 CHUNK = 200
 
@@ -66,7 +65,7 @@ class Command(BaseCommand):
             raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
 
     def selected(self, options: dict[str, Any]) -> QuerySet[Order]:
-        orders = Order.objects.filter(status__in=options["status"] or RETRYABLE).order_by("id")
+        orders = Order.objects.filter(NEEDS_PERSON, status__in=options["status"] or RETRYABLE).order_by("id")
         if options["instrument"] is not None:
             orders = orders.filter(instrument=options["instrument"])
         if options["account"] is not None:
@@ -89,22 +88,13 @@ class Command(BaseCommand):
         return total
 
 
-def person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user need not have a name.
-        return f"user {os.getuid()}"
-
-
 def would_retry(ids: list[uuid.UUID]) -> Retried:
     total = Retried()
     for chunk in chunks(ids):
-        for order in Order.objects.filter(id__in=chunk):
-            reason = reason_not_to_retry(order)
-            if reason is not None:
-                total.passed_over[order.id] = reason
-            else:
+        orders = list(Order.objects.filter(id__in=chunk).order_by("id"))
+        total.passed_over |= (passed_over := reasons_not_to_retry(orders))
+        for order in orders:
+            if order.id not in passed_over:
                 (total.looked_up if order.may_be_at_exchange else total.sent).append(order.id)
     return total
 

@@ -1,0 +1,17 @@
+"""The colours of states, in the theme's words for them: what is fine, what moves, what failed."""
+
+from orders.states import ExecutionStatus, Status
+
+STATUS_BADGES = {
+    Status.PENDING: "info",
+    Status.COMPLETED: "success",
+    Status.FAILED: "warning",
+    Status.ERROR: "danger",
+}
+EXECUTION_BADGES = {
+    ExecutionStatus.NEW: "info",
+    ExecutionStatus.PARTIALLY_FILLED: "info",
+    ExecutionStatus.PENDING_CANCEL: "warning",
+    ExecutionStatus.FILLED: "success",
+    ExecutionStatus.REJECTED: "danger",
+}

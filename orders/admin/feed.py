@@ -1,0 +1,20 @@
+"""What came from the exchange: how far its feed has been followed, whether it is connected, and what was set aside."""
+
+from django.contrib import admin
+
+from orders.admin.read_only import ReadOnlyAdmin
+
+
+class SetAsideReportAdmin(ReadOnlyAdmin):
+    """Reports of the exchange that could not be applied; `manage.py replay_reports` tries them again."""
+
+    list_display = ["received_at", "reason", "session_id", "sequence", "applied_at"]
+    list_filter = [("applied_at", admin.EmptyFieldListFilter)]
+
+
+class FeedPositionAdmin(ReadOnlyAdmin):
+    list_display = ["feed", "session_id", "sequence", "updated_at"]
+
+
+class FeedConnectionAdmin(ReadOnlyAdmin):
+    list_display = ["feed", "is_connected", "since", "problem", "said_at"]

@@ -1,0 +1,99 @@
+"""How the order list is filtered and searched, so that its cost does not grow with the number of orders.
+
+Lists are newest first, by the primary key, and stop at the first page that is full. What is rare has an index that keeps
+its orders in that sequence: each status but `completed`, an account, an instrument, what is due. A combination of filters
+that hardly any order meets may still read many; `DATABASE_TIMEOUT_ADMIN` bounds that.
+"""
+
+import re
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, RangeDateTimeFilter
+from unfold.utils import parse_datetime_str
+
+from orders.models import INSTRUMENT_PATTERN, NEEDS_PERSON, Order
+from orders.order_ids import first_id_at
+from orders.states import Status
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class AttentionFilter(RadioFilter):
+    """What somebody waits for: a person, or the workers."""
+
+    title = "attention"
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("person", "Needs a person: failed or error"), ("due", "Due: waits for a worker")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        match self.value():
+            case "person":
+                return queryset.filter(NEEDS_PERSON)
+            case "due":
+                return queryset.filter(next_attempt_at__lte=timezone.now())
+        return queryset
+
+
+class ErrorCodeFilter(ChoicesCheckboxFilter):
+    """By the last problem. No completed order has one, which the database cannot know unless it is told."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        found = super().queryset(request, queryset)
+        return found.exclude(status=Status.COMPLETED) if self.value() else found
+
+
+class AcceptedFilter(RangeDateTimeFilter):
+    """By when an order was accepted, to the millisecond that its id carries."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        begin, end = self.moment("from"), self.moment("to")
+        if begin is not None:
+            queryset = queryset.filter(id__gte=first_id_at(begin))
+        if end is not None:
+            queryset = queryset.filter(id__lt=first_id_at(end + MILLISECOND))
+        return queryset
+
+    def moment(self, end: str) -> datetime | None:
+        day, time = (self.used_parameters.get(f"created_at_{end}_{part}") for part in (0, 1))
+        moment = parse_datetime_str(f"{day} {time}") if day and time else None
+        return moment and moment.replace(tzinfo=UTC)
+
+
+def search_orders(orders: QuerySet[Order], term: str) -> QuerySet[Order]:
+    """The orders that have `term` as id, client order id, exchange order id, instrument or account, each in full.
+
+    Every condition has an index, and one that cannot be met is left out. The term is not split into words, since a
+    client order id may have spaces in it.
+    """
+    term = term.strip()
+    if not term:
+        return orders
+    found = Q(client_order_id=term) | Q(exchange_order_id=term)
+    with suppress(ValueError):
+        found |= Q(id=uuid.UUID(term))
+    if re.match(INSTRUMENT_PATTERN, term):
+        found |= Q(instrument__in=[term, term.upper()])
+    if account_id := get_user_model().objects.filter(username=term).values_list("id", flat=True).first():
+        found |= Q(account=account_id)
+    return orders.filter(found)
+
+
+LIST_FILTER: Sequence[Any] = [
+    AttentionFilter,
+    ("status", ChoicesCheckboxFilter),
+    ("error_code", ErrorCodeFilter),
+    ("execution_status", ChoicesCheckboxFilter),
+    ("type", ChoicesCheckboxFilter),
+    ("side", ChoicesCheckboxFilter),
+    ("created_at", AcceptedFilter),
+]

@@ -1,0 +1,110 @@
+"""The page of one order: its facts on top, and everything that ever happened to it below."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from orders.models import Order, OrderEvent
+from orders.states import EventType, Status
+from orders.templatetags.durations import duration
+
+# An order has some tens of events; one that is filled a piece at a time may have very many.
+MAX_EVENTS = 500
+BY_EXCHANGE = {EventType.PARTIALLY_FILLED, EventType.FILLED, EventType.REJECTED, EventType.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    """One event: what and when, how long after the one before, how long its call took, who did it, and the rest as text."""
+
+    type: str
+    occurred_at: datetime
+    since_before: timedelta | None
+    took_ms: float | None
+    who: str
+    details: str
+
+
+def timeline(order: Order) -> list[TimelineRow]:
+    """The newest `MAX_EVENTS` events in the order in which they happened."""
+    newest = list(order.events.order_by("-id")[:MAX_EVENTS])
+    events = newest[::-1]
+    return [timeline_row(happened, before, order) for before, happened in zip([None, *events], events, strict=False)]
+
+
+def timeline_row(happened: OrderEvent, before: OrderEvent | None, order: Order) -> TimelineRow:
+    data = dict(happened.data)
+    took_ms = data.pop("took_ms", None)
+    who = who_did(happened, order)
+    data.pop("by", None)
+    return TimelineRow(
+        type=happened.type,
+        occurred_at=happened.occurred_at,
+        since_before=None if before is None else happened.occurred_at - before.occurred_at,
+        took_ms=took_ms,
+        who=who,
+        details=", ".join(f"{name.replace('_', ' ')}: {text(value)}" for name, value in data.items()),
+    )
+
+
+def who_did(happened: OrderEvent, order: Order) -> str:
+    """A person's or account's name, the exchange, or ourselves."""
+    if "by" in happened.data:
+        return str(happened.data["by"])
+    if happened.type == EventType.ACCEPTED:
+        return order.account.get_username()
+    # What comes on the feed carries the report's sequence there.
+    if happened.type in BY_EXCHANGE or "sequence" in happened.data or "from_feed" in happened.data:
+        return "exchange"
+    return "Lemon Market"
+
+
+def text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def in_utc(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
+    """Headings with names and values; a value of None is left out."""
+    is_open = order.status in (Status.PENDING, Status.ERROR)
+    return [
+        (
+            "Terms",
+            [
+                ("Account", order.account.get_username()),
+                ("Type", order.type),
+                ("Limit price", order.limit_price),
+                ("Expires", in_utc(order.expires_at)),
+                ("Client order id", order.client_order_id),
+                ("Accepted", in_utc(order.created_at)),
+            ],
+        ),
+        (
+            "Placement",
+            [
+                ("Attempts", order.attempt_count),
+                ("Next attempt", in_utc(order.next_attempt_at)),
+                ("Held by a halt since", in_utc(order.held_at)),
+                ("Nothing is sent after", in_utc(order.give_up_at) if is_open else None),
+                ("Placed", in_utc(order.placed_at)),
+                ("That took", order.placed_at and duration(order.placed_at - order.created_at)),
+                ("Exchange order id", order.exchange_order_id),
+                ("May be at the exchange", "yes: sent, no clear answer" if order.may_be_at_exchange else None),
+                ("Cancel requested", in_utc(order.cancel_requested_at)),
+            ],
+        ),
+        (
+            "Execution",
+            [
+                ("Filled", f"{order.filled_quantity} of {order.quantity}" if order.placed_at else None),
+                ("Average price", order.average_price and f"{order.average_price.normalize():f}"),
+                ("Value", f"{order.filled_value.normalize():f}" if order.filled_quantity else None),
+                ("Last change", in_utc(order.updated_at)),
+            ],
+        ),
+    ]

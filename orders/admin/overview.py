@@ -1,0 +1,186 @@
+"""What the order desk sees first, read from the database in a time that does not grow with the number of orders.
+
+| what | how it is bounded |
+|---|---|
+| failed, in error, oldest pending | index `order_not_completed`; counted to 1,000 |
+| what needs a person | index `order_needs_person`; the newest 10 |
+| due orders | index `order_due`; counted to 1,000 |
+| outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to 1,000 |
+| latency | the same index; the newest 1,000 placements of the last hour, and the times in their orders' ids |
+| orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
+| halts in force | index `one_halt_in_force_per_scope`; one for each scope at most |
+| reports set aside | index `report_set_aside`; counted to 1,000 |
+| feed position, feed connection | one row for each feed |
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+
+from orders.feed_connection import SILENT_AFTER
+from orders.feeds import active_feed
+from orders.halts import halts_in_force
+from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.order_ids import made_at
+from orders.states import ErrorCode, EventType, Status
+
+MAX_COUNTED = 1_000
+NEEDS_PERSON_SHOWN = 10
+LATENCY_SAMPLE = 1_000
+MAX_FEEDS = 10
+LATELY = timedelta(minutes=1)
+# Fewer orders than that say something about themselves, and nothing about the exchange.
+TELLING_ORDERS = 5
+# Claims are made oldest first and within a second, so what is due for longer waits in vain.
+OVERDUE_AFTER = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number that is exact up to `MAX_COUNTED`; nobody at a desk needs to know how many more there are."""
+
+    value: int
+
+    def __str__(self) -> str:
+        return f"{MAX_COUNTED:,}+" if self.value > MAX_COUNTED else f"{self.value:,}"
+
+    def __bool__(self) -> bool:
+        return self.value > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state of the exchange in one word of `good`, `bad` and `unsure`, and in a sentence."""
+
+    level: str
+    text: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How many attempts to place an order came to what lately, of how many orders, and the last of each kind."""
+
+    placed: Count
+    retrying: Count
+    orders_retrying: int
+    last_placed_at: datetime | None
+    last_problem: OrderEvent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From accepted to placed, in seconds, over `sample` placements."""
+
+    p50_s: float
+    p99_s: float
+    sample: int
+
+
+def bounded_count(rows: QuerySet[Any]) -> Count:
+    """Count `rows`, which an index must return in their sequence."""
+    return Count(rows[: MAX_COUNTED + 1].count())
+
+
+def with_status(status: Status) -> QuerySet[Order]:
+    return Order.objects.filter(status=status).order_by("-id")
+
+
+def needs_person() -> dict[str, Any]:
+    error_codes = list(with_status(Status.ERROR).values_list("error_code", flat=True)[: MAX_COUNTED + 1])
+    return {
+        "failed": bounded_count(with_status(Status.FAILED).filter(NEEDS_PERSON)),
+        "error": Count(len(error_codes)),
+        "unknown": Count(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
+        "oldest_pending": with_status(Status.PENDING).last(),
+        "newest": newest_needing_person(),
+    }
+
+
+def newest_needing_person() -> QuerySet[Order]:
+    return Order.objects.filter(NEEDS_PERSON).select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
+
+
+def due_orders(now: datetime) -> QuerySet[Order]:
+    return Order.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
+
+
+def set_aside_reports() -> QuerySet[SetAsideReport]:
+    return SetAsideReport.objects.filter(applied_at__isnull=True).order_by("id")
+
+
+def queue(now: datetime) -> dict[str, Any]:
+    oldest = due_orders(now).first()
+    waits_since = None if oldest is None else oldest.next_attempt_at
+    return {
+        "depth": bounded_count(due_orders(now)),
+        "oldest": oldest,
+        "is_stuck": waits_since is not None and now - waits_since > OVERDUE_AFTER,
+    }
+
+
+def outcomes_of(type: EventType) -> QuerySet[OrderEvent]:
+    return OrderEvent.objects.filter(type=type).order_by("-recorded_at")
+
+
+def outcomes(now: datetime) -> Outcomes:
+    lately = now - LATELY
+    retrying = outcomes_of(EventType.RETRYING).filter(recorded_at__gt=lately).values_list("order_id", flat=True)
+    orders_retrying = list(retrying[: MAX_COUNTED + 1])
+    last_placed = outcomes_of(EventType.PLACED).first()
+    return Outcomes(
+        placed=bounded_count(outcomes_of(EventType.PLACED).filter(recorded_at__gt=lately)),
+        retrying=Count(len(orders_retrying)),
+        orders_retrying=len(set(orders_retrying)),
+        last_placed_at=None if last_placed is None else last_placed.recorded_at,
+        last_problem=outcomes_of(EventType.RETRYING).first(),
+    )
+
+
+def placements_lately(now: datetime) -> QuerySet[OrderEvent, Any]:
+    placements = outcomes_of(EventType.PLACED).filter(recorded_at__gt=now - timedelta(hours=1))
+    return placements.values_list("recorded_at", "order_id")[:LATENCY_SAMPLE]
+
+
+def latency(now: datetime) -> Latency | None:
+    took_s = sorted((placed_at - made_at(order_id)).total_seconds() for placed_at, order_id in placements_lately(now))
+    if not took_s:
+        return None
+    return Latency(nearest_rank(took_s, 50), nearest_rank(took_s, 99), len(took_s))
+
+
+def nearest_rank(ascending: list[float], percent: int) -> float:
+    """The smallest value that `percent` % of all values do not exceed."""
+    rank = -(-len(ascending) * percent // 100)
+    return ascending[rank - 1]
+
+
+def judge_exchange(connection: FeedConnection | None, lately: Outcomes, now: datetime) -> Verdict:
+    """What can be said of the exchange. The feed's connection tells within seconds, even when no order is on its way."""
+    if connection is None or now - connection.said_at > SILENT_AFTER:
+        since = None if connection is None else connection.said_at
+        return Verdict("unsure", "Nobody follows the exchange's feed: is the update consumer running?", since)
+    if not connection.is_connected:
+        return Verdict("bad", f"The exchange cannot be reached: {connection.problem}", connection.since)
+    if lately.orders_retrying >= TELLING_ORDERS and lately.orders_retrying > lately.placed.value:
+        taken = f"took {lately.placed} orders and did not take {lately.orders_retrying:,}"
+        return Verdict("unsure", f"The exchange is connected, but in the last minute it {taken}", connection.since)
+    return Verdict("good", "The exchange is connected", connection.since)
+
+
+def overview(now: datetime) -> dict[str, Any]:
+    lately = outcomes(now)
+    connection = FeedConnection.objects.filter(feed=active_feed()).first()
+    return {
+        "now": now,
+        "verdict": judge_exchange(connection, lately, now),
+        "needs_person": needs_person(),
+        "queue": queue(now),
+        "outcomes": lately,
+        "latency": latency(now),
+        "set_aside": bounded_count(set_aside_reports()),
+        "halts": halts_in_force(),
+        "positions": list(FeedPosition.objects.order_by("feed")[:MAX_FEEDS]),
+    }

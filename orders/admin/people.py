@@ -1,0 +1,50 @@
+"""Accounts, roles and tokens: pages for administrators."""
+
+from typing import Any
+
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+
+class AccountAdmin(UserAdmin, ModelAdmin):
+    """Who may sign in. Whoever is no superuser can neither make one nor take over the account of one."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ["username", "is_active", "is_staff", "is_superuser", "last_login"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        accounts = super().get_queryset(request)
+        return accounts if is_superuser(request) else accounts.filter(is_superuser=False)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if is_superuser(request) else [*fields, "is_superuser"]
+
+
+class RoleAdmin(GroupAdmin, ModelAdmin):
+    pass
+
+
+class TokenAdmin(ModelAdmin):
+    """The tokens of API clients: seen and revoked here, made by `manage.py create_token`, which shows each only once."""
+
+    list_display = ["token_key", "user", "created", "expiry"]
+    list_select_related = ["user"]
+    fields = ["token_key", "user", "created", "expiry"]
+    search_fields = ["user__username"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def is_superuser(request: HttpRequest) -> bool:
+    return bool(getattr(request.user, "is_superuser", False))

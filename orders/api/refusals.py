@@ -1,0 +1,78 @@
+"""How refusals by halts and limits are told to clients: by field, as everywhere, and with a `code` for programs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from orders.accepting import TooManyOrders, TradingHalted
+from orders.api.errors import Refused, TooFast
+from orders.limits import FIELDS, Refusal
+from orders.models import Order, OrderEvent
+from orders.states import ErrorCode, EventType, Limit, Status
+
+HALTED = "trading_halted"
+TRADING_IS_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": HALTED}
+INSTRUMENT_IS_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": HALTED}
+
+QUANTITY_EXAMPLE = {"quantity": ["At most 100 in one order."], "code": Limit.QUANTITY.value}
+REFUSED = OpenApiResponse(
+    OpenApiTypes.OBJECT,
+    description=(
+        "Refused by a halt (`trading_halted`, not stored) or by a limit of the account (`max_quantity`, `max_notional`, "
+        "`price_collar`, `open_orders`; stored as failed, at the Location). Nothing is or will be sent to the exchange."
+    ),
+    examples=[
+        OpenApiExample("a limit", QUANTITY_EXAMPLE),
+        OpenApiExample("a halt of everything or of the account", TRADING_IS_HALTED),
+        OpenApiExample("a halt of the instrument", INSTRUMENT_IS_HALTED),
+    ],
+)
+BATCH_REFUSED = OpenApiResponse(
+    OpenApiTypes.OBJECT,
+    description="Refused by halts or limits, by index; nothing is stored. A halt of everything or of the account has no index.",
+    examples=[OpenApiExample("limits", {"1": QUANTITY_EXAMPLE}), OpenApiExample("a halt", TRADING_IS_HALTED)],
+)
+TOO_FAST = OpenApiResponse(
+    OpenApiTypes.OBJECT,
+    description="More orders than the account may send in one second. Nothing is stored; send it again after Retry-After.",
+    examples=[OpenApiExample("the rate", {"detail": "Too many orders: at most 5 per second.", "code": Limit.RATE.value})],
+)
+RETRY_AFTER = OpenApiParameter("Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds.")
+
+
+def by_field(limit: str, message: str) -> dict[str, Any]:
+    field = FIELDS.get(Limit(limit))
+    return {field: [message], "code": limit} if field else {"detail": message, "code": limit}
+
+
+def by_index(refusals: Mapping[int, Refusal]) -> Refused:
+    return Refused({str(index): by_field(refusal.limit.value, refusal.message) for index, refusal in refusals.items()})
+
+
+def kept_refusals(orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
+    """By index, what to answer about orders that are stored only because limits refused them: the same at each repeat."""
+    refused = {
+        order.id: (str(index), order)
+        for index, order in enumerate(orders)
+        if (order.status, order.error_code) == (Status.FAILED, ErrorCode.REFUSED_BY_LIMITS)
+    }
+    if not refused:
+        return {}
+    events = OrderEvent.objects.filter(order_id__in=refused, type=EventType.FAILED, data__has_key="limit")
+    limits = dict(events.order_by("id").values_list("order_id", "data__limit"))
+    return {index: by_field(limits[id], order.error_message or "") for id, (index, order) in refused.items()}
+
+
+def halted_one(halted: TradingHalted) -> Refused:
+    return Refused(INSTRUMENT_IS_HALTED if halted.indexes else TRADING_IS_HALTED)
+
+
+def halted_batch(halted: TradingHalted) -> Refused:
+    return Refused({str(index): INSTRUMENT_IS_HALTED for index in halted.indexes} or TRADING_IS_HALTED)
+
+
+def too_many(error: TooManyOrders) -> Refused | TooFast:
+    detail = {"detail": f"Too many orders: at most {error.per_second} per second.", "code": Limit.RATE.value}
+    return Refused(detail) if error.never_fits else TooFast(detail)

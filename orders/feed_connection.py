@@ -1,0 +1,64 @@
+"""Whether the exchange's feed is connected: known to the update consumer only, and stored by it for people to see."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+
+import structlog
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from orders.database_thread import DatabaseThread
+from orders.models import FeedConnection
+
+log = structlog.get_logger()
+
+REPORT_INTERVAL_S = 2.0
+# After so long without a word nobody can tell any more.
+SILENT_AFTER = timedelta(seconds=10)
+MAX_PROBLEM_LENGTH = 500
+
+
+class ConnectionState:
+    """The state as the follower knows it; `changed` is set whenever there is something new to tell."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = "not connected yet"
+        self.changed = asyncio.Event()
+        # Whether we are the active follower: nobody else tells.
+        self.is_ours = False
+
+    def made(self) -> None:
+        self.problem = None
+        self.changed.set()
+
+    def lost(self, problem: str) -> None:
+        self.problem = problem or "the connection ended"
+        self.changed.set()
+
+    async def tell_forever(self, feed: str, database: DatabaseThread) -> None:
+        """Store the state, at each change and every few seconds, for as long as we are the active follower."""
+        while True:
+            self.changed.clear()
+            if self.is_ours:
+                try:
+                    await database.run(partial(save_connection, feed, self.problem))
+                except (OperationalError, InterfaceError) as error:
+                    log.warning("database_away", doing="tell connection", error=str(error).strip())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
+
+
+def save_connection(feed: str, problem: str | None) -> None:
+    """Store the state, and since when it is like that. Only the active follower does, so nobody else writes the row."""
+    now = timezone.now()
+    is_connected = problem is None
+    before = FeedConnection.objects.filter(feed=feed).first()
+    FeedConnection(
+        feed=feed,
+        is_connected=is_connected,
+        since=before.since if before is not None and before.is_connected == is_connected else now,
+        problem=problem and problem[:MAX_PROBLEM_LENGTH],
+        said_at=now,
+    ).save()

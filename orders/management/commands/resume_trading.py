@@ -1,0 +1,17 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from orders.halting import resume_trading
+from orders.management.safety import add_scope, switch
+
+
+class Command(BaseCommand):
+    help = "Ends a halt of trading of exactly the named scope. The sweep then lets the orders go that waited for it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_scope(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        halt = switch(resume_trading, "resume_trading", options)
+        self.stdout.write(f"{halt} goes on.")

@@ -1,0 +1,58 @@
+"""What the commands that switch halts share: scope and reason from the command line, and who gives it."""
+
+import getpass
+import os
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
+
+from orders.halting import AlreadyHalted, NotHalted
+from orders.models import INSTRUMENT_PATTERN, Halt
+
+
+def add_scope(parser: CommandParser) -> None:
+    parser.add_argument("--reason", required=True, type=words, help="why; kept with your name")
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--account", help="only this account (its user name)")
+    scope.add_argument("--instrument", type=instrument, help="only this instrument")
+
+
+def words(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("a reason is needed")
+    return text.strip()
+
+
+def instrument(text: str) -> str:
+    if not re.fullmatch(INSTRUMENT_PATTERN, text):
+        raise ArgumentTypeError("exactly 12 characters are needed: letters, digits and . _ -")
+    return text
+
+
+def switch(do: Callable[..., Halt], command: str, options: dict[str, Any]) -> Halt:
+    """Raises CommandError with one line that says what is wrong."""
+    try:
+        account = None
+        if options["account"] is not None:
+            account = User.objects.filter(username=options["account"]).first()
+            if account is None:
+                raise CommandError(f"There is no account {options['account']!r}.")
+        by = f"{person()} (manage.py {command})"
+        return do(by, options["reason"], account=account, instrument=options["instrument"])
+    except (AlreadyHalted, NotHalted) as error:
+        raise CommandError(str(error)) from error
+    except (OperationalError, InterfaceError) as error:
+        raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
+
+
+def person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # In a container the user need not have a name.
+        return f"user {os.getuid()}"

@@ -1,0 +1,37 @@
+"""What stands between a request and its acceptance: halts in force and the account's limits, read together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import connection
+
+from orders.limits import LIMIT_NAMES
+from orders.models import AccountLimits, Halt
+
+# One statement for both, because every order that is accepted waits for it. One row, or one for each halt.
+QUERY = f"""
+SELECT account.id = limits.account_id, {", ".join(f"limits.{name}" for name in LIMIT_NAMES)},
+       halt.id, halt.account_id, halt.instrument
+FROM (SELECT %s::integer AS id) AS account
+LEFT JOIN orders_accountlimits AS limits ON limits.account_id = account.id
+LEFT JOIN orders_halt AS halt ON halt.ended_at IS NULL
+    AND (halt.account_id IS NULL OR halt.account_id = account.id)
+    AND (halt.instrument IS NULL OR halt.instrument = ANY(%s))
+"""  # noqa: S608 - only column names of our own
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """`halts` are those in force for the account, or in one of the instruments; `limits` is None without any."""
+
+    halts: list[Halt]
+    limits: AccountLimits | None
+
+
+def safety_of(account_id: int, instruments: Iterable[str]) -> Safety:
+    with connection.cursor() as cursor:
+        cursor.execute(QUERY, [account_id, list(set(instruments))])
+        rows = cursor.fetchall()
+    has_limits, *limits = rows[0][: 1 + len(LIMIT_NAMES)]
+    halts = [Halt(id=id, account_id=account, instrument=instrument) for *_, id, account, instrument in rows if id is not None]
+    return Safety(halts, AccountLimits(account_id, *limits) if has_limits else None)

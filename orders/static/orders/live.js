@@ -1,0 +1,139 @@
+/**
+ * Live order events over the notification service's WebSocket, for as long as the page is open.
+ *
+ *     import { connect } from "./live.js";
+ *
+ *     const live = connect("ws://localhost:8001/ws/orders", {
+ *       onEvent(message) {},        // one event, as in docs/notifications.md; each event_id once
+ *       onState(state, reason) {},  // "connected"; "lost": it goes on trying; "ended": it cannot, and `reason` says why
+ *       onMissed() {},              // events may have been missed: read the current state now
+ *       after: "<event_id>",        // optional: begin after this event instead of now
+ *     });
+ *     live.close();
+ *
+ * All callbacks are optional. Without `after`, `onMissed` is called once the first connection stands: whatever happened
+ * between the making of the page and that moment is in no event. A connection that breaks is made again after a growing
+ * random pause, and resumed after the last event, so that nothing is missed; where the service cannot resume that far,
+ * `onMissed` is called again.
+ */
+
+const PAUSE_BASE_MS = 500;
+const PAUSE_CAP_MS = 30_000;
+const GREETING_MS = 10_000;
+const SILENT_HEARTBEATS = 3;
+const REMEMBERED_EVENTS = 1_000;
+// What another attempt would not change: a page of another origin, a session that has ended, an address that is wrong.
+const FINAL_CODES = new Set([4400, 4401, 4403]);
+// The service cannot tell what happened since `after`.
+const CANNOT_RESUME_CODES = new Set([4404, 4409]);
+
+const ignore = () => {};
+
+export function connect(url, { onEvent = ignore, onState = ignore, onMissed = ignore, after = null } = {}) {
+  return new Connection(url, { onEvent, onState, onMissed }, after);
+}
+
+class Connection {
+  #url;
+  #callbacks;
+  #after;
+  #socket = null;
+  #state = null;
+  #failures = 0;
+  #seen = new Set();
+  #silence = null;
+  #silenceMs = GREETING_MS;
+  #pause = null;
+  #retryNow = () => this.#pause !== null && !document.hidden && this.#open();
+
+  constructor(url, callbacks, after) {
+    this.#url = url;
+    this.#callbacks = callbacks;
+    this.#after = after;
+    // The moment at which somebody looks again, or the network is back, is a better one than the pause's end.
+    window.addEventListener("online", this.#retryNow);
+    document.addEventListener("visibilitychange", this.#retryNow);
+    this.#open();
+  }
+
+  /** End it for good; no callback is called any more. */
+  close() {
+    this.#drop();
+    clearTimeout(this.#pause);
+    window.removeEventListener("online", this.#retryNow);
+    document.removeEventListener("visibilitychange", this.#retryNow);
+  }
+
+  #open() {
+    clearTimeout(this.#pause);
+    this.#pause = null;
+    const url = new URL(this.#url, location.href);
+    if (this.#after !== null) url.searchParams.set("after", this.#after);
+    const socket = new WebSocket(url);
+    this.#socket = socket;
+    const whileItIsOurs = (handle) => (event) => this.#socket === socket && handle(event);
+    socket.onmessage = whileItIsOurs(({ data }) => this.#receive(JSON.parse(data)));
+    socket.onclose = whileItIsOurs(({ code, reason }) => this.#lose(code, reason));
+    this.#expectWithin(GREETING_MS);
+  }
+
+  #receive(message) {
+    if (message.type === "hello") this.#silenceMs = message.heartbeat_s * 1000 * SILENT_HEARTBEATS;
+    this.#expectWithin(this.#silenceMs);
+    if (message.type === "hello") {
+      this.#greet(message);
+    } else if (message.event_id !== undefined) {
+      this.#after = message.event_id;
+      if (this.#isNew(message.event_id)) this.#callbacks.onEvent(message);
+    }
+  }
+
+  #greet(hello) {
+    const missed = this.#after === null;
+    this.#failures = 0;
+    this.#after ??= hello.after;
+    this.#tell("connected");
+    if (missed) this.#callbacks.onMissed();
+  }
+
+  #isNew(eventId) {
+    if (this.#seen.has(eventId)) return false;
+    this.#seen.add(eventId);
+    if (this.#seen.size > REMEMBERED_EVENTS) this.#seen.delete(this.#seen.values().next().value);
+    return true;
+  }
+
+  #lose(code, reason) {
+    this.#drop();
+    if (FINAL_CODES.has(code)) {
+      this.close();
+      this.#tell("ended", reason);
+      return;
+    }
+    if (CANNOT_RESUME_CODES.has(code)) this.#after = null;
+    this.#tell("lost", reason);
+    const ceilingMs = Math.min(PAUSE_CAP_MS, PAUSE_BASE_MS * 2 ** this.#failures);
+    this.#failures += 1;
+    // Never at once, and not all pages of a service that came back in the same moment.
+    this.#pause = setTimeout(() => this.#open(), ceilingMs * (0.5 + Math.random() / 2));
+  }
+
+  /** The other side may be gone without a word: a laptop that slept, a cable that was pulled. */
+  #expectWithin(ms) {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#lose(1006, "nothing was heard for too long"), ms);
+  }
+
+  #drop() {
+    clearTimeout(this.#silence);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  #tell(state, reason = "") {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#callbacks.onState(state, reason);
+  }
+}

@@ -1,0 +1,27 @@
+// The page of one order: fetched anew at each of its events, and every few seconds while events cannot be had.
+import { connect } from "./live.js";
+import { Fragment } from "./refresh.js";
+
+const POLL_MS = 3_000;
+const order = document.getElementById("order-state");
+const connection = document.getElementById("connection");
+
+const fragment = new Fragment(order, order.dataset.url, {
+  onFresh: () => order.classList.remove("desk-stale"),
+  onStale: () => order.classList.add("desk-stale"),
+});
+
+const SAID = { connected: "Live", lost: "Connection lost, looking every 3 s", ended: "Looking every 3 s" };
+
+connect(order.dataset.liveEvents, {
+  onEvent(message) {
+    if (message.order_id === order.dataset.order) fragment.refresh();
+  },
+  onState(state) {
+    connection.textContent = SAID[state];
+    connection.dataset.state = state;
+    if (state === "connected") fragment.stop();
+    else fragment.every(POLL_MS);
+  },
+  onMissed: () => fragment.refresh(),
+});

@@ -1,0 +1,23 @@
+// The landing page of the order desk: fresh every few seconds, and a change of the exchange's state is read out.
+import { Fragment } from "./refresh.js";
+
+const EVERY_MS = 3_000;
+const overview = document.getElementById("overview");
+const news = document.getElementById("overview-news");
+
+const verdict = () => overview.querySelector("[data-verdict]").dataset.verdict;
+let known = verdict();
+
+const fragment = new Fragment(overview, overview.dataset.url, {
+  onFresh() {
+    overview.classList.remove("desk-stale");
+    if (verdict() === known) return;
+    known = verdict();
+    news.textContent = known;
+  },
+  onStale() {
+    if (!overview.classList.contains("desk-stale")) news.textContent = "This page cannot be refreshed at the moment.";
+    overview.classList.add("desk-stale");
+  },
+});
+fragment.every(EVERY_MS);

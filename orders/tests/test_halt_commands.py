@@ -1,0 +1,82 @@
+import io
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from orders.models import Halt, SafetyEvent
+from orders.tests.test_commands import NOWHERE, manage
+
+pytestmark = pytest.mark.django_db
+
+
+def run(command: str, *arguments: str) -> str:
+    output = io.StringIO()
+    call_command(command, *arguments, stdout=output)
+    return output.getvalue().strip()
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [
+        ([], "All trading"),
+        (["--account", "anna"], "Trading of anna"),
+        (["--instrument", "TSLA_2025_06"], "Trading in TSLA_2025_06"),
+    ],
+    ids=str,
+)
+def test_trading_is_halted_and_resumed_in_the_persons_name(
+    account: Any, monkeypatch: pytest.MonkeyPatch, scope: list[str], name: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", "emil")
+    assert run("halt_trading", "--reason", " odd prices ", *scope) == f"{name} is halted."
+    with pytest.raises(CommandError, match=f"^{name} is halted already.$"):
+        run("halt_trading", "--reason", "again", *scope)
+    assert run("resume_trading", "--reason", "explained", *scope) == f"{name} goes on."
+    with pytest.raises(CommandError, match=f"^{name} is not halted.$"):
+        run("resume_trading", "--reason", "again", *scope)
+    halt = Halt.objects.get()
+    assert (halt.started_by, halt.reason) == ("emil (manage.py halt_trading)", "odd prices")
+    assert (halt.ended_by, halt.end_reason) == ("emil (manage.py resume_trading)", "explained")
+    assert list(SafetyEvent.objects.order_by("id").values_list("type", flat=True)) == ["halted", "resumed"]
+
+
+def test_resuming_everything_leaves_the_halt_of_an_account_in_force(account: Any) -> None:
+    run("halt_trading", "--reason", "x")
+    run("halt_trading", "--reason", "x", "--account", "anna")
+    run("resume_trading", "--reason", "x")
+    assert [str(halt) for halt in Halt.objects.filter(ended_at=None)] == ["Trading of anna"]
+
+
+@pytest.mark.parametrize("command", ["halt_trading", "resume_trading"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: --reason"),
+        (["--reason", " "], "argument --reason: a reason is needed"),
+        (["--reason", "x", "--account", "nobody"], "There is no account 'nobody'."),
+        (["--reason", "x", "--account", ""], "There is no account ''."),
+        (
+            ["--reason", "x", "--instrument", "TSLA"],
+            "argument --instrument: exactly 12 characters are needed: letters, digits and . _ -",
+        ),
+        (
+            ["--reason", "x", "--account", "anna", "--instrument", "TSLA_2025_06"],
+            "argument --instrument: not allowed with argument --account",
+        ),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_refused_by_name(command: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(CommandError) as refusal:
+        run(command, *arguments)
+    assert str(refusal.value).removeprefix("Error: ") == message
+    assert not Halt.objects.exists()
+
+
+@pytest.mark.parametrize("command", ["halt_trading", "resume_trading"])
+def test_a_database_that_is_away_is_one_line(command: str) -> None:
+    done = manage(command, "--reason", "x", url=NOWHERE, capture_output=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("CommandError: The database cannot be reached: ")
