@@ -1,6 +1,7 @@
 """Procrastinate's side: many placements at once on one event loop for each worker process."""
 
 import asyncio
+import logging
 import os
 from functools import cache
 
@@ -9,6 +10,8 @@ from fastapi_orders import DATABASE, EXCHANGE_ORDERS, MAX_RETRIES, SEND_TIMEOUT_
 from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+# Each retry would be an error with its traceback in the log: work that the other peers do not do.
+logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
 CONCURRENCY = int(os.environ["PEER_CONCURRENCY"])
 RETRY = RetryStrategy(max_attempts=MAX_RETRIES, exponential_wait=2, retry_exceptions={aiohttp.ClientError, TimeoutError})
 

@@ -42,5 +42,5 @@ Q_CLUSTER = {
     "save_limit": -1,
     "ack_failures": True,
     "scheduler": False,
+    "log_level": "ERROR",
 }
-LOGGING = {"version": 1, "disable_existing_loggers": False, "loggers": {"django-q": {"level": "ERROR"}}}

@@ -1,6 +1,5 @@
 """The API: a plain ModelViewSet, and a task for each order."""
 
-from django.core.wsgi import get_wsgi_application
 from django_q.tasks import async_task
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -41,4 +40,3 @@ class OrderViewSet(ModelViewSet):
 router = DefaultRouter(trailing_slash=False)
 router.register("orders", OrderViewSet)
 urlpatterns = router.urls
-application = get_wsgi_application()
