@@ -70,8 +70,8 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
     parser.add_argument("--concurrency", type=int, default=defaults.concurrency, help="of each worker process of a peer")
     parser.add_argument("--django-q-workers", type=int, default=defaults.django_q_workers)
     parser.add_argument("--large", type=int, default=defaults.large, help="orders in the large database")
-    parser.add_argument("--minutes", type=float, default=180, help="after which the run is stopped")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--minutes", type=float, default=240, help="after which the run is stopped")
+    parser.add_argument("--output", type=Path, help="default: benchmarks, and .local/bench for some measures only")
     given = parser.parse_args()
     wanted = [name for name in given.only.split(",") if name]
     if unknown := set(wanted) - {measure.key for measure in MEASURES}:
@@ -83,7 +83,9 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
         django_q_workers=given.django_q_workers,
         large=given.large,
     )
-    return options, [each for each in MEASURES if not wanted or each.key in wanted], given.minutes, given.output
+    # RESULTS.md comes from one run of everything.
+    output = given.output or (DIRECTORY if wanted else Path(__file__).parent)
+    return options, [each for each in MEASURES if not wanted or each.key in wanted], given.minutes, output
 
 
 def check_programs() -> None:

@@ -15,7 +15,8 @@ class Cursor(Protocol):
 
 
 # Ids as uuid7 makes them: 48 bits of milliseconds, then what tells those of the same millisecond apart.
-ORDERS = f"""
+ORDERS_AND_EVENTS = f"""
+WITH stored AS (
 INSERT INTO orders_order (
     id, account_id, client_order_id, created_at, updated_at, type, side, instrument, quantity, attempt_count, give_up_at,
     may_be_at_exchange, status, next_attempt_at, error_code, error_message,
@@ -46,13 +47,13 @@ FROM (
         ) AS moments
     ) AS states
 ) AS orders
-"""  # noqa: S608 - numbers of our own
-EVENTS = """
+RETURNING id, account_id, status, created_at
+)
 INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)
-SELECT kind || ':' || id, id, account_id, kind, '{}', created_at, created_at
-FROM orders_order, (VALUES ('accepted'), ('placed')) AS kinds(kind)
+SELECT kind || ':' || id, id, account_id, kind, '{{}}', created_at, created_at
+FROM stored, (VALUES ('accepted'), ('placed')) AS kinds(kind)
 WHERE kind = 'accepted' OR status = 'completed'
-"""
+"""  # noqa: S608 - numbers of our own
 
 
 def fill(cursor: Cursor, count: int, accounts: list[int]) -> None:
@@ -62,6 +63,5 @@ def fill(cursor: Cursor, count: int, accounts: list[int]) -> None:
     """
     for start in range(0, count, ORDERS_PER_TRANSACTION):
         last = min(start + ORDERS_PER_TRANSACTION, count) - 1
-        cursor.execute(ORDERS, [start, last, count, accounts])
-    cursor.execute(EVENTS, [])
+        cursor.execute(ORDERS_AND_EVENTS, [start, last, count, accounts])
     cursor.execute("VACUUM (ANALYZE) orders_order, orders_orderevent", [])

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import base64
 import os
+import resource
 import sys
 import time
 from array import array
@@ -132,6 +133,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--each", type=int, default=1, help="clients for each token")
     options = parser.parse_args()
+    # Many systems allow 1,024 unless asked.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(run(options.port, options.path, options.tokens.read_text().split() * options.each))
 
 

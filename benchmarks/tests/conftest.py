@@ -7,13 +7,13 @@ from django.db import connection
 
 from benchmarks.filling import fill
 
-OLD_ORDERS = 100_000
+OLD_ORDERS = 150_000
 ACCOUNTS = 100
 
 
 @pytest.fixture(scope="module")
 def old_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """100,000 orders of 100 accounts, committed, for all tests of a module; each test's own changes are rolled back."""
+    """150,000 orders of 100 accounts, committed, for all tests of a module; each test's own changes are rolled back."""
     with django_db_blocker.unblock():
         accounts = [get_user_model().objects.create_user(f"old-{number}").pk for number in range(ACCOUNTS)]
         with connection.cursor() as cursor:
@@ -25,5 +25,5 @@ def old_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 @pytest.fixture
 def account(old_orders: None, db: None) -> Any:
-    """One of those that have old orders: 1,000 of them."""
+    """One of those that have old orders: 1,500 of them."""
     return get_user_model().objects.get(username="old-0")

@@ -1,4 +1,4 @@
-"""Each query that runs all the time finds its rows by an index, among 100,000 orders, and looks at few others."""
+"""Each query that runs all the time finds its rows by an index, among 150,000 orders, and looks at few others."""
 
 from collections.abc import Callable
 from datetime import timedelta
