@@ -37,7 +37,7 @@ def procrastinate(stage: Stage) -> Contender:
 
 
 def django_q(stage: Stage) -> Contender:
-    """Granian with two processes of 16 threads, and one cluster of many workers."""
+    """Granian with two processes of 8 threads, and one cluster of as many workers as PostgreSQL has connections for."""
     python, port, database = environment_of(stage, "drf_django_q"), free_port(), "bench_drf_django_q"
     directory = SOURCES / "drf_django_q"
     environment = _environment(stage, database, stage.options.django_q_workers) | {"DJANGO_SETTINGS_MODULE": "broker.settings"}
@@ -53,7 +53,7 @@ def django_q(stage: Stage) -> Contender:
         "--workers",
         str(PROCESSES),
         "--blocking-threads",
-        "16",
+        "8",
     ]
     web: list[str | Path] = [
         python,

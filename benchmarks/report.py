@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.contenders import OURS
-from benchmarks.figures import Results, Row, shown, times_better
+from benchmarks.figures import Results, Row, is_rate, shown, times_better
 from benchmarks.measure import Measure
 from benchmarks.stage import Options
 from benchmarks.targets import TARGETS, Target
@@ -22,6 +22,7 @@ def markdown(results: Results, measures: Sequence[Measure], machine: Mapping[str
     lines += [
         f"- {options.rounds} rounds of {options.seconds:g} s, contenders in turn; medians, and the range",
         f"- peers' concurrency: {options.concurrency} for each of 2 workers, {options.django_q_workers} django-q workers",
+        f"- many more orders: {options.large:,}",
         "",
         f"![Bars of the main figures]({PICTURE})",
         "",
@@ -49,26 +50,24 @@ def rows_of(results: Results, measure: Measure) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """One line for each contender, one column for each figure, and how many times better ours is in the first one."""
-    figures = list(dict.fromkeys((row.figure, row.unit) for row in rows))
-    contenders = list(dict.fromkeys(row.contender for row in rows))
+    """One line for each contender, one column for each figure, and how many times as good ours is in the first of them."""
     if not rows:
         yield "Not measured in this run."
         return
     by_place = {(row.contender, row.figure): row for row in rows}
-    ours = by_place.get((OURS, figures[0][0]))
-    is_compared = ours is not None and len(contenders) > 1
-    heads = [f"{figure}, {unit}" for figure, unit in figures] + ["ours is"] * is_compared
-    yield "| | " + " | ".join(heads) + " |"
-    yield "|---" * (len(heads) + 1) + "|"
+    figures = list(dict.fromkeys((row.figure, row.unit) for row in rows))
+    contenders = list(dict.fromkeys(row.contender for row in rows))
+    first, unit = figures[0]
+    ours = by_place.get((OURS, first)) if len(contenders) > 1 else None
+    heads = ["", *(f"{figure}, {unit}" for figure, unit in figures)] + ["ours, times as good"] * bool(ours)
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
     for contender in contenders:
-        cells = [cell(by_place.get((contender, figure))) for figure, _ in figures]
-        theirs = by_place.get((contender, figures[0][0]))
-        if is_compared and ours is not None:
-            is_other = theirs is not None and contender != OURS
-            better = times_better(ours.median, theirs.median, theirs.unit) if is_other and theirs is not None else None
-            cells.append("" if better is None else f"{shown(better)} times better")
-        yield f"| {contender} | " + " | ".join(cells) + " |"
+        cells = [contender, *(cell(by_place.get((contender, figure))) for figure, _ in figures)]
+        if ours is not None:
+            theirs = by_place.get((contender, first))
+            cells.append("" if theirs in (None, ours) else shown(times_better(ours.median, theirs.median, unit)))
+        yield "| " + " | ".join(cells) + " |"
 
 
 def cell(row: Row | None) -> str:
@@ -79,11 +78,12 @@ def cell(row: Row | None) -> str:
 
 
 def first_figures(results: Results, measures: Sequence[Measure]) -> list[tuple[str, list[Row]]]:
-    """What the picture shows of each measure: its first figure, of all contenders."""
+    """What the picture shows of each measure that compares anything: its first figure, of all contenders."""
     blocks = []
     for measure in measures:
         rows = rows_of(results, measure)
-        if rows:
-            first = [row for row in rows if row.figure == rows[0].figure]
-            blocks.append((f"{measure.title}: {rows[0].figure}", first))
+        first = [row for row in rows if row.figure == rows[0].figure]
+        if len(first) > 1:
+            direction = "" if is_rate(first[0].unit) else " (less is better)"
+            blocks.append((f"{measure.title}: {first[0].figure}{direction}", first))
     return blocks

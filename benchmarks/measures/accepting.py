@@ -31,6 +31,8 @@ def accept(stage: Stage, contender: Contender, *services: str, accounts: int = 1
             answered = (warm_up.requests - warm_up.refused) * max(1, batch)
         load = wrk.post_orders(url, tokens, seconds=seconds, connections=connections, batch=batch)
         check_stored(turn, answered + (load.requests - load.refused) * max(1, batch))
+    if not load.requests:
+        raise BenchmarkError(f"nothing was answered within {seconds:g} s")
     if load.refused > load.requests / 100:
         raise BenchmarkError(f"{load.refused} of {load.requests} answers refused")
     return wrk.figures(load, orders_per_request=max(1, batch))

@@ -83,6 +83,6 @@ def many(stage: Stage) -> Contender:
 GROWING = Measure(
     "growth",
     "The same work among few and among many orders stored",
-    "Medians, among 100,000 and among LARGE (10,000,000) orders. A claim takes 200 due orders and is rolled back.",
+    "Medians. A claim takes 200 due orders and is rolled back.",
     {FEW: measure, MANY: measure},
 )
