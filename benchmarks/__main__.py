@@ -29,6 +29,7 @@ MEASURES = [
     accepting.WHILE_PLACING,
     accepting.BATCHES,
     placing.DRAINED,
+    placing.DRAINED_OF_MANY_ACCOUNTS,
     placing.WHOLE_SYSTEM,
     reaching.REACHING,
     notifying.FLOOD,

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from benchmarks import wrk
@@ -45,12 +46,12 @@ def sustained(samples: Sequence[Sample], warm_up_s: float = WARM_UP_S) -> float:
     return (last.completed - first.completed) / (last.at - first.at)
 
 
-def drain(stage: Stage, contender: Contender) -> list[Figure]:
+def drain(stage: Stage, contender: Contender, *, accounts: int = 1) -> list[Figure]:
     """Orders are accepted first, and then workers start and place them."""
     if contender.places_while_accepting:
         return place_while_accepting(stage, contender)
     with stage.turn(contender, WEB) as turn:
-        accept_backlog(turn)
+        accept_backlog(turn, contender.tokens[:accounts])
         turn.start(WORKERS, *(name for name in ("sweep",) if name in contender.services))
         samples: list[Sample] = []
         deadline = time.monotonic() + stage.options.seconds + 60
@@ -67,13 +68,13 @@ def is_over(samples: Sequence[Sample], seconds: float) -> bool:
     return begun is not None and (samples[-1].at > begun + WARM_UP_S + seconds or not samples[-1].waiting)
 
 
-def accept_backlog(turn: Turn) -> None:
+def accept_backlog(turn: Turn, tokens: Sequence[str]) -> None:
     contender, seconds = turn.contender, turn.stage.options.seconds + WARM_UP_S
     is_ours = contender.name == OURS
     wanted = seconds * (BACKLOG_PER_S if is_ours else PEERS_BACKLOG_PER_S)
     url, batch = contender.orders_url + "/batch" * is_ours, 500 * is_ours
     while read(turn).waiting < wanted:
-        load = wrk.post_orders(url, contender.tokens, seconds=1, connections=8, batch=batch)
+        load = wrk.post_orders(url, tokens, seconds=1, connections=8, batch=batch)
         if load.refused or load.broken:
             raise BenchmarkError(f"{load.refused} answers refused and {load.broken} broken: no orders to place")
 
@@ -135,9 +136,15 @@ def read(turn: Turn) -> Sample:
 DRAINED = Measure(
     "place",
     "Accepted to completed",
-    "Exchange latency 0.5 s, one in ten unavailable, on the same machine. Orders were accepted before, and nothing but "
-    "placing happens meanwhile; the seed's design places while it accepts.",
+    "Exchange latency 0.5 s, one in ten unavailable, on the same machine. Orders of one account were accepted before, and "
+    "nothing but placing happens meanwhile; the seed's design places while it accepts.",
     {OURS: drain, **dict.fromkeys(PEERS, drain)},
+)
+DRAINED_OF_MANY_ACCOUNTS = Measure(
+    "place_many_accounts",
+    "Accepted to completed for 100 accounts",
+    "The same, with orders of 100 accounts.",
+    {OURS: partial(drain, accounts=100)},
 )
 WHOLE_SYSTEM = Measure(
     "place_whole_system",
