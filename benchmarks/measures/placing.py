@@ -1,0 +1,154 @@
+"""How many accepted orders are completed, with an exchange that takes 0.5 s and is unavailable one time in ten."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from benchmarks import wrk
+from benchmarks.children import BenchmarkError
+from benchmarks.contenders import OURS, PEERS, WEB, WORKERS, Contender
+from benchmarks.figures import Figure
+from benchmarks.measure import Measure
+from benchmarks.stage import Stage, Turn
+
+# What is to be placed: more than is placed in the time of the measure. Peers have no batches, so that filling takes long.
+BACKLOG_PER_S, PEERS_BACKLOG_PER_S = 1500, 300
+SAMPLE_S = 0.5
+# Workers need a moment until all of their slots are taken, and after that the first answers have just come.
+WARM_UP_S = 3.0
+# wrk waits after each answer, so that a little less arrives than this: about 500.
+ARRIVALS_PER_S, ARRIVAL_CONNECTIONS = 550, 128
+
+
+class Sample(NamedTuple):
+    """What the database said at a time (s)."""
+
+    at: float
+    completed: int
+    waiting: int
+
+
+def sustained(samples: Sequence[Sample], warm_up_s: float = WARM_UP_S) -> float:
+    """Orders completed a second, from `warm_up_s` after the first one until the last sample before nothing was left.
+
+    Raises BenchmarkError when there were too few.
+    """
+    begun = next((sample.at for sample in samples if sample.completed), None)
+    if begun is None:
+        raise BenchmarkError("no order was completed")
+    counted = [sample for sample in samples if sample.at >= begun + warm_up_s and sample.waiting]
+    if len(counted) < 2:
+        raise BenchmarkError("nothing was left to place before the measure had begun: the rounds are too short")
+    first, last = counted[0], counted[-1]
+    return (last.completed - first.completed) / (last.at - first.at)
+
+
+def drain(stage: Stage, contender: Contender, *, accounts: int = 1) -> list[Figure]:
+    """Orders are accepted first, and then workers start and place them."""
+    if contender.places_while_accepting:
+        return place_while_accepting(stage, contender)
+    with stage.turn(contender, WEB) as turn:
+        accept_backlog(turn, contender.tokens[:accounts])
+        turn.start(WORKERS, *(name for name in ("sweep",) if name in contender.services))
+        samples: list[Sample] = []
+        deadline = time.monotonic() + stage.options.seconds + 60
+        with sampling(turn, samples):
+            turn.children.wait_until(
+                lambda: is_over(samples, stage.options.seconds), "orders are placed", deadline - time.monotonic()
+            )
+    return [Figure("completed", sustained(samples), "orders/s")]
+
+
+def is_over(samples: Sequence[Sample], seconds: float) -> bool:
+    """Whether the measure has lasted, or nothing is left."""
+    begun = next((sample.at for sample in samples if sample.completed), None)
+    return begun is not None and (samples[-1].at > begun + WARM_UP_S + seconds or not samples[-1].waiting)
+
+
+def accept_backlog(turn: Turn, tokens: Sequence[str]) -> None:
+    contender, seconds = turn.contender, turn.stage.options.seconds + WARM_UP_S
+    is_ours = contender.name == OURS
+    wanted = seconds * (BACKLOG_PER_S if is_ours else PEERS_BACKLOG_PER_S)
+    url, batch = contender.orders_url + "/batch" * is_ours, 500 * is_ours
+    while read(turn).waiting < wanted:
+        load = wrk.post_orders(url, tokens, seconds=1, connections=8, batch=batch)
+        if load.refused or load.broken:
+            raise BenchmarkError(f"{load.refused} answers refused and {load.broken} broken: no orders to place")
+
+
+def place_while_accepting(stage: Stage, contender: Contender) -> list[Figure]:
+    samples: list[Sample] = []
+    seconds = stage.options.seconds + WARM_UP_S + 2
+    with stage.turn(contender, WEB) as turn, sampling(turn, samples):
+        wrk.post_orders(contender.orders_url, (), seconds=seconds, connections=stage.options.connections)
+    return [Figure("completed", sustained(samples), "orders/s")]
+
+
+def whole_system(stage: Stage, contender: Contender) -> list[Figure]:
+    """Everything runs, and orders arrive one by one, for 100 accounts."""
+    samples: list[Sample] = []
+    seconds = stage.options.seconds + WARM_UP_S + 2
+    with stage.turn(contender, WEB, *(name for name in contender.services if name not in {WEB, "exchange"})) as turn:
+        with sampling(turn, samples):
+            load = wrk.post_orders(
+                contender.orders_url,
+                contender.tokens,
+                seconds=seconds,
+                connections=ARRIVAL_CONNECTIONS,
+                per_s=ARRIVALS_PER_S,
+            )
+        waiting_in_the_end = samples[-1].waiting
+    return [
+        Figure("completed", sustained(samples), "orders/s"),
+        Figure("arrived", load.rate, "orders/s"),
+        Figure("waiting in the end", waiting_in_the_end, "orders"),
+    ]
+
+
+@contextmanager
+def sampling(turn: Turn, samples: list[Sample]) -> Iterator[None]:
+    """Add a sample every half second while the block runs."""
+    is_over = threading.Event()
+
+    def sample() -> None:
+        while not is_over.wait(SAMPLE_S):
+            samples.append(read(turn))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def read(turn: Turn) -> Sample:
+    with turn.database() as database:
+        row = database.execute(turn.contender.progress).fetchone()
+        assert row is not None
+        return Sample(time.monotonic(), *row)
+
+
+DRAINED = Measure(
+    "place",
+    "Accepted to completed",
+    "Exchange latency 0.5 s, one in ten unavailable, on the same machine. Orders of one account were accepted before, and "
+    "nothing but placing happens meanwhile; the seed's design places while it accepts.",
+    {OURS: drain, **dict.fromkeys(PEERS, drain)},
+)
+DRAINED_OF_MANY_ACCOUNTS = Measure(
+    "place_many_accounts",
+    "Accepted to completed for 100 accounts",
+    "The same, with orders of 100 accounts.",
+    {OURS: partial(drain, accounts=100)},
+)
+WHOLE_SYSTEM = Measure(
+    "place_whole_system",
+    "Accepted to completed while about 500 orders/s arrive",
+    "Every process of ours runs, executions are followed too, and orders arrive one by one from 100 accounts.",
+    {OURS: whole_system},
+)

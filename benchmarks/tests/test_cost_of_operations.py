@@ -1,0 +1,154 @@
+"""A change that makes an operation dearer shows here, on any machine: nothing is timed.
+
+Each number is pinned exactly. Change one when the change is meant, and say in its comment what the work is for.
+"""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from benchmarks.tests.costs import counted
+from exchange.gateway import Acknowledged
+from exchange.reports import ExecutionReport, ReportType
+from orders.executions import apply_reports
+from orders.models import Order
+from orders.placement import Result, claim_due_orders, record
+from orders.states import ExecutionStatus
+from orders.tests.api_calls import MARKET, client_for
+from orders.tests.working import POLICY
+
+# What each request with a token reads: the token twice (once more with all others of its user, of which knox removes
+# those that have expired), and the user with it.
+TOKEN_QUERIES = 2
+TOKEN_READS = {"knox_authtoken": 2, "auth_user": 1}
+
+
+@pytest.fixture
+def api(account: Any) -> Any:
+    client = client_for(account)
+    # The first request of a process sets up what later ones use.
+    client.get("/orders?page_size=1")
+    return client
+
+
+def open_orders(count: int) -> list[Order]:
+    orders = list(Order.objects.filter(execution_status=ExecutionStatus.NEW).order_by("id")[:count])
+    assert len(orders) == count
+    return orders
+
+
+def fill_report(sequence: int, order: Order) -> ExecutionReport:
+    assert order.exchange_order_id is not None
+    return ExecutionReport(
+        sequence=sequence,
+        execution_id=f"E{sequence}",
+        client_order_id=str(order.id),
+        exchange_order_id=order.exchange_order_id,
+        account=str(order.account_id),
+        type=ReportType.PARTIALLY_FILLED,
+        last_quantity=1,
+        last_price=Decimal(10),
+        filled_quantity=1,
+        average_price=Decimal(10),
+        reason=None,
+        occurred_at=timezone.now(),
+    )
+
+
+def test_accepting_one_order(api: Any) -> None:
+    with counted() as cost:
+        answer = api.post("/orders", json.dumps(MARKET), content_type="application/json")
+    assert answer.status_code == 202
+    # The order, its first event and a wake-up, between BEGIN and COMMIT.
+    assert cost.queries == TOKEN_QUERIES + 3
+    assert cost.round_trips == TOKEN_QUERIES + 5
+    assert cost.inserted == {"orders_order": 1, "orders_orderevent": 1, "django_q_ormq": 1}
+    # The account and the order exist: the foreign keys of both rows.
+    assert cost.read == {"knox_authtoken": 2, "auth_user": 1 + 2, "orders_order": 1}
+    assert cost.updated == cost.deleted == {}
+
+
+def test_accepting_500_orders_takes_no_more_round_trips_than_one(api: Any) -> None:
+    with counted() as cost:
+        answer = api.post("/orders/batch", json.dumps([MARKET] * 500), content_type="application/json")
+    assert answer.status_code == 202
+    assert cost.queries == TOKEN_QUERIES + 3
+    assert cost.round_trips == TOKEN_QUERIES + 5
+    # One wake-up is enough for all of them.
+    assert cost.inserted == {"orders_order": 500, "orders_orderevent": 500, "django_q_ormq": 1}
+    # Foreign keys are checked row by row.
+    assert cost.read == {"knox_authtoken": 2, "auth_user": 1 + 2 * 500, "orders_order": 500}
+    assert cost.updated == cost.deleted == {}
+
+
+def test_claiming_200_orders(old_orders: None, db: None) -> None:
+    with counted() as cost:
+        claims = claim_due_orders(200, POLICY)
+    assert len(claims) == 200
+    # One to lock the orders and one to write them all, between BEGIN and COMMIT.
+    assert cost.queries == 2
+    assert cost.round_trips == 4
+    # Each is read once for either, and none of the others that are due.
+    assert cost.read == {"orders_order": 400}
+    assert cost.updated == {"orders_order": 200}
+    assert cost.inserted == cost.deleted == {}
+
+
+def test_recording_200_results(old_orders: None, db: None) -> None:
+    now = timezone.now()
+    results = [
+        Result(claim, Acknowledged(f"x-{claim.order.id}"), now, 0.5, now + timedelta(seconds=5))
+        for claim in claim_due_orders(200, POLICY)
+    ]
+    assert len(results) == 200
+    with counted() as cost:
+        record(results, POLICY)
+    # Lock, write, and one event each, between BEGIN and COMMIT.
+    assert cost.queries == 3
+    assert cost.round_trips == 5
+    # Twice for these two, and once for a foreign key of the event. Its other one is the account, which is looked at once
+    # more here because one transaction, the test's, changes the orders twice.
+    assert cost.read == {"orders_order": 600, "auth_user": 400}
+    assert cost.updated == {"orders_order": 200}
+    assert cost.inserted == {"orders_orderevent": 200}
+    assert cost.deleted == {}
+
+
+def test_applying_500_reports(account: Any) -> None:
+    reports = [fill_report(sequence, order) for sequence, order in enumerate(open_orders(500), start=1)]
+    apply_reports([], "session", "exchange", 0)
+    with counted() as cost:
+        apply_reports(reports, "session", "exchange", 500)
+    # Lock the orders, look for repeats, write orders and events; read, and write, the feed's position.
+    assert cost.queries == 6
+    # Beside BEGIN and COMMIT, a savepoint of `update_or_create` and its release.
+    assert cost.round_trips == 10
+    assert cost.read == {"orders_order": 1500, "auth_user": 500, "orders_feedposition": 2}
+    assert cost.updated == {"orders_order": 500, "orders_feedposition": 1}
+    assert cost.inserted == {"orders_orderevent": 500}
+    assert cost.deleted == {}
+
+
+def test_reading_a_page_of_the_list(api: Any) -> None:
+    with counted() as cost:
+        answer = api.get("/orders?page_size=100")
+    assert len(answer.json()["results"]) == 100
+    assert cost.queries == cost.round_trips == TOKEN_QUERIES + 1
+    # One more than is shown tells whether there is another page; the account's other 1,400 orders are not read.
+    assert cost.read == {**TOKEN_READS, "orders_order": 101}
+    assert cost.inserted == cost.updated == cost.deleted == {}
+
+
+def test_reading_one_order_with_its_history(api: Any, account: Any) -> None:
+    order = Order.objects.filter(account=account, status="completed").latest("id")
+    with counted() as cost:
+        answer = api.get(f"/orders/{order.id}")
+    assert [happened["type"] for happened in answer.json()["history"]] == ["accepted", "placed"]
+    # The order, and its events.
+    assert cost.queries == cost.round_trips == TOKEN_QUERIES + 2
+    assert cost.read == {**TOKEN_READS, "orders_order": 1, "orders_orderevent": 2}
+    assert cost.inserted == cost.updated == cost.deleted == {}
