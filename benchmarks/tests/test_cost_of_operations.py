@@ -63,9 +63,9 @@ def test_accepting_one_order(api: Any) -> None:
     with counted() as cost:
         answer = api.post("/orders", json.dumps(MARKET), content_type="application/json")
     assert answer.status_code == 202
-    # The order, its first event and a wake-up, between BEGIN and COMMIT.
-    assert cost.queries == TOKEN_QUERIES + 3
-    assert cost.round_trips == TOKEN_QUERIES + 5
+    # Halts and limits, the order, its first event and a wake-up, between BEGIN and COMMIT.
+    assert cost.queries == TOKEN_QUERIES + 4
+    assert cost.round_trips == TOKEN_QUERIES + 6
     assert cost.inserted == {"orders_order": 1, "orders_orderevent": 1, "django_q_ormq": 1}
     # The account and the order exist: the foreign keys of both rows.
     assert cost.read == {"knox_authtoken": 2, "auth_user": 1 + 2, "orders_order": 1}
@@ -76,8 +76,8 @@ def test_accepting_500_orders_takes_no_more_round_trips_than_one(api: Any) -> No
     with counted() as cost:
         answer = api.post("/orders/batch", json.dumps([MARKET] * 500), content_type="application/json")
     assert answer.status_code == 202
-    assert cost.queries == TOKEN_QUERIES + 3
-    assert cost.round_trips == TOKEN_QUERIES + 5
+    assert cost.queries == TOKEN_QUERIES + 4
+    assert cost.round_trips == TOKEN_QUERIES + 6
     # One wake-up is enough for all of them.
     assert cost.inserted == {"orders_order": 500, "orders_orderevent": 500, "django_q_ormq": 1}
     # Foreign keys are checked row by row.
@@ -89,9 +89,9 @@ def test_claiming_200_orders(old_orders: None, db: None) -> None:
     with counted() as cost:
         claims = claim_due_orders(200, POLICY)
     assert len(claims) == 200
-    # One to lock the orders and one to write them all, between BEGIN and COMMIT.
-    assert cost.queries == 2
-    assert cost.round_trips == 4
+    # One to lock the orders, one to read halts and one to write them all, between BEGIN and COMMIT.
+    assert cost.queries == 3
+    assert cost.round_trips == 5
     # Each is read once for either, and none of the others that are due.
     assert cost.read == {"orders_order": 400}
     assert cost.updated == {"orders_order": 200}
@@ -123,13 +123,13 @@ def test_applying_500_reports(account: Any) -> None:
     apply_reports([], "session", "exchange", 0)
     with counted() as cost:
         apply_reports(reports, "session", "exchange", 500)
-    # Lock the orders, look for repeats, write orders and events; read, and write, the feed's position.
-    assert cost.queries == 6
+    # Lock the orders, look for repeats, write orders, events and last prices; read, and write, the feed's position.
+    assert cost.queries == 7
     # Beside BEGIN and COMMIT, a savepoint of `update_or_create` and its release.
-    assert cost.round_trips == 10
+    assert cost.round_trips == 11
     assert cost.read == {"orders_order": 1500, "auth_user": 500, "orders_feedposition": 2}
     assert cost.updated == {"orders_order": 500, "orders_feedposition": 1}
-    assert cost.inserted == {"orders_orderevent": 500}
+    assert cost.inserted == {"orders_orderevent": 500, "orders_lastprice": 1}
     assert cost.deleted == {}
 
 

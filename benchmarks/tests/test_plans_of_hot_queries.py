@@ -14,10 +14,11 @@ from orders.event_stream import Position, current_snapshot, encoded_events, even
 from orders.executions import apply_reports
 from orders.models import Order, OrderEvent
 from orders.placement import Result, claim_due_orders, finish_overdue_orders, record
+from orders.reconciling import open_orders as orders_open_at_exchange
+from orders.reconciling import page_of
 from orders.sweep import oldest_due_order
 from orders.tests.api_calls import client_for
 from orders.tests.working import POLICY
-from orders.update_consumer import open_orders as page_of_open_orders
 
 NEW = 300
 ORDERS, EVENTS = "orders_order", "orders_orderevent"
@@ -96,12 +97,12 @@ def test_the_sweep_looks_at_one_due_order(old_orders: None, db: None) -> None:
 def test_overdue_orders_are_found_among_those_that_wait(old_orders: None, db: None) -> None:
     late = Order.objects.filter(status="pending").order_by("id")[:20]
     Order.objects.filter(id__in=list(late.values_list("id", flat=True))).update(give_up_at=timezone.now() - timedelta(seconds=1))
-    assert_found_by(finish_overdue_orders, ORDERS, "order_give_up", "orders_order_pkey", "order_due", rows=20)
+    assert_found_by(finish_overdue_orders, ORDERS, "order_give_up", "order_held", "orders_order_pkey", "order_due", rows=20)
 
 
 def test_reconciling_reads_open_orders_only(account: Any) -> None:
     first = Order.objects.earliest("id").id
-    assert_found_by(lambda: page_of_open_orders(first), ORDERS, "order_open_at_exchange", rows=1000)
+    assert_found_by(lambda: page_of(orders_open_at_exchange(), first), ORDERS, "order_open_at_exchange", rows=1000)
 
 
 def test_the_live_stream_reads_new_events_only(account: Any) -> None:

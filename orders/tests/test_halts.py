@@ -202,7 +202,7 @@ def test_nothing_is_retried_during_a_halt_or_before_everything_is_released(accep
 
 def test_workers_are_not_woken_in_vain_and_not_taken_for_frozen(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[bool] = []
-    monkeypatch.setattr("orders.sweep.kill_registered_process", lambda: killed.append(True))
+    monkeypatch.setattr("orders.sweep.kill_registered_processes", lambda: killed.append(True))
     for _ in range(5):
         accept()
     halt()
