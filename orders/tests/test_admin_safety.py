@@ -35,7 +35,7 @@ def text(answer: Any) -> str:
 def in_role(django_user_model: Any) -> Callable[[str], Client]:
     """Logs in a new member of staff with one of the roles as the migration makes them."""
     # What migrations wrote is gone after any test that empties the database.
-    import_module("orders.migrations.0008_safety_roles").make_roles(apps, None)
+    import_module("orders.migrations.0007_safety_roles").make_roles(apps, None)
 
     def log_in(role: str) -> Client:
         person = django_user_model.objects.create_user(role.replace(" ", "-"), is_staff=True)

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
 # Each migration that gives roles something.
 MIGRATIONS = [
-    import_module("orders.migrations.0007_order_desk").make_roles,
-    import_module("orders.migrations.0008_safety_roles").make_roles,
+    import_module("orders.migrations.0006_order_desk").make_roles,
+    import_module("orders.migrations.0007_safety_roles").make_roles,
 ]
 
 ROLES = ["desk viewer", "desk operator", "administrator"]

@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('orders', '0005_safety'),
-        ('orders', '0007_order_desk'),
+        ('orders', '0006_order_desk'),
     ]
 
     operations = [migrations.RunPython(make_roles, migrations.RunPython.noop)]

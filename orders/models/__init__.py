@@ -1,0 +1,34 @@
+"""The tables, one module for each part of the domain."""
+
+from orders.models.feed import FeedConnection, FeedPosition, FeedSession, RelayPosition, SetAsideReport
+from orders.models.order import (
+    CLIENT_ORDER_ID_PATTERN,
+    INSTRUMENT_PATTERN,
+    NEEDS_PERSON,
+    OPEN,
+    Order,
+    OrderEvent,
+    event,
+    new_event_id,
+)
+from orders.models.safety import AccountLimits, Halt, LastPrice, SafetyEvent
+
+__all__ = [
+    "CLIENT_ORDER_ID_PATTERN",
+    "INSTRUMENT_PATTERN",
+    "NEEDS_PERSON",
+    "OPEN",
+    "AccountLimits",
+    "FeedConnection",
+    "FeedPosition",
+    "FeedSession",
+    "Halt",
+    "LastPrice",
+    "Order",
+    "OrderEvent",
+    "RelayPosition",
+    "SafetyEvent",
+    "SetAsideReport",
+    "event",
+    "new_event_id",
+]
