@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from django.conf import settings
 
 # Of the messages' formats in docs/kafka.md; a reader refuses a version that it does not know.
@@ -78,7 +78,7 @@ class AcknowledgedProducer:
 
     def __init__(self) -> None:
         self._producer = new_producer()
-        self._failure: str | None = None
+        self._failure: KafkaError | None = None
 
     def send(self, topic: str, value: bytes, *, key: str | None, headers: dict[str, str], partition: int = BY_KEY) -> None:
         """Take one message in; `flush` tells whether it arrived. Raises BrokerAway when too many wait already."""
@@ -89,22 +89,30 @@ class AcknowledgedProducer:
             self.flush()
             self._producer.produce(topic, value, on_delivery=self._delivered, **message)
         except KafkaException as error:
-            raise BrokerAway(str(error)) from error
+            raise self._away(error.args[0]) from error
 
     def flush(self) -> None:
         """Wait until all that was sent is acknowledged. Raises BrokerAway: then some of it may have arrived, or none."""
         # By then librdkafka itself has given every message up.
         remaining = self._producer.flush(DELIVERY_TIMEOUT_S + 5)
         failure, self._failure = self._failure, None
-        if remaining or failure:
-            raise BrokerAway(failure or "no acknowledgement in time")
+        if failure is not None:
+            raise self._away(failure)
+        if remaining:
+            raise BrokerAway("no acknowledgement in time")
 
     def close(self) -> None:
         self._producer.close()
 
-    def _delivered(self, error: Any, _message: object) -> None:
-        if error is not None:
-            self._failure = str(error)
+    def _away(self, error: KafkaError) -> BrokerAway:
+        if error.fatal():
+            # An idempotent producer that cannot keep its promise any more refuses everything from then on.
+            self._producer = new_producer()
+        return BrokerAway(error.str())
+
+    def _delivered(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None and not (self._failure is not None and self._failure.fatal()):
+            self._failure = error
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ class OrdersProducer:
                 producer.produce(ORDERS.full_name, value, key=str(order_id), on_delivery=self.delivered)
         except BufferError:
             self.tell_away("too many wake-ups wait already")
+        except KafkaException as error:
+            # The order is committed, and its client must not hear otherwise. A producer that has failed for good is replaced.
+            self.tell_away(error.args[0].str())
+            self.key = None
         producer.poll(0)
 
     def producer(self) -> Producer:

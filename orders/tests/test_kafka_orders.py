@@ -11,6 +11,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from django.conf import settings
 from django.db import transaction
 
 from exchange.testing import SimulatorProcess
@@ -63,6 +65,24 @@ def test_without_a_broker_orders_are_accepted_at_once(settings: Any, accept: Acc
     # Far below what any timeout of Kafka's would take.
     assert monotonic() - started < 3
     assert Order.objects.filter(status=Status.PENDING).count() == 20
+
+
+def test_a_producer_that_fails_for_good_is_replaced_and_no_client_hears_of_it(
+    kafka: object, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def produce(self, *_: object, **__: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "sequence lost", fatal=True))
+
+        def poll(self, _timeout: float) -> int:
+            return 0
+
+    monkeypatch.setattr(orders_producer, "_producer", Broken())
+    monkeypatch.setattr(orders_producer, "key", (os.getpid(), settings.KAFKA_BOOTSTRAP_SERVERS))
+    accept()
+    assert keys() == [], "the sweep makes it good"
+    order = accept()
+    assert keys() == [str(order.id)]
 
 
 def test_a_producer_that_dies_after_the_commit_costs_only_time(
