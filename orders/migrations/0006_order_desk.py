@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='order',
-            index=models.Index(condition=models.Q(('status', 'completed'), _negated=True), fields=['status', '-id'], name='order_not_completed'),
+            index=models.Index(condition=models.Q(('status', 'completed'), _negated=True), fields=['status', '-id'], include=['error_code'], name='order_not_completed'),
         ),
         migrations.AddIndex(
             model_name='orderevent',

@@ -174,7 +174,8 @@ class Order(models.Model):
             Index(fields=["-id"], name="order_needs_person", condition=NEEDS_PERSON),
             Index(fields=["account"], name="order_open_by_account", condition=OPEN),
             # All but `completed`, which is nearly every order: the newest or the oldest of each other status.
-            Index(fields=["status", "-id"], name="order_not_completed", condition=~Q(status="completed")),
+            # With the error's code, so that errors are counted from the index alone.
+            Index(fields=["status", "-id"], name="order_not_completed", include=["error_code"], condition=~Q(status="completed")),
             Index(
                 fields=["id"],
                 name="order_open_at_exchange",

@@ -19,7 +19,7 @@ from orders.tests.desk import LIST
 pytestmark = pytest.mark.django_db
 
 ORDERS_A_DAY = 24 * 60 * 60 // 2
-# As a desk has them after a bad day: one in ten has failed and nearly all others are completed, over two days, of five
+# As a desk has them after a bad day: three in ten have failed, nearly all others are completed, over two days, of five
 # instruments and mostly of one account.
 ORDERS = """
     INSERT INTO orders_order (
@@ -38,7 +38,8 @@ ORDERS = """
            CASE WHEN status = 'completed' THEN at + interval '1 s' END, CASE WHEN status = 'completed' THEN 'new' END, 0, 0
       FROM generate_series(1, 100000) AS n,
            LATERAL (SELECT now() - n * interval '2 s' AS at,
-                           CASE WHEN n % 10 = 1 THEN 'failed' WHEN n % 400 = 2 THEN 'error' WHEN n % 200 = 3 THEN 'pending'
+                           CASE WHEN n % 10 IN (1, 5, 9) THEN 'failed' WHEN n % 400 = 2 THEN 'error'
+                                WHEN n % 200 = 3 THEN 'pending'
                                 WHEN n % 600 = 4 THEN 'canceled' ELSE 'completed' END AS status) AS made"""
 EVENTS = """
     INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)
@@ -96,7 +97,8 @@ def rows_read(plan: Any) -> float:
 def test_the_landing_page_reads_few_rows(viewer: Client) -> None:
     # Once the minutes of the last day are counted, which is done once after a start.
     viewer.get("/admin/")
-    assert greedy_queries(viewer, "/admin/", max_rows=1_001) == []
+    # Up to 1,001 are counted. Where PostgreSQL may choose between indexes, it reads the last hour's 1,800 instead.
+    assert greedy_queries(viewer, "/admin/", max_rows=2_000) == []
 
 
 def test_the_minutes_of_a_day_are_counted_from_that_days_rows(viewer: Client) -> None:
@@ -115,7 +117,6 @@ def test_the_minutes_of_a_day_are_counted_from_that_days_rows(viewer: Client) ->
         "status__exact=canceled",
         "status__exact=completed",
         "status__exact=error&error_code__exact=outcome_unknown",
-        "error_code__exact=refused_by_exchange",
         "attention=person",
         "attention=due",
         "created_at_from_0=2030-01-31&created_at_from_1=00:00:00",
@@ -129,11 +130,16 @@ def test_the_minutes_of_a_day_are_counted_from_that_days_rows(viewer: Client) ->
     ],
 )
 def test_the_list_reads_little_more_than_it_counts(viewer: Client, query: str) -> None:
-    assert greedy_queries(viewer, f"{LIST}?{query}", max_rows=12_000) == []
+    assert greedy_queries(viewer, f"{LIST}?{query}", max_rows=16_000) == []
+
+
+def test_a_filter_by_error_reads_no_completed_order(viewer: Client) -> None:
+    not_completed = Order.objects.exclude(status="completed").count()
+    assert greedy_queries(viewer, f"{LIST}?error_code__exact=refused_by_exchange", max_rows=not_completed) == []
 
 
 def test_a_search_for_what_many_orders_have_stops_when_enough_are_found(viewer: Client) -> None:
-    """Every fifth order is of this instrument, so that 50,000 are met until 10,000 are counted, however many there are."""
+    """Every fifth order is of this instrument, so that about 50,000 are met until 10,000 are counted, however many there are."""
     assert greedy_queries(viewer, f"{LIST}?q=OFTEN2025_01", max_rows=55_000) == []
 
 
