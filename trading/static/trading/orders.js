@@ -114,7 +114,9 @@ export class OrderList {
     event.preventDefault();
     const id = event.target.closest("tr").dataset.id;
     const button = event.target.querySelector("button");
-    button.disabled = true;
+    if (button.ariaDisabled) return;
+    // Not `disabled`, which would take the focus away.
+    button.ariaDisabled = "true";
     try {
       const answer = await call("POST", `/orders/${id}/cancel`);
       this.#tell(answer.status < 300 ? "" : problemOf(answer));
@@ -129,7 +131,7 @@ export class OrderList {
       if (!(error instanceof Unanswered)) throw error;
       this.#tell(`${error.message} The order may be canceled or not: cancel it again, which does no harm.`);
     }
-    button.disabled = false;
+    button.ariaDisabled = null;
   }
 
   /** The body of a list's answer, or null when there is none; then the page says why. */
