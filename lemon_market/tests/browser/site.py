@@ -4,7 +4,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from lemon_market.tests.browser.people import PASSWORD
 from lemon_market.tests.installation import Installation
@@ -45,10 +45,14 @@ class Site:
         return [text for text in self.complaints if not any(re.search(pattern, text) for pattern in self._expected)]
 
     def _watch(self, page: Page) -> None:
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._check_host(request.url))
         page.on("websocket", lambda socket: self._check_host(socket.url))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} {message.location['url']}")
 
     def _check_host(self, url: str) -> None:
         address = urlsplit(url)
