@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from orders import blotter, lifecycle
+from orders import lifecycle
+from orders.admin import blotter
 from orders.models import Order
 from orders.states import TERMINAL_EXECUTION, ExecutionStatus, Status
 from orders.storage import save_changes

@@ -4,20 +4,16 @@ import django
 
 PASSWORD = "only-for-tests-7"
 TRADER, VIEWER, OPERATOR = "tara", "vera", "otto"
-PERMISSIONS = {
-    TRADER: [],
-    VIEWER: ["view_order"],
-    OPERATOR: ["view_order", "retry_order", "cancel_order"],
-}
+ROLES = {TRADER: None, VIEWER: "desk viewer", OPERATOR: "desk operator"}
 
 
 def make() -> None:
     # Models can be imported only when Django is set up.
-    from django.contrib.auth.models import Permission, User  # noqa: PLC0415
+    from django.contrib.auth.models import Group, User  # noqa: PLC0415
 
-    for name, permissions in PERMISSIONS.items():
-        person = User.objects.create_user(name, password=PASSWORD, is_staff=bool(permissions))
-        person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    for name, role in ROLES.items():
+        person = User.objects.create_user(name, password=PASSWORD, is_staff=role is not None)
+        person.groups.set(Group.objects.filter(name=role))
 
 
 if __name__ == "__main__":

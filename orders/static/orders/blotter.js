@@ -7,15 +7,6 @@ const ORDERS = 5_000;
 const READ_AGAIN_MS = 2_000;
 // More than these change at once only in a burst, in which nobody could follow what lights up.
 const LIT_ROWS = 20;
-const TONES = {
-  pending: "waiting",
-  filled: "done",
-  canceled: "stopped",
-  expired: "stopped",
-  failed: "trouble",
-  error: "trouble",
-  rejected: "trouble",
-};
 
 const root = document.getElementById("blotter");
 const find = (id) => document.getElementById(id);
@@ -170,7 +161,7 @@ function fill(row, event) {
     problem: event.order.error_message ?? "",
   };
   for (const place of row.querySelectorAll("[data-show]")) place.textContent = shown[place.dataset.show];
-  row.dataset.tone = TONES[stateOf(event)] ?? "working";
+  row.querySelector("[data-show=state]").className = `badge badge-${stateOf(event)}`;
   row.dataset.side = event.order.side;
 }
 
@@ -181,7 +172,7 @@ function light(row) {
 
 function tell() {
   find("waiting").textContent = isPaused ? `Paused; ${waiting} events are waiting.` : "";
-  find("shown").textContent = `${rows.size} of the newest ${events.size} orders`;
+  find("shown").textContent = `${rows.size} of the newest ${events.size} orders,`;
 }
 
 find("pause").addEventListener("click", () => {
@@ -196,7 +187,7 @@ find("filter").addEventListener("submit", (event) => event.preventDefault());
 // The fields are empty only after this event.
 find("filter").addEventListener("reset", () => setTimeout(drawAll));
 setInterval(() => {
-  find("pace").textContent = pace === 1 ? "1 event a second" : `${pace} events a second`;
+  find("pace").textContent = pace === 1 ? "1 event a second." : `${pace} events a second.`;
   pace = 0;
 }, 1_000);
 
