@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -26,17 +27,26 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
-def installation(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    installation = Installation(tmp_path_factory.mktemp("browser"))
+@contextmanager
+def running(installation: Installation) -> Iterator[None]:
+    """The installation, up, with the accounts of the tests' people."""
     installation.ensure_up()
     command = [sys.executable, "-m", "lemon_market.tests.browser.people"]
     environment = installation.environment | {"DJANGO_SETTINGS_MODULE": "lemon_market.settings"}
     subprocess.run(command, cwd=CHECKOUT, env=environment, check=True)
-    yield installation
-    assert installation.up is not None
-    installation.up.terminate()
-    installation.up.wait(30)
+    try:
+        yield
+    finally:
+        assert installation.up is not None
+        installation.up.terminate()
+        installation.up.wait(30)
+
+
+@pytest.fixture(scope="session")
+def installation(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("browser"))
+    with running(installation):
+        yield installation
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""The order desk at work: what failed is retried by those who may, and by nobody else."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from lemon_market.tests.browser.conftest import running
+from lemon_market.tests.browser.people import OPERATOR, VIEWER
+from lemon_market.tests.browser.site import Site, is_live, newest, place, state
+from lemon_market.tests.installation import CHECKOUT, Installation
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+
+
+class Exchange:
+    """A simulated exchange that is no child of the installation, so that nobody starts it again when it is stopped."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.environment = installation.environment
+        self.address = f"http://127.0.0.1:{self.environment['EXCHANGE_PORT']}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "manage.py", "run_exchange_simulator", "--unavailable-rate", "0"]
+        self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environment, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+        self.process = None
+
+
+@pytest.fixture(scope="module")
+def exchange(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exchange, Installation]]:
+    """An exchange that can be stopped, and an installation that soon gives up on it."""
+    installation = Installation(tmp_path_factory.mktemp("desk"))
+    exchange = Exchange(installation)
+    installation.environment |= {"EXCHANGE_URL": exchange.address, "PLACEMENT_GIVE_UP_AFTER": "3"}
+    exchange.start()
+    with running(installation):
+        yield exchange, installation
+    exchange.stop()
+
+
+def test_an_outage_is_seen_and_what_failed_is_retried(browser: Browser, exchange: Any) -> None:
+    simulator, installation = exchange
+    site = Site(browser, installation)
+    trading, desk = site.visit("/", OPERATOR), site.visit("/admin/", OPERATOR)
+    is_live(trading)
+    verdict = desk.locator(".desk-verdict h2")
+    expect(verdict).to_contain_text("The exchange is connected")
+    simulator.stop()
+    expect(verdict).to_contain_text("The exchange cannot be reached")
+    row = place(trading, instrument="AAPL_2025_03", quantity="100")
+    expect(state(row)).to_have_text("failed")
+    failed = desk.locator(".desk-tiles a", has_text="failed")
+    expect(failed).to_have_text("1 failed")
+
+    simulator.start()
+    expect(verdict).to_contain_text("The exchange is connected")
+    failed.click()
+    desk.locator("input[name=_selected_action]").first.check()
+    desk.locator("select[name=action]").first.select_option("retry_selected")
+    desk.get_by_role("button", name="Run").click()
+    expect(desk.get_by_text("sent again")).to_be_visible()
+    desk.get_by_role("button", name="Retry 1 order").click()
+    expect(desk.get_by_text("1 will be sent again")).to_be_visible()
+    # On the account's own page, without a reload.
+    expect(state(row)).to_have_text("filled")
+    site.close()
+    assert site.unexpected() == []
+
+
+def failed_order(site: Site, person: str) -> Page:
+    """The page of an order that the exchange has refused, as this person sees it."""
+    page = site.visit("/", person)
+    place(page, instrument="REFUSE______", quantity="1")
+    row = newest(page)
+    expect(state(row)).to_have_text("failed")
+    page.goto(f"/admin/orders/order/{row.get_attribute('data-id')}/change/")
+    is_live(page)
+    return page
+
+
+def test_an_operator_retries_an_order_and_sees_what_becomes_of_it(site: Site) -> None:
+    page = failed_order(site, OPERATOR)
+    refusals = page.locator(".order-timeline tbody tr", has=page.locator(".badge-failed"))
+    expect(refusals).to_have_count(1)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".order-timeline tbody tr", has_text="retry_requested")).to_contain_text(OPERATOR)
+    expect(refusals).to_have_count(2)
+
+
+def test_an_operator_cancels_an_order(site: Site) -> None:
+    page = failed_order(site, OPERATOR)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".order-head .badge-canceled")).to_be_visible()
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+
+
+@pytest.mark.parametrize("action", ["retry", "cancel"])
+def test_a_viewer_sees_but_is_refused(site: Site, action: str) -> None:
+    page = failed_order(site, VIEWER)
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    [token] = [cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "csrftoken"]
+    answer = page.request.post(page.url.replace("change/", f"{action}/"), headers={"X-CSRFToken": token})
+    assert answer.status == 403
+    order_id = page.url.split("/")[-3]
+    history = page.request.get(f"/orders/{order_id}").json()["history"]
+    assert [event["type"] for event in history] == ["accepted", "failed"]
