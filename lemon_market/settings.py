@@ -218,7 +218,6 @@ UNFOLD = {
     "SITE_HEADER": "Lemon Market",
     "SITE_SUBHEADER": "Back office",
     "SITE_SYMBOL": "candlestick_chart",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("trading/lemon.svg")}],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "orders.admin.landing.add_to_index",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from lemon_market.tests.browser.conftest import running
 from lemon_market.tests.browser.people import OPERATOR, VIEWER
+from lemon_market.tests.browser.running import running
 from lemon_market.tests.browser.site import Site, is_live, newest, place, state
 from lemon_market.tests.installation import CHECKOUT, Installation
 

@@ -74,6 +74,16 @@ def test_one_click_on_an_example_shows_what_can_become_of_an_order(
     expect(row.locator("[data-show=problem]")).to_contain_text(problem)
 
 
+def test_each_click_on_an_example_is_another_order(site: Site) -> None:
+    page = site.visit("/", TRADER)
+    is_live(page)
+    before = count(page)
+    for number in (1, 2):
+        page.get_by_role("button", name="NEVERFILL___", exact=True).click()
+        expect(page.locator("#orders tr")).to_have_count(before + number)
+    assert count(page) == before + 2
+
+
 def test_an_order_is_canceled(site: Site) -> None:
     page = site.visit()
     is_live(page)

@@ -112,7 +112,6 @@ export class Ticket {
 
   /** Make the ticket ready for another order. */
   #release() {
-    this.#form.elements.client_order_id.value = newId();
     this.#terms.disabled = false;
     this.#place.hidden = false;
     this.#sendAgain.hidden = true;
@@ -137,9 +136,10 @@ export class Ticket {
   }
 }
 
-/** The form as the API wants it: without empty fields, and with the quantity as a number. */
+/** The form as the API wants it: without empty fields, with the quantity as a number, and with an id of its own. */
 function orderFrom(form) {
-  const order = Object.fromEntries([...form].filter(([name, value]) => name !== "csrfmiddlewaretoken" && value !== ""));
+  const order = { client_order_id: newId() };
+  for (const name of [...CHOICES, ...TEXTS]) if (form.get(name)) order[name] = form.get(name);
   // The page shows no limit price while the type is `market`, whatever was once typed into it.
   if (order.type === "market") delete order.limit_price;
   // What is no number, or no longer exact as one, goes as it was typed, and is refused with a reason.
