@@ -157,17 +157,18 @@ function fill(row, event) {
     terms: termsOf(event),
     state: stateOf(event).replaceAll("_", " "),
     filled: filledOf(event),
-    event: event.type.replaceAll("_", " "),
-    problem: event.order.error_message ?? "",
+    event: [event.type.replaceAll("_", " "), event.order.error_message ?? []].flat().join(": "),
   };
   for (const place of row.querySelectorAll("[data-show]")) place.textContent = shown[place.dataset.show];
+  // It may be longer than its column.
+  row.lastElementChild.title = shown.event;
   row.querySelector("[data-show=state]").className = `badge badge-${stateOf(event)}`;
   row.dataset.side = event.order.side;
 }
 
 function light(row) {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  row.animate([{ outline: "2px solid currentcolor", outlineOffset: "-2px" }, { outline: "2px solid transparent" }], 700);
+row.animate([{ backgroundColor: "color-mix(in oklch, currentcolor 18%, transparent)" }, {}], 700);
 }
 
 function tell() {
