@@ -207,7 +207,7 @@ def test_older_orders_come_on_demand(site: Site) -> None:
     expect(rows).to_have_count(50)
     page.get_by_role("link", name="Older orders").click()
     expect(rows).not_to_have_count(50)
-    ids = [row.get_attribute("data-id") for row in rows.all()]
+    ids = [row.get_attribute("data-id") or "" for row in rows.all()]
     assert len(set(ids)) == len(ids) > 60
     assert ids == sorted(ids, reverse=True)
 
