@@ -20,8 +20,9 @@ run: $(VENV)/.run ## install, prepare the database and start everything; Ctrl-C 
 test: $(VENV)/.development ## install and run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The first of them waits until everything runs.
 test-browser: $(VENV)/.development chromium ## try the pages in a real browser, Chromium
-	@$(BIN)/python -m pytest -m browser
+	@$(BIN)/python -m pytest -m browser --timeout 150 lemon_market/tests/browser
 
 screenshots: $(VENV)/.development chromium ## make the pictures of the README anew
 	@$(BIN)/python -m lemon_market.tests.browser.screenshots
