@@ -11,10 +11,22 @@ from lemon_market.tests.browser.site import Site
 from lemon_market.tests.installation import Installation
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where no browser is asked for, one skipped test says how to get one, and stands for all that need one."""
+    if config.option.markexpr == "browser":
+        return
+    ours = [item for item in items if item.get_closest_marker("browser")]
+    if ours:
+        reason = f"{len(ours)} tests need a browser: `make test-browser` gets one and runs them"
+        ours[0].add_marker(pytest.mark.skip(reason=reason))
+        left_out = set(ours[1:])
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    if request.config.option.markexpr != "browser":
-        pytest.skip("needs a browser: `make test-browser` gets one and runs these")
+def browser() -> Iterator[Browser]:
     program = chromium.find()
     assert program, f"none of {', '.join(chromium.NAMES)} is on the PATH: `make test-browser` says how to get it"
     with chromium.launched(program) as browser:
