@@ -26,9 +26,14 @@ from orders.live_events import live_events_url
 from orders.models import Order
 from orders.states import OrderType
 from trading.examples import EXAMPLES
+from trading.exchange_switch import SwitchError, switch_exchange
 from trading.rows import rows
 
 PAGE_SIZE = OrderPagination.page_size
+SWITCHED = {
+    "close": "The exchange is closed. Orders are taken all the same, and wait for it.",
+    "open": "The exchange is open. Orders that waited are placed now.",
+}
 TEXT_FIELDS = ("instrument", "quantity", "limit_price")
 TICKET_FIELDS = ("client_order_id", "type", "side", *TEXT_FIELDS)
 
@@ -56,6 +61,21 @@ def cancel(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
         messages.success(request, "The order is canceled, or will be at the exchange.")
     except TooLateToCancel as error:
         messages.warning(request, str(error))
+    return HttpResponseRedirect(reverse("trading"))
+
+
+@require_POST
+def exchange(request: HttpRequest, wish: str) -> HttpResponse:
+    """Close or open the exchange, where it is simulated; for everybody, as the examples are."""
+    if not settings.EXCHANGE_IS_SIMULATED:
+        raise Http404
+    if acting_account(request) is None:
+        return redirect_to_login(reverse("trading"))
+    try:
+        switch_exchange(wish)
+        messages.success(request, SWITCHED[wish])
+    except SwitchError as error:
+        messages.warning(request, f"The exchange does not answer: {error}")
     return HttpResponseRedirect(reverse("trading"))
 
 

@@ -1,7 +1,10 @@
 """The trading page as the server makes it, and its forms without JavaScript."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
@@ -9,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
+from exchange.testing import SimulatorProcess
 from orders import lifecycle
 from orders.models import Order
 from orders.storage import save_changes
@@ -188,3 +192,29 @@ def test_every_example_is_an_order_that_is_taken(client: Client, settings: Any) 
         form = {name: getattr(example, name) for name in names} | {"client_order_id": client_order_id}
         assert client.post("/", form).status_code == 302
     assert Order.objects.count() == len(examples) == 7
+
+
+def test_the_simulated_exchange_is_closed_and_opened(client: Client, settings: Any, tmp_path: Path) -> None:
+    settings.EXCHANGE_IS_SIMULATED = True
+    with SimulatorProcess(tmp_path) as simulator:
+        settings.EXCHANGE_URL = simulator.url
+        assert b"The exchange is closed." in client.post("/exchange/close", follow=True).content
+        with pytest.raises(HTTPError, match="503"):
+            urlopen(f"{simulator.url}/orders/1")  # noqa: S310 - http it is
+        assert b"The exchange is open." in client.post("/exchange/open", follow=True).content
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{simulator.url}/orders/1")  # noqa: S310
+    assert b"The exchange does not answer" in client.post("/exchange/close", follow=True).content
+
+
+@pytest.mark.parametrize("wish", ["close", "open"])
+def test_a_real_exchange_has_no_switch(client: Client, settings: Any, wish: str) -> None:
+    settings.EXCHANGE_IS_SIMULATED = False
+    assert client.post(f"/exchange/{wish}").status_code == 404
+
+
+@pytest.mark.parametrize("wish", ["close", "open"])
+def test_nobody_in_particular_switches_the_exchange(settings: Any, db: None, wish: str) -> None:
+    settings.EXCHANGE_IS_SIMULATED = True
+    assert Client().post(f"/exchange/{wish}").headers["Location"] == "/login?next=/"
+    assert Client().get(f"/exchange/{wish}").status_code == 405

@@ -1,54 +1,32 @@
 """The order desk at work: what failed is retried by those who may, and by nobody else."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from exchange.testing import SimulatorProcess
 from lemon_market.tests.browser.people import OPERATOR, VIEWER
 from lemon_market.tests.browser.running import running
 from lemon_market.tests.browser.site import Site, is_live, newest, place, state
-from lemon_market.tests.installation import CHECKOUT, Installation
+from lemon_market.tests.installation import Installation
 
 pytestmark = pytest.mark.browser
 
 
-class Exchange:
-    """A simulated exchange that is no child of the installation, so that nobody starts it again when it is stopped."""
-
-    def __init__(self, installation: Installation) -> None:
-        self.environment = installation.environment
-        self.address = f"http://127.0.0.1:{self.environment['EXCHANGE_PORT']}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "manage.py", "run_exchange_simulator", "--unavailable-rate", "0"]
-        self.process = subprocess.Popen(command, cwd=CHECKOUT, env=self.environment, stdout=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(20)
-        self.process = None
-
-
 @pytest.fixture(scope="module")
-def exchange(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exchange, Installation]]:
-    """An exchange that can be stopped, and an installation that soon gives up on it."""
-    installation = Installation(tmp_path_factory.mktemp("desk"))
-    exchange = Exchange(installation)
-    installation.environment |= {"EXCHANGE_URL": exchange.address, "PLACEMENT_GIVE_UP_AFTER": "3"}
-    exchange.start()
-    with running(installation):
-        yield exchange, installation
-    exchange.stop()
+def outage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimulatorProcess, Installation]]:
+    """An exchange that nobody starts again when it is stopped, and an installation that soon gives up on it."""
+    directory = tmp_path_factory.mktemp("desk")
+    installation = Installation(directory)
+    with SimulatorProcess(directory / "exchange") as simulator:
+        installation.environment |= {"EXCHANGE_URL": simulator.url, "PLACEMENT_GIVE_UP_AFTER": "3"}
+        with running(installation):
+            yield simulator, installation
 
 
-def test_an_outage_is_seen_and_what_failed_is_retried(browser: Browser, exchange: Any) -> None:
-    simulator, installation = exchange
+def test_an_outage_is_seen_and_what_failed_is_retried(browser: Browser, outage: tuple[SimulatorProcess, Installation]) -> None:
+    simulator, installation = outage
     site = Site(browser, installation)
     trading, desk = site.visit("/", OPERATOR), site.visit("/admin/", OPERATOR)
     is_live(trading)
@@ -74,6 +52,21 @@ def test_an_outage_is_seen_and_what_failed_is_retried(browser: Browser, exchange
     expect(state(row)).to_have_text("filled")
     site.close()
     assert site.unexpected() == []
+
+
+def test_a_newcomer_closes_and_opens_the_exchange(site: Site) -> None:
+    desk, trading = site.visit("/admin/", OPERATOR), site.visit()
+    verdict = desk.locator(".desk-verdict h2")
+    expect(verdict).to_contain_text("The exchange is connected")
+    trading.get_by_role("button", name="Close exchange").click()
+    expect(trading.locator("#ticket-result")).to_contain_text("The exchange is closed.")
+    expect(verdict).to_contain_text("The exchange cannot be reached")
+    is_live(trading)
+    row = place(trading, instrument="WAITINGORDER", quantity="5")
+    expect(row.locator("[data-show=problem]")).to_contain_text("the exchange is closed")
+    trading.get_by_role("button", name="Open exchange").click()
+    expect(verdict).to_contain_text("The exchange is connected")
+    expect(state(trading.locator("#orders tr", has_text="Buy 5 WAITINGORDER"))).to_have_text("filled")
 
 
 def failed_order(site: Site, person: str) -> Page:
