@@ -7,8 +7,8 @@ import psutil
 import pytest
 from playwright.sync_api import WebSocketRoute, expect
 
-from lemon_market.tests.browser.people import VIEWER
-from lemon_market.tests.browser.site import Site, is_live, place, state
+from lemon_market.tests.browser.people import TRADER, VIEWER
+from lemon_market.tests.browser.site import Site, is_live, place, sign_in, state
 
 pytestmark = pytest.mark.browser
 
@@ -72,3 +72,17 @@ def test_a_session_that_ends_is_said(site: Site) -> None:
     page.route_web_socket(re.compile("/ws/orders"), lambda socket: socket.close(code=4401, reason="The session has ended."))
     page.goto("/")
     expect(page.locator("#connection")).to_have_text("Not live any more. Reload the page. The session has ended.")
+
+
+def test_a_page_of_another_account_is_not_taken_for_the_own(site: Site) -> None:
+    page = site.visit()
+    is_live(page)
+    other = page.context.new_page()
+    sign_in(other, TRADER)
+    [service] = site.installation.pids("run_notification_service")
+    site.expect_complaint("WebSocket connection to .* failed")
+    psutil.Process(service).send_signal(SIGKILL)
+    expect(page.locator("#connection")).to_contain_text(f"You have signed in as {TRADER} meanwhile.")
+    page.reload()
+    is_live(page)
+    expect(page.locator(".who")).to_have_text(TRADER)

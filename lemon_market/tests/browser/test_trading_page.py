@@ -211,6 +211,16 @@ def test_older_orders_come_on_demand(site: Site) -> None:
     assert ids == sorted(ids, reverse=True)
 
 
+def test_a_burst_leaves_the_page_small(site: Site) -> None:
+    page = site.visit()
+    is_live(page)
+    orders = [{"type": "market", "side": "buy", "instrument": "BURSTBURST__", "quantity": 1}] * 1000
+    assert page.request.post("/orders/batch", data=orders).status == 202
+    row = place(page, instrument="AFTERTHEALL_", quantity="1")
+    expect(state(row)).to_have_text("filled", timeout=60_000)
+    assert page.locator("#orders tr").count() <= 500
+
+
 def test_the_page_works_without_javascript(site: Site) -> None:
     page = site.visit(java_script_enabled=False)
     fill_ticket(page, instrument="PLAINHTML___", quantity="x")

@@ -4,6 +4,7 @@ import { call, problemOf, Unanswered } from "./api.js";
 import { fillRow, newRow } from "./rows.js";
 
 const READ_AGAIN_MS = 2_000;
+const MOST_ROWS = 500;
 // What these events say of a cancel that is under way is not in the order that they carry.
 const CANCEL_EVENTS = { cancel_requested: true, cancel_rejected: false, canceled: false };
 
@@ -70,6 +71,8 @@ export class OrderList {
     const next = [...this.#body.rows].find((other) => other.dataset.id < order.id) ?? null;
     this.#body.insertBefore(row, next);
     this.#know(order, row);
+    // Begin with one page again, rather than grow with every order as long as the page is open.
+    if (this.#orders.size > MOST_ROWS) this.read();
   }
 
   find(clientOrderId) {
@@ -81,7 +84,8 @@ export class OrderList {
       if (!this.#orders.has(order.id)) this.#know(order, this.#body.appendChild(newRow()));
     }
     this.#older.hidden = next === null;
-    if (next !== null) this.#older.dataset.next = next;
+    // Without the host, which a proxy may know under another name.
+    if (next !== null) this.#older.dataset.next = next.slice(new URL(next).origin.length);
     document.getElementById("no-orders").hidden = this.#orders.size > 0;
   }
 

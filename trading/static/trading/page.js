@@ -25,9 +25,14 @@ connect(liveEventsUrl, {
     ticket.recognise(message.client_order_id);
     news.add(message);
   },
-  onState(state, reason) {
-    connection.textContent = state === "ended" ? `${CONNECTION.ended} ${reason}` : CONNECTION[state];
-    connection.dataset.state = state;
+  onState: showState,
+  onMissed(hello) {
+    if (hello.account === account) orders.read();
+    else showState("ended", `You have signed in as ${hello.account} meanwhile.`);
   },
-  onMissed: () => orders.read(),
 });
+
+function showState(state, reason) {
+  connection.textContent = state === "ended" ? `${CONNECTION.ended} ${reason}` : CONNECTION[state];
+  connection.dataset.state = state;
+}
