@@ -120,9 +120,12 @@ def test_a_double_click_places_one_order(site: Site) -> None:
     fill_ticket(page, instrument="DOUBLECLICK_", quantity="2")
     page.get_by_role("button", name="Place order").dblclick()
     expect(page.get_by_text("Buy 2 DOUBLECLICK_").first).to_be_visible()
-    page.get_by_role("button", name="NEVERFILL___", exact=True).dblclick()
-    expect(page.locator("#ticket-result")).to_contain_text("Taken: Buy 100 NEVERFILL___")
-    expect(page.locator("#ticket-problem")).to_be_hidden()
+    # Here the first click is answered before the second one comes.
+    page.get_by_role("button", name="NEVERFILL___", exact=True).hover()
+    for click in (1, 2):
+        page.mouse.down(click_count=click)
+        page.mouse.up(click_count=click)
+        expect(page.locator("#ticket-result")).to_contain_text("Taken: Buy 100 NEVERFILL___")
     assert [count(page, instrument) for instrument in ("DOUBLECLICK_", "NEVERFILL___")] == [1, 1]
 
 
