@@ -7,10 +7,10 @@ KAFKA := .local/kafka/programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test lint format bench clean
+.PHONY: help run kafka kafka-programs test test-browser screenshots chromium lint format bench clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
 # Only this trial start lets requests without credentials in, and an explicit value, empty too, is left alone.
 # `exec`, so that a signal to make reaches the program and not a shell.
@@ -26,6 +26,20 @@ kafka-programs: $(KAFKA)/.whole ## fetch Apache Kafka (needs Java 17 and Maven)
 test: $(VENV)/.development ## install and run the tests
 	@if command -v mvn > /dev/null && command -v java > /dev/null; then $(MAKE) kafka-programs || echo "Without Kafka its tests are skipped."; fi
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The first of them waits until everything runs.
+test-browser: $(VENV)/.development chromium ## try the pages in a real browser, Chromium
+	@$(BIN)/python -m pytest -m browser --timeout 150 lemon_market/tests/browser
+
+screenshots: $(VENV)/.development chromium ## make the pictures of the README anew
+	@$(BIN)/python -m lemon_market.tests.browser.screenshots
+
+# Debian's own, and nothing that a test tool would download.
+chromium:
+	@command -v chromium chromium-browser google-chrome > /dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then echo "Installing Chromium ..." && \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; \
+	else echo "Chromium is needed: install it (on Debian and Ubuntu, as root: apt-get install chromium)" >&2; exit 1; fi
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
 lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none

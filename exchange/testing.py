@@ -99,7 +99,7 @@ class SimulatorProcess:
         self._running().send_signal(signal.SIGCONT)
 
     def control(self, **wishes: float | bool) -> dict[str, float]:
-        """Change options while it runs (also `cut_feed=True`, `new_session=True`); returns all options.
+        """Change options while it runs (also `cut_feed`, `new_session`, `close` and `open`, each `=True`); returns all options.
 
         Raises SimulatorError with its answer when it refuses them.
         """

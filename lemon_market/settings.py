@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "orders",
     "exchange",
     "notifications",
+    "trading",
     # Before the admin, whose templates and site it replaces.
     "unfold",
     "unfold.contrib.filters",
@@ -121,7 +122,8 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "trading"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -11,7 +11,8 @@ admin.site.index_title = "Back office"
 
 urlpatterns = [
     path("", include("orders.api.urls")),
-    path("", RedirectView.as_view(url="/docs")),
+    path("", include("trading.urls")),
+    path("admin/", include("orders.admin.blotter")),
     path("admin/", admin.site.urls),
     re_path(r"^admin$", RedirectView.as_view(url="/admin/")),
     path("schema", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"),

@@ -5,14 +5,14 @@ from importlib import import_module
 from typing import cast
 
 from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 
 from notifications.closings import Refused, wrong_credentials
 from notifications.handshake import Credentials
-from orders.api.authentication import TokenAuthentication
+from orders.api.authentication import TokenAuthentication, anonymous_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,7 @@ def _user_of_session(session_key: str) -> User:
 
 
 def _anonymous_user() -> User:
-    user = None
-    if settings.ANONYMOUS_ACCOUNT:
-        user = get_user_model().objects.filter(username=settings.ANONYMOUS_ACCOUNT, is_active=True).first()
+    user = anonymous_account()
     if user is None:
         raise Refused(wrong_credentials("Credentials are missing: send the header Authorization: Token <token>."))
     return user

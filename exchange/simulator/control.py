@@ -16,7 +16,15 @@ from exchange.simulator.faults import BadOption
 from exchange.untrusted import BadValue
 
 ORDERS_PER_WRITE = 500
-ACTIONS = ("cut_feed", "new_session")
+# In the sequence in which they are carried out.
+ACTIONS: dict[str, Callable[[SimulatedExchange], None]] = {
+    "close": SimulatedExchange.shut,
+    "open": SimulatedExchange.reopen,
+    "new_session": SimulatedExchange.begin_session,
+    "cut_feed": lambda exchange: exchange.cut_feeds(),
+}
+# They answer whether the exchange is open or closed.
+PATHS = ("/health", "/control", "/book")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -35,14 +43,12 @@ def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
     async def change_options(request: web.Request) -> web.StreamResponse:
         try:
             wishes = untrusted.load_object(await request.read())
-            actions = {name for name in ACTIONS if _read_action(wishes, name)}
+            actions = [action for name, action in ACTIONS.items() if _read_action(wishes, name)]
             exchange.faults = exchange.faults.changed(wishes)
         except (BadOption, BadValue) as error:
             return json_answer(400, {"reason": str(error)})
-        if "new_session" in actions:
-            exchange.begin_session()
-        if "cut_feed" in actions:
-            exchange.cut_feeds()
+        for action in actions:
+            action(exchange)
         return json_answer(200, asdict(exchange.faults))
 
     async def show_book(request: web.Request) -> web.StreamResponse:

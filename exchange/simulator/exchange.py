@@ -38,6 +38,8 @@ class SimulatedExchange:
         self.wake_feeds: Callable[[], None] = lambda: None
         self.cut_feeds: Callable[[], None] = lambda: None
         self.failed = asyncio.Event()
+        # While it is closed nobody reaches it; what it has taken goes on. A restart opens it.
+        self.is_open = True
         self._journal = Journal(directory)
         self._journal.replay(self._replay)
         self._market = Market(self.book, faults, seed)
@@ -84,6 +86,14 @@ class SimulatedExchange:
         """Take a cancel request for an open order."""
         self._market.request_cancel(order, self.clock())
         self._settle()
+
+    def shut(self) -> None:
+        """Be as good as away for everybody until `reopen`."""
+        self.is_open = False
+        self.cut_feeds()
+
+    def reopen(self) -> None:
+        self.is_open = True
 
     def begin_session(self) -> None:
         """Forget the feed's state: new session id, sequence from 1, the book stays."""

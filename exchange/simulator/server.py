@@ -8,7 +8,7 @@ from aiohttp import web
 
 from exchange.simulator import control, feed_server
 from exchange.simulator.book import BookOrder, describe
-from exchange.simulator.control import json_answer
+from exchange.simulator.control import Handler, json_answer
 from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.placements import MAGIC_INSTRUMENTS, OFFLINE, REFUSE, TIMEOUT, ReceivedPlacement, read_placement
 from exchange.untrusted import BadValue
@@ -19,6 +19,7 @@ MAX_BODY_BYTES = 64 * 1024
 HANG_S = 120.0
 # An early report is this much earlier than its answer when there is no latency that could be divided.
 EARLY_LEAD_S = 0.05
+CLOSED = "the exchange is closed"
 
 
 class Fault(Enum):
@@ -37,7 +38,7 @@ def create_app(exchange: SimulatedExchange) -> web.Application:
 
     Serve it with `handler_cancellation=True`: a placement that hangs is then given up when its sender goes away.
     """
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[turn_away_while_closed])
     app[EXCHANGE] = exchange
     app.router.add_post("/orders", place)
     app.router.add_get("/orders/{client_order_id}", look_up, allow_head=False)
@@ -45,6 +46,23 @@ def create_app(exchange: SimulatedExchange) -> web.Application:
     control.add_routes(app, exchange)
     feed_server.add_routes(app, exchange)
     return app
+
+
+@web.middleware
+async def turn_away_while_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer 503 to everything but what is meant for the simulator itself. A placement is certainly not taken then."""
+    if request.app[EXCHANGE].is_open or request.path in control.PATHS:
+        return await handler(request)
+    if request.method != "POST":
+        return json_answer(503, {"reason": CLOSED})
+    try:
+        placement = read_placement(await request.read())
+    except BadValue as error:
+        return json_answer(400, {"reason": str(error)})
+    if request.app[EXCHANGE].book.find(placement.client_order_id) is not None:
+        # It was taken earlier, and must never be called not taken.
+        return _cut(request)
+    return _not_taken(placement.client_order_id, CLOSED)
 
 
 async def place(request: web.Request) -> web.StreamResponse:

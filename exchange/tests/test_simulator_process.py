@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -42,6 +43,10 @@ def ask(simulator, method: str, path: str, body: str | None = None, **headers: s
         return response.status, json.loads(response.read())
     finally:
         connection.close()
+
+
+def placement_text(client_order_id: str) -> str:
+    return json.dumps(asdict(make_placement(client_order_id=client_order_id)), default=str)
 
 
 def test_a_taken_port_is_one_line_and_exit_code_1(start_simulator, tmp_path):
@@ -118,6 +123,25 @@ def test_options_change_while_it_runs(start_simulator):
     changed = simulator.control(unavailable_rate=1, delay=0.5)
     assert (changed["latency"], changed["unavailable_rate"], changed["delay"]) == (0.25, 1, 0.5)
     assert ask(simulator, "GET", "/control") == (200, changed)
+
+
+def test_a_closed_exchange_takes_nothing_and_shows_nothing_until_it_opens(start_simulator):
+    simulator = start_simulator()
+    known, new = (placement_text(name) for name in ("known", "new"))
+    assert ask(simulator, "POST", "/orders", known)[0] == 201
+    simulator.control(close=True)
+    assert ask(simulator, "POST", "/orders", new) == (
+        503,
+        {"placed": False, "client_order_id": "new", "reason": "the exchange is closed"},
+    )
+    with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+        ask(simulator, "POST", "/orders", known)
+    for method, path in (("GET", "/orders/known"), ("DELETE", "/orders/known"), ("GET", "/executions")):
+        assert ask(simulator, method, path)[0] == 503
+    assert set(simulator.book()) == {"known"}
+    simulator.control(open=True)
+    assert ask(simulator, "POST", "/orders", known)[0] == 200
+    assert ask(simulator, "POST", "/orders", new)[0] == 201
 
 
 @pytest.mark.parametrize(

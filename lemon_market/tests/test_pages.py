@@ -58,7 +58,7 @@ def test_the_schema_describes_what_each_call_takes_and_answers(client: Client) -
     assert paths["/orders"]["post"]["security"] == [{"knoxApiToken": []}, {"cookieAuth": []}]
 
 
-@pytest.mark.parametrize(("path", "to"), [("/", "/docs"), ("/admin", "/admin/")])
+@pytest.mark.parametrize(("path", "to"), [("/", "/login?next=/"), ("/admin", "/admin/")])
 def test_short_addresses_lead_to_the_pages(client: Client, path: str, to: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.headers["Location"]) == (302, to)

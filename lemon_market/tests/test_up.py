@@ -86,6 +86,7 @@ def test_a_database_that_is_away_is_one_line(installation):
 def test_it_says_where_everything_is(running):
     output = running.output.read_text()
 
+    assert output.splitlines()[1] == f"Trading page http://127.0.0.1:{running.port}/"
     assert f"http://127.0.0.1:{running.port}/docs" in output
     assert f"http://127.0.0.1:{running.port}/admin/  user admin, password " in output
     assert f"http://127.0.0.1:{running.environment['EXCHANGE_PORT']}  (simulated)" in output

@@ -1,8 +1,8 @@
 """The back office: everything can be seen, nothing edited; what is done goes the same way as everywhere else.
 
 Here stands only which pages there are. The order desk's are `order_admin` (the list and the page of one order, made of
-`order_list`, `order_page`, `bulk_actions` and `csv_export`), `landing` (what the desk sees first) and `feed` (the exchange's
-reports); `safety` has halts and limits; `people` is for administrators.
+`order_list`, `order_page`, `bulk_actions` and `csv_export`), `landing` (what the desk sees first), `blotter` (orders as they
+move) and `feed` (the exchange's reports); `safety` has halts and limits; `people` is for administrators.
 """
 
 import django_q.admin  # noqa: F401 - it registers pages of its own, which it would do after us otherwise

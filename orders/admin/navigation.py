@@ -9,6 +9,7 @@ from django.urls import reverse
 PAGES: dict[str, list[tuple[str, str, str, str | None]]] = {
     "Order desk": [
         ("Overview", "monitoring", "admin:index", None),
+        ("Blotter", "live_tv", "blotter", "orders.view_order"),
         ("Orders", "receipt_long", "admin:orders_order_changelist", "orders.view_order"),
         ("Set-aside reports", "move_to_inbox", "admin:orders_setasidereport_changelist", "orders.view_setasidereport"),
         ("Feed position", "sync_alt", "admin:orders_feedposition_changelist", "orders.view_feedposition"),

@@ -62,16 +62,16 @@ class Command(BaseCommand):
     def _announce(self, password: str) -> None:
         web = addresses.url(settings.WEB_PORT)
         lines = [
-            f"Orders       {web}/orders",
-            f"API          {web}/docs",
+            f"Trading page {web}/",
             f"Back office  {web}/admin/  user admin, password {password}",
+            f"API          {web}/orders, described at {web}/docs",
             f"Live events  {addresses.url(settings.NOTIFICATIONS_PORT).replace('http', 'ws', 1)}/ws/orders",
             f"Exchange     {settings.EXCHANGE_URL}{'  (simulated)' if settings.EXCHANGE_IS_SIMULATED else ''}",
         ]
         if settings.ORDER_TRANSPORT == "kafka":
             lines.append(f"Kafka        {settings.KAFKA_BOOTSTRAP_SERVERS}")
         if settings.ANONYMOUS_ACCOUNT:
-            lines.insert(1, f"             requests without credentials act as the account {settings.ANONYMOUS_ACCOUNT}")
+            lines.insert(1, f"             whoever has not signed in acts as the account {settings.ANONYMOUS_ACCOUNT}")
         self.stdout.write("\n".join(["Lemon Market is starting; Ctrl-C stops it.", *lines]))
 
 

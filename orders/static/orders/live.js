@@ -6,7 +6,7 @@
  *     const live = connect("ws://localhost:8001/ws/orders", {
  *       onEvent(message) {},        // one event, as in docs/notifications.md; each event_id once
  *       onState(state, reason) {},  // "connected"; "lost": it goes on trying; "ended": it cannot, and `reason` says why
- *       onMissed() {},              // events may have been missed: read the current state now
+ *       onMissed(hello) {},         // events may have been missed: read the current state now
  *       after: "<event_id>",        // optional: begin after this event instead of now
  *     });
  *     live.close();
@@ -93,7 +93,7 @@ class Connection {
     this.#failures = 0;
     this.#after ??= hello.after;
     this.#tell("connected");
-    if (missed) this.#callbacks.onMissed();
+    if (missed) this.#callbacks.onMissed(hello);
   }
 
   #isNew(eventId) {

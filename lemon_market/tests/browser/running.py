@@ -1,0 +1,21 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lemon_market.tests.installation import CHECKOUT, Installation
+
+
+@contextmanager
+def running(installation: Installation) -> Iterator[None]:
+    """The installation, up, with the accounts of the tests' people."""
+    installation.ensure_up()
+    command = [sys.executable, "-m", "lemon_market.tests.browser.people"]
+    environment = installation.environment | {"DJANGO_SETTINGS_MODULE": "lemon_market.settings"}
+    subprocess.run(command, cwd=CHECKOUT, env=environment, check=True)
+    try:
+        yield
+    finally:
+        assert installation.up is not None
+        installation.up.terminate()
+        installation.up.wait(30)

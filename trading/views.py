@@ -1,0 +1,146 @@
+"""The trading page of one account: its order ticket and its orders.
+
+With JavaScript the page talks to the API and follows the live events; without, its forms come here, and do the same.
+"""
+
+import re
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from orders.accepting import ClientOrderIdConflict, accept_orders
+from orders.api.authentication import anonymous_account
+from orders.api.filters import OrderPagination
+from orders.api.serializers import NewOrderSerializer
+from orders.canceling import TooLateToCancel, cancel_order
+from orders.live_events import live_events_url
+from orders.models import Order
+from orders.states import OrderType
+from trading.examples import EXAMPLES
+from trading.exchange_switch import SwitchError, switch_exchange
+from trading.rows import rows
+
+PAGE_SIZE = OrderPagination.page_size
+SWITCHED = {
+    "close": "The exchange is closed. Orders are taken all the same, and wait for it.",
+    "open": "The exchange is open. Orders that waited are placed now.",
+}
+TEXT_FIELDS = ("instrument", "quantity", "limit_price")
+TICKET_FIELDS = ("client_order_id", "type", "side", *TEXT_FIELDS)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def page(request: HttpRequest) -> HttpResponse:
+    account = acting_account(request)
+    if account is None:
+        return redirect_to_login(request.get_full_path())
+    if request.method == "POST":
+        return place(request, account)
+    return show(request, account, new_ticket())
+
+
+@require_POST
+def cancel(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
+    account = acting_account(request)
+    if account is None:
+        return redirect_to_login(reverse("trading"))
+    if not Order.objects.filter(id=order_id, account=account).exists():
+        raise Http404
+    try:
+        cancel_order(order_id, requested_by=account.get_username())
+        messages.success(request, "The order is canceled, or will be at the exchange.")
+    except TooLateToCancel as error:
+        messages.warning(request, str(error))
+    return HttpResponseRedirect(reverse("trading"))
+
+
+@require_POST
+def exchange(request: HttpRequest, wish: str) -> HttpResponse:
+    """Close or open the exchange, where it is simulated; for everybody, as the examples are."""
+    if not settings.EXCHANGE_IS_SIMULATED:
+        raise Http404
+    if acting_account(request) is None:
+        return redirect_to_login(reverse("trading"))
+    try:
+        switch_exchange(wish)
+        messages.success(request, SWITCHED[wish])
+    except SwitchError as error:
+        messages.warning(request, f"The exchange does not answer: {error}")
+    return HttpResponseRedirect(reverse("trading"))
+
+
+def acting_account(request: HttpRequest) -> User | None:
+    """Whose page it is: the account that is signed in, or the anonymous one where there is one, as in the API."""
+    return request.user if isinstance(request.user, User) else anonymous_account()
+
+
+def place(request: HttpRequest, account: User) -> HttpResponse:
+    """Place what the form says. A form that is sent twice carries the same client_order_id, and is placed once."""
+    ticket = {name: request.POST.get(name, "") for name in TICKET_FIELDS}
+    serializer = NewOrderSerializer(data=terms(request.POST))
+    if not serializer.is_valid():
+        return show(request, account, ticket, serializer.errors)
+    try:
+        accept_orders(account.pk, [serializer.new_order])
+    except ClientOrderIdConflict:
+        # The form of an order that was placed, changed and sent again: another order, to be sent once more on purpose.
+        conflict = ["This ticket was placed already. Send it again if you mean another order."]
+        return show(request, account, ticket | {"client_order_id": str(uuid.uuid4())}, {"client_order_id": conflict})
+    messages.success(request, "The order is taken.")
+    return HttpResponseRedirect(reverse("trading"))
+
+
+def terms(form: QueryDict) -> dict[str, Any]:
+    """The form as a client of the API would send it: without empty fields, and with the quantity as a number.
+
+    The page shows no limit price while the type is `market`, whatever was once typed into it.
+    """
+    given: dict[str, Any] = {name: form[name] for name in TICKET_FIELDS if form.get(name)}
+    if given.get("type") == OrderType.MARKET:
+        given.pop("limit_price", None)
+    if re.fullmatch(r"[0-9]{1,40}", given.get("quantity", "")):
+        given["quantity"] = int(given["quantity"])
+    return given
+
+
+def new_ticket() -> dict[str, str]:
+    return {"client_order_id": str(uuid.uuid4()), "type": "market", "side": "buy"}
+
+
+def show(request: HttpRequest, account: User, ticket: dict[str, str], errors: Any = None) -> HttpResponse:
+    older_than = before(request)
+    orders = Order.objects.filter(account=account, **({"id__lt": older_than} if older_than else {})).order_by("-id")
+    found = list(orders[: PAGE_SIZE + 1])
+    context = {
+        "account": account,
+        "is_signed_in": request.user.is_authenticated,
+        "ticket": ticket,
+        "errors": errors or {},
+        "problem": " ".join(text for name, texts in (errors or {}).items() if name not in TEXT_FIELDS for text in texts),
+        "examples": [(example, str(uuid.uuid4())) for example in EXAMPLES] if settings.EXCHANGE_IS_SIMULATED else [],
+        "rows": rows(found[:PAGE_SIZE]),
+        "is_first_page": older_than is None,
+        "last_id": found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
+        "live_events_url": live_events_url(request),
+    }
+    return render(request, "trading/page.html", context, status=400 if errors else 200)
+
+
+def before(request: HttpRequest) -> uuid.UUID | None:
+    """The order below which the list begins, for a page without JavaScript that asks for older ones."""
+    try:
+        return uuid.UUID(request.GET["before"])
+    except KeyError:
+        return None
+    except ValueError:
+        raise Http404 from None
