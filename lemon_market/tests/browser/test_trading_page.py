@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from lemon_market.tests.browser.people import HALTED, LARGEST, OPERATOR, PASSWORD, TRADER
+from lemon_market.tests.browser.people import HALTED, LARGEST, OPERATOR, PASSWORD, TRADER, VIEWER
 from lemon_market.tests.browser.site import Site, fill_ticket, is_live, newest, place, state
 
 pytestmark = pytest.mark.browser
@@ -209,6 +209,23 @@ def test_the_keyboard_is_enough(site: Site) -> None:
     row.get_by_role("button").focus()
     page.keyboard.press("Enter")
     expect(state(row)).to_have_text("canceled")
+
+
+def test_server_and_script_write_the_same_rows(site: Site) -> None:
+    page = site.visit("/", VIEWER)
+    is_live(page)
+    for instrument, ends_as in (("REFUSE______", "failed"), ("PARTIAL_____", "partially filled"), ("AAPL_2025_03", "filled")):
+        expect(state(place(page, instrument=instrument, quantity="100"))).to_have_text(ends_as)
+    row = place(page, type="Limit", side="Sell", instrument="NEVERFILL___", quantity="3", limit_price="7.50")
+    row.get_by_role("button").click()
+    expect(state(row)).to_have_text("canceled")
+    plain = site.visit("/", VIEWER, java_script_enabled=False)
+    assert words_and_colours(plain) == words_and_colours(page)
+
+
+def words_and_colours(page: Page) -> tuple[list[str], list[str]]:
+    colours = page.locator("#orders .state").evaluate_all("states => states.map((state) => state.dataset.tone)")
+    return page.locator("#orders tr").all_inner_texts(), colours
 
 
 def test_older_orders_come_on_demand(site: Site) -> None:
