@@ -14,9 +14,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--partitions", type=int, default=12, help="of each topic; more instances would idle (default: 12)")
-        parser.add_argument(
-            "--replication", type=int, help="copies of each message; default: the cluster's own"
-        )
+        parser.add_argument("--replication", type=int, help="copies of each message; default: the cluster's own")
         parser.add_argument("--retention-hours", type=float, help="default: orders 1 day, dead executions 90 days, others 7 days")
         parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for a broker that is starting")
 
