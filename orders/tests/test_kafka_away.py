@@ -8,7 +8,7 @@ import pytest
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.kafka_broker import KafkaBroker
-from lemon_market.tests.transport_plugin import kafka_at
+from lemon_market.tests.transport_plugin import fresh_kafka, used_here
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import Status
@@ -30,10 +30,8 @@ EVERY_ROLE = [
 
 
 @pytest.fixture
-def broker(mortal_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaBroker]:
-    for transport in kafka_at(mortal_broker.servers):
-        for name, value in transport.environment.items():
-            monkeypatch.setenv(name, value)
+def broker(mortal_broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    with used_here(fresh_kafka(mortal_broker.servers)):
         yield mortal_broker
 
 
