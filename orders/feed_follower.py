@@ -42,7 +42,7 @@ class FeedFollower:
         self.connection = ConnectionState()
 
     async def follow(self) -> None:
-        """One connection of the feed. Raises FeedDisconnected, Superseded, OperationalError, InterfaceError, or a group of them."""
+        """One connection of the feed. Raises FeedDisconnected, Superseded, OperationalError or InterfaceError, or a group."""
         raise NotImplementedError
 
     async def run(self) -> None:
