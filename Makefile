@@ -36,7 +36,7 @@ screenshots: $(VENV)/.development chromium ## make the pictures of the README an
 
 # Debian's own, and nothing that a test tool would download.
 chromium:
-	@command -v chromium chromium-browser google-chrome > /dev/null || \
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then echo "Installing Chromium ..." && \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; \
 	else echo "Chromium is needed: install it (on Debian and Ubuntu, as root: apt-get install chromium)" >&2; exit 1; fi

@@ -69,9 +69,7 @@ def _kafka_roles() -> list[ManagedProcess]:
     for number in (1, 2):
         roles.append(ManagedProcess(f"workers-{number}", (*_MANAGE, "run_exchange_consumer"), stop_deadline_s=12))
         roles.append(ManagedProcess(f"recorder-{number}", (*_MANAGE, "run_update_recorder")))
-    if settings.EMBEDDED_KAFKA:
-        roles.append(ManagedProcess("topics", (*_MANAGE, "create_topics", "--wait", "60"), runs_once=True))
-    return roles
+    return [*roles, ManagedProcess("topics", (*_MANAGE, "create_topics", "--wait", "60"), runs_once=True)]
 
 
 def supervisor_configuration() -> str:

@@ -17,9 +17,10 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from orders.accepting import ClientOrderIdConflict, accept_orders
+from orders.accepting import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
 from orders.api.authentication import anonymous_account
 from orders.api.filters import OrderPagination
+from orders.api.refusals import halted_one, kept_refusals, too_many
 from orders.api.serializers import NewOrderSerializer
 from orders.canceling import TooLateToCancel, cancel_order
 from orders.live_events import live_events_url
@@ -90,14 +91,26 @@ def place(request: HttpRequest, account: User) -> HttpResponse:
     serializer = NewOrderSerializer(data=terms(request.POST))
     if not serializer.is_valid():
         return show(request, account, ticket, serializer.errors)
+    another = ticket | {"client_order_id": str(uuid.uuid4())}
     try:
-        accept_orders(account.pk, [serializer.new_order])
+        accepted = accept_orders(account.pk, [serializer.new_order], keep_refused=True)
     except ClientOrderIdConflict:
         # The form of an order that was placed, changed and sent again: another order, to be sent once more on purpose.
         conflict = ["This ticket was placed already. Send it again if you mean another order."]
-        return show(request, account, ticket | {"client_order_id": str(uuid.uuid4())}, {"client_order_id": conflict})
+        return show(request, account, another, {"client_order_id": conflict})
+    except TradingHalted as halted:
+        return show(request, account, another, by_field(halted_one(halted).detail))
+    except TooManyOrders as error:
+        return show(request, account, another, by_field(too_many(error).detail))
+    for refusal in kept_refusals(accepted.orders).values():
+        return show(request, account, another, by_field(refusal))
     messages.success(request, "The order is taken.")
     return HttpResponseRedirect(reverse("trading"))
+
+
+def by_field(refusal: Any) -> dict[str, list[str]]:
+    """What the API says of a refusal, without the code that is for programs."""
+    return {name: [texts] if isinstance(texts, str) else texts for name, texts in refusal.items() if name != "code"}
 
 
 def terms(form: QueryDict) -> dict[str, Any]:

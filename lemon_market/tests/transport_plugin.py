@@ -5,6 +5,7 @@ A test that takes the fixture `transport` runs twice. On a machine without Kafka
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -57,18 +58,14 @@ def start_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
     return broker
 
 
-def transport_of(name: str, request: pytest.FixtureRequest) -> Iterator[Transport]:
-    """Settings and environment of one transport; on Kafka with topics and groups that nobody else has."""
-    if name != "kafka":
-        yield Transport(name)
-        return
-    yield from kafka_at(request.getfixturevalue("kafka_servers"))
+def transport_for_processes(name: str, request: pytest.FixtureRequest) -> Transport:
+    """A transport for child processes only, with topics and groups that nobody else has; our own settings stay as they are."""
+    return Transport(name) if name != "kafka" else fresh_kafka(request.getfixturevalue("kafka_servers"))
 
 
-def kafka_at(servers: str) -> Iterator[Transport]:
+def fresh_kafka(servers: str) -> Transport:
+    """Topics of its own in the Kafka at `servers`."""
     # Django has to be ready first.
-    from django.test import override_settings  # noqa: PLC0415
-
     from orders.kafka.topics import LATEST, TOPICS, create_topics, new_admin, offsets_at  # noqa: PLC0415
 
     def can_be_read() -> bool:
@@ -82,27 +79,44 @@ def kafka_at(servers: str) -> Iterator[Transport]:
             return False
         return True
 
-    prefix = f"test-{uuid.uuid4()}-"
-    environment = {"ORDER_TRANSPORT": "kafka", "KAFKA_BOOTSTRAP_SERVERS": servers, "KAFKA_PREFIX": prefix}
-    with override_settings(EMBEDDED_KAFKA=False, **environment):
+    environment = {
+        "ORDER_TRANSPORT": "kafka",
+        "KAFKA_BOOTSTRAP_SERVERS": servers,
+        "KAFKA_PREFIX": f"test-{uuid.uuid4()}-",
+    }
+    transport = Transport("kafka", environment)
+    with settings_of(transport):
         create_topics(partitions=PARTITIONS, replication=1)
         wait_until(can_be_read, within_s=30, what="the topics can be read")
-        yield Transport("kafka", environment)
+    return transport
+
+
+@contextmanager
+def settings_of(transport: Transport) -> Iterator[None]:
+    from django.test import override_settings  # noqa: PLC0415 - Django has to be ready first
+
+    with override_settings(EMBEDDED_KAFKA=False, **transport.environment):
+        yield
+
+
+@contextmanager
+def used_here(transport: Transport) -> Iterator[Transport]:
+    """The transport in our own settings, and in the environment that a test hands down to child processes."""
+    with settings_of(transport), pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in transport.environment.items():
+            monkeypatch.setenv(name, value)
+        yield transport
 
 
 @pytest.fixture(params=BOTH)
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
-    """Both, one after the other. Child processes that a test starts with the environment of ours use it, too."""
-    for given in transport_of(request.param, request):
-        for name, value in given.environment.items():
-            monkeypatch.setenv(name, value)
-        yield given
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """Both, one after the other."""
+    with used_here(transport_for_processes(request.param, request)) as used:
+        yield used
 
 
 @pytest.fixture
-def kafka(kafka_servers: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+def kafka(kafka_servers: str) -> Iterator[Transport]:
     """Kafka alone, for what only it has."""
-    for given in kafka_at(kafka_servers):
-        for name, value in given.environment.items():
-            monkeypatch.setenv(name, value)
-        yield given
+    with used_here(fresh_kafka(kafka_servers)) as used:
+        yield used

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from knox.models import AuthToken
 
-from lemon_market.tests.transport_plugin import BOTH, Transport, transport_of
+from lemon_market.tests.transport_plugin import BOTH, Transport, transport_for_processes
 from notifications.tests.talking import CHECKOUT, Client, Clients, ServiceProcess, database_url
 from orders import lifecycle
 from orders.accepting import NewOrder, accept_orders
@@ -28,12 +28,13 @@ def doorbell_closed_in_the_end(django_db_setup: None) -> Iterator[None]:
     doorbell.close()
 
 
-@pytest.fixture(scope="session", params=BOTH)
+# The processes below end with the tests of this package: they look at the same database as all others.
+@pytest.fixture(scope="package", params=BOTH)
 def events_from(request: pytest.FixtureRequest, django_db_setup: None) -> Iterator[Transport]:
     """Where the services have their events from: PostgreSQL, or Kafka and a relay that brings them there."""
-    for transport in transport_of(request.param, request):
-        with relay_beside(transport):
-            yield transport
+    transport = transport_for_processes(request.param, request)
+    with relay_beside(transport):
+        yield transport
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def relay_beside(transport: Transport) -> Iterator[None]:
         relay.terminate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -> Iterator[ServiceProcess]:
     environment = events_from.environment | {"NOTIFICATIONS_HEARTBEAT": "0.2"}
     with ServiceProcess(tmp_path_factory.mktemp("service"), **environment) as service:
@@ -56,7 +57,7 @@ def _service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -
     assert "Traceback" not in service.said()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _trial_service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -> Iterator[ServiceProcess]:
     environment = events_from.environment | {"ANONYMOUS_ACCOUNT": "demo", "NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT": "3"}
     with ServiceProcess(tmp_path_factory.mktemp("trial"), **environment) as service:
@@ -64,7 +65,7 @@ def _trial_service(tmp_path_factory: pytest.TempPathFactory, events_from: Transp
     assert "Traceback" not in service.said()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _mortal_service(tmp_path_factory: pytest.TempPathFactory, events_from: Transport) -> Iterator[ServiceProcess]:
     with ServiceProcess(tmp_path_factory.mktemp("mortal"), **events_from.environment) as service:
         yield service

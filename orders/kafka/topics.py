@@ -19,6 +19,7 @@ WAIT_S = 0.5
 # Everything that starts together with its broker has to wait a little, which is nothing to tell.
 SILENT_S = 10.0
 REQUEST_TIMEOUT_S = 5.0
+DEFAULT_OF_CLUSTER = -1
 DAY_MS = 24 * 3600 * 1000
 LATEST, EARLIEST = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 
@@ -52,17 +53,20 @@ def new_admin() -> AdminClient:
     return AdminClient(common_options(), logger=logger)
 
 
-def create_topics(partitions: int, replication: int, retention_ms: int | None = None) -> list[str]:
+def create_topics(partitions: int, replication: int | None = None, retention_ms: int | None = None) -> list[str]:
     """Create the topics that are missing; returns their names. What exists is left as it is.
 
-    With three replicas two must have a message before it counts as acknowledged. Raises KafkaException.
+    `replication` of None leaves the number of copies to the cluster (KIP-464). With three, two must have a message before
+    it counts as acknowledged. Raises KafkaException.
     """
-    common = {"min.insync.replicas": "2" if replication >= 3 else "1", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    common = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    if replication is not None:
+        common["min.insync.replicas"] = "2" if replication >= 3 else "1"
     wanted = [
         NewTopic(
             topic.full_name,
             num_partitions=1 if topic is ORDER_UPDATES else partitions,
-            replication_factor=replication,
+            replication_factor=replication or DEFAULT_OF_CLUSTER,
             config=common | {"retention.ms": str(retention_ms or topic.retention_ms)},
         )
         for topic in TOPICS

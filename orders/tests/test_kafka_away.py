@@ -8,9 +8,9 @@ import pytest
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.kafka_broker import KafkaBroker
-from lemon_market.tests.transport_plugin import kafka_at
+from lemon_market.tests.transport_plugin import fresh_kafka, used_here
 from orders.kafka.topics import ORDER_UPDATES
-from orders.models import Order, OrderEvent, SetAsideReport
+from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import Status
 from orders.tests.following import everything_is_settled
 from orders.tests.on_kafka import Roles, all_messages, roles
@@ -30,10 +30,8 @@ EVERY_ROLE = [
 
 
 @pytest.fixture
-def broker(mortal_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaBroker]:
-    for transport in kafka_at(mortal_broker.servers):
-        for name, value in transport.environment.items():
-            monkeypatch.setenv(name, value)
+def broker(mortal_broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    with used_here(fresh_kafka(mortal_broker.servers)):
         yield mortal_broker
 
 
@@ -67,6 +65,7 @@ def test_a_broker_killed_under_load_costs_time_and_nothing_else(
     # Placing goes on without it: the rows are the truth, and exchange consumers look for themselves.
     wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 200, deadline_s=40)
     assert not all_are_filled(200), "executions wait for it"
+    assert FeedPosition.objects.get().sequence < simulator.health()["last_sequence"], "the position waits, too"
     broker.start()
     wait_until(lambda: all_are_filled(200), deadline_s=60)
     assert_equal_to_the_book(simulator)

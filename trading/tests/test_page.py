@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
 from orders import lifecycle
-from orders.models import Order
+from orders.halting import halt_trading
+from orders.models import AccountLimits, Order
 from orders.storage import save_changes
 
 TICKET = {
@@ -218,3 +219,37 @@ def test_nobody_in_particular_switches_the_exchange(settings: Any, db: None, wis
     settings.EXCHANGE_IS_SIMULATED = True
     assert Client().post(f"/exchange/{wish}").headers["Location"] == "/login?next=/"
     assert Client().get(f"/exchange/{wish}").status_code == 405
+
+
+@pytest.mark.django_db
+def test_what_a_limit_refuses_is_shown_beside_its_field_and_kept(client: Client, account: Any) -> None:
+    AccountLimits.objects.create(account=account, max_quantity=99)
+    answer = client.post("/", TICKET)
+    assert answer.status_code == 400
+    assert answer.context["errors"] == {"quantity": ["At most 99 in one order."]}
+    assert Order.objects.get().error_code == "refused_by_limits"
+    assert answer.context["ticket"]["client_order_id"] != TICKET["client_order_id"], "it can be mended and sent again"
+
+
+@pytest.mark.django_db
+def test_orders_that_come_too_fast_are_not_kept(client: Client, account: Any) -> None:
+    AccountLimits.objects.create(account=account, orders_per_second=1)
+    client.post("/", TICKET)
+    answer = client.post("/", TICKET | {"client_order_id": "t2"})
+    assert "at most 1 per second" in answer.context["problem"]
+    assert Order.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("scope", "shown"),
+    [
+        ({}, {"detail": ["Trading is halted: nothing new is accepted."]}),
+        ({"instrument": "AAPL_2025_03"}, {"instrument": ["Trading in this instrument is halted."]}),
+    ],
+)
+def test_a_halt_is_told(client: Client, scope: dict[str, str], shown: dict[str, list[str]]) -> None:
+    halt_trading("otto", "odd prices", **scope)  # type: ignore[arg-type]
+    answer = client.post("/", TICKET)
+    assert answer.context["errors"] == shown
+    assert Order.objects.count() == 0

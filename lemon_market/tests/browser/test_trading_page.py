@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from lemon_market.tests.browser.people import OPERATOR, PASSWORD, TRADER
+from lemon_market.tests.browser.people import HALTED, LARGEST, OPERATOR, PASSWORD, TRADER, VIEWER
 from lemon_market.tests.browser.site import Site, fill_ticket, is_live, newest, place, state
 
 pytestmark = pytest.mark.browser
@@ -83,6 +83,19 @@ def test_each_click_on_an_example_is_another_order(site: Site) -> None:
         page.get_by_role("button", name="NEVERFILL___", exact=True).click()
         expect(rows).to_have_count(before + number)
     assert count(page, "NEVERFILL___") >= 2
+
+
+def test_what_limits_and_halts_refuse_stands_beside_its_field(site: Site) -> None:
+    site.expect_complaint("status of 422")
+    page = site.visit("/", TRADER)
+    is_live(page)
+    fill_ticket(page, instrument="AAPL_2025_03", quantity=str(LARGEST + 1))
+    page.get_by_role("button", name="Place order").click()
+    expect(page.get_by_label("Quantity")).to_have_accessible_description(f"At most {LARGEST} in one order.")
+    fill_ticket(page, instrument=HALTED, quantity="1")
+    page.get_by_role("button", name="Place order").click()
+    expect(page.get_by_label("Instrument")).to_have_accessible_description(re.compile("Trading in this instrument is halted"))
+    expect(page.get_by_label("Quantity")).to_have_accessible_description("")
 
 
 def test_an_order_is_canceled(site: Site) -> None:
@@ -196,6 +209,23 @@ def test_the_keyboard_is_enough(site: Site) -> None:
     row.get_by_role("button").focus()
     page.keyboard.press("Enter")
     expect(state(row)).to_have_text("canceled")
+
+
+def test_server_and_script_write_the_same_rows(site: Site) -> None:
+    page = site.visit("/", VIEWER)
+    is_live(page)
+    for instrument, ends_as in (("REFUSE______", "failed"), ("PARTIAL_____", "partially filled"), ("AAPL_2025_03", "filled")):
+        expect(state(place(page, instrument=instrument, quantity="100"))).to_have_text(ends_as)
+    row = place(page, type="Limit", side="Sell", instrument="NEVERFILL___", quantity="3", limit_price="7.50")
+    row.get_by_role("button").click()
+    expect(state(row)).to_have_text("canceled")
+    plain = site.visit("/", VIEWER, java_script_enabled=False)
+    assert words_and_colours(plain) == words_and_colours(page)
+
+
+def words_and_colours(page: Page) -> tuple[list[str], list[str]]:
+    colours = page.locator("#orders .state").evaluate_all("states => states.map((state) => state.dataset.tone)")
+    return page.locator("#orders tr").all_inner_texts(), colours
 
 
 def test_older_orders_come_on_demand(site: Site) -> None:

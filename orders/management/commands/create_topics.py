@@ -14,13 +14,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--partitions", type=int, default=12, help="of each topic; more instances would idle (default: 12)")
-        parser.add_argument("--replication", type=int, default=1, help="copies of each message; 3 where it matters (default: 1)")
+        parser.add_argument("--replication", type=int, help="copies of each message; default: the cluster's own")
         parser.add_argument("--retention-hours", type=float, help="default: orders 1 day, dead executions 90 days, others 7 days")
         parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for a broker that is starting")
 
     def handle(self, *args: Any, **options: Any) -> None:
         for name in ("partitions", "replication"):
-            if options[name] < 1:
+            if options[name] is not None and options[name] < 1:
                 raise CommandError(f"--{name} must be at least 1.")
         retention_hours = options["retention_hours"]
         if retention_hours is not None and not 0 < retention_hours < 1e6:

@@ -83,7 +83,7 @@ export class Ticket {
     }
     this.#unanswered = null;
     this.#release();
-    if (answer.status === 400) this.#showErrors(answer.body);
+    if (answer.status === 400 || answer.status === 422) this.#showErrors(errorsIn(answer.body));
     else this.#showErrors({ client_order_id: answer.body.client_order_id ?? [problemOf(answer)] });
   }
 
@@ -134,6 +134,11 @@ export class Ticket {
     this.#problem.hidden = others.length === 0;
     first?.focus();
   }
+}
+
+/** By field. A refusal by a halt or a limit has a code for programs, too, and may concern no field. */
+function errorsIn({ code, detail, ...fields }) {
+  return detail === undefined ? fields : { ...fields, client_order_id: [detail] };
 }
 
 /** The form as the API wants it: without empty fields, with the quantity as a number, and with an id of its own. */
