@@ -106,6 +106,8 @@ DATABASES["default"] |= {
     "OPTIONS": {
         **DATABASES["default"].get("OPTIONS", {}),
         "connect_timeout": 2,
+        # Of how many repetitions a statement is prepared by itself: never, since Django writes parameters into the text.
+        "prepare_threshold": 2**31,
         "application_name": "lemon_market",
     },
 }

@@ -6,14 +6,13 @@ at most.
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
-from django_q.models import OrmQ
-from django_q.tasks import async_task
+from django_q.signing import SignedPackage
 
 from orders.doorbell import ORDERS_DUE, ring_after_commit, rings
 from orders.models import Order
@@ -23,6 +22,13 @@ if TYPE_CHECKING:
 
 QUEUE = str(settings.Q_CLUSTER["name"])
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
+# A task that waits already will do for more orders, as long as there is one for each worker.
+QUEUE_WAKE_UP = """
+    INSERT INTO django_q_ormq (key, payload, lock) SELECT %(queue)s::text, %(wake_up)s::text, now() WHERE %(workers)s::bigint > (
+        SELECT count(*) FROM (
+            SELECT FROM django_q_ormq WHERE key = %(queue)s::text AND lock <= now() LIMIT %(workers)s::bigint
+        ) AS waiting
+    )"""
 DELETE_VISIBLE = """
     DELETE FROM django_q_ormq WHERE id IN (
         SELECT id FROM django_q_ormq WHERE key = %s AND lock <= now() FOR UPDATE SKIP LOCKED
@@ -63,30 +69,53 @@ class QueuedWakeUps:
 def wake_workers(order_ids: Sequence[uuid.UUID]) -> None:
     """Let workers know, when the caller's transaction commits, that these orders are due."""
     if settings.ORDER_TRANSPORT == "kafka":
-        transaction.on_commit(partial(orders_producer().publish, order_ids))
-        return
-    queue_wake_up()
-
-
-def queue_wake_up() -> None:
-    """One task of django-q in the caller's transaction, and a ring for loops that are running already when it commits."""
-    async_task("orders.tasks.place_orders")
-    ring_after_commit(ORDERS_DUE)
-
-
-def wake_workers_again() -> None:
-    """The sweep's wake-ups for orders that are due already; none while enough wait in django-q's queue."""
-    if settings.ORDER_TRANSPORT == "kafka":
-        due = Order.objects.filter(next_attempt_at__lte=timezone.now()).order_by("next_attempt_at", "id")
-        wake_workers(list(due.values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
-    elif waiting_wake_ups() < WORKERS:
+        tell_workers(order_ids)
+    else:
         queue_wake_up()
 
 
-def waiting_wake_ups() -> int:
-    """How many wake-ups wait in the queue, those that a worker is at not counted."""
-    count: int = OrmQ.objects.filter(key=QUEUE, lock__lte=timezone.now()).count()
-    return count
+def queue_wake_up() -> None:
+    """A task of django-q in the caller's transaction, and a ring for loops that are running already when it commits."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUEUE_WAKE_UP, wake_up_parameters())
+    ring_after_commit(ORDERS_DUE)
+
+
+def tell_workers(order_ids: Sequence[uuid.UUID]) -> None:
+    """Tell those that are running, when the caller's transaction commits; it has queued the task, if one is needed."""
+    if settings.ORDER_TRANSPORT == "kafka":
+        transaction.on_commit(partial(orders_producer().publish, order_ids))
+    else:
+        ring_after_commit(ORDERS_DUE)
+
+
+def wake_up_parameters() -> dict[str, Any]:
+    """Of QUEUE_WAKE_UP, which queues nothing when Kafka carries the wake-ups."""
+    return {"queue": QUEUE, "wake_up": wake_up(), "workers": 0 if settings.ORDER_TRANSPORT == "kafka" else WORKERS}
+
+
+@cache
+def wake_up() -> str:
+    """The task as django-q wants it: pickled and signed. All wake-ups of a process are the same."""
+    task = {
+        "id": uuid.uuid4().hex,
+        "name": "wake-up",
+        "func": "orders.tasks.place_orders",
+        "args": (),
+        "kwargs": {},
+        "ack_failure": True,
+        "started": timezone.now(),
+    }
+    return str(SignedPackage.dumps(task))
+
+
+def wake_workers_again() -> None:
+    """The sweep's wake-ups for orders that are due already."""
+    if settings.ORDER_TRANSPORT == "kafka":
+        due = Order.objects.filter(next_attempt_at__lte=timezone.now()).order_by("next_attempt_at", "id")
+        tell_workers(list(due.values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
+    else:
+        queue_wake_up()
 
 
 def delete_visible_wake_ups() -> None:

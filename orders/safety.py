@@ -9,14 +9,19 @@ from orders.limits import LIMIT_NAMES
 from orders.models import AccountLimits, Halt
 
 # One statement for both, because every order that is accepted waits for it. One row, or one for each halt.
+HALT_COVERS = """halt.ended_at IS NULL
+    AND (halt.account_id IS NULL OR halt.account_id = %(account)s::integer)
+    AND (halt.instrument IS NULL OR halt.instrument = ANY(%(instruments)s::text[]))"""
+# True when there is neither for an account's orders in some instruments.
+NOTHING_TO_CHECK = f"""
+    NOT EXISTS (SELECT FROM orders_accountlimits WHERE account_id = %(account)s::integer)
+    AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {HALT_COVERS})"""  # noqa: S608 - no value stands in it
 QUERY = f"""
 SELECT account.id = limits.account_id, {", ".join(f"limits.{name}" for name in LIMIT_NAMES)},
        halt.id, halt.account_id, halt.instrument
-FROM (SELECT %s::integer AS id) AS account
+FROM (SELECT %(account)s::integer AS id) AS account
 LEFT JOIN orders_accountlimits AS limits ON limits.account_id = account.id
-LEFT JOIN orders_halt AS halt ON halt.ended_at IS NULL
-    AND (halt.account_id IS NULL OR halt.account_id = account.id)
-    AND (halt.instrument IS NULL OR halt.instrument = ANY(%s))
+LEFT JOIN orders_halt AS halt ON {HALT_COVERS}
 """  # noqa: S608 - only column names of our own
 
 
@@ -30,7 +35,7 @@ class Safety:
 
 def safety_of(account_id: int, instruments: Iterable[str]) -> Safety:
     with connection.cursor() as cursor:
-        cursor.execute(QUERY, [account_id, list(set(instruments))])
+        cursor.execute(QUERY, {"account": account_id, "instruments": list(set(instruments))})
         rows = cursor.fetchall()
     has_limits, *limits = rows[0][: 1 + len(LIMIT_NAMES)]
     halts = [Halt(id=id, account_id=account, instrument=instrument) for *_, id, account, instrument in rows if id is not None]

@@ -1,10 +1,13 @@
 """Writing many orders and events in one statement each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
+import orjson
 from django.db import connection
+from django.db.models import Model
+from django.db.models.expressions import DatabaseDefault
 
 from orders.doorbell import ORDER_EVENTS, ring_after_commit
 from orders.models import Order, OrderEvent
@@ -39,6 +42,17 @@ UPDATE_ORDERS = (
     + ", ".join(f"%s::{type}[]" for type in MUTABLE_COLUMNS.values())
     + f") AS new(id, {', '.join(MUTABLE_COLUMNS)}) WHERE o.id = new.id"
 )
+
+EVENT_COLUMNS = "event_id, order_id, account_id, type, data, occurred_at, recorded_at"
+
+
+def as_json(rows: Iterable[Model]) -> str:
+    """For PostgreSQL's json_populate_recordset; a column that has its default in the database is left to it."""
+    columns = [
+        {name: value for name, value in vars(row).items() if name != "_state" and not isinstance(value, DatabaseDefault)}
+        for row in rows
+    ]
+    return orjson.dumps(columns, default=str).decode()
 
 
 def plain(value: Any) -> Any:

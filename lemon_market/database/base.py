@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import psycopg
-from django.db.backends.postgresql import base
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.postgresql import base, operations
+from django.db.backends.utils import CursorWrapper
 
 
 @dataclass
@@ -75,7 +77,22 @@ class PunctualConnection(psycopg.Connection[Any]):
         return bool(poll.poll(0))
 
 
+class PreparedCursor(base.ServerBindingCursor):
+    """Sends parameters apart from the text, so that the server parses and plans each text once for a connection."""
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        return super().execute(query, params, prepare=True)  # type: ignore[misc]
+
+
+class DatabaseOperations(operations.DatabaseOperations):
+    def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> Any:
+        """For the log of queries: psycopg keeps no text of a statement that was prepared before."""
+        is_prepared = isinstance(cursor, PreparedCursor)
+        return self.compose_sql(sql, params) if is_prepared else super().last_executed_query(cursor, sql, params)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    ops_class = DatabaseOperations
     # Django wants a DB-API module; a connection class has all that it uses of it (PEP 249, optional extensions).
     Database = PunctualConnection  # type: ignore[assignment]
 
@@ -84,3 +101,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is not None and not self.in_atomic_block and self.connection.was_closed_by_server():
             self.close()
         super().close_if_unusable_or_obsolete()
+
+    def prepared_cursor(self) -> CursorWrapper:
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+        # The stubs lack `_prepare_cursor`, and what psycopg's cursor is made with.
+        cursor: CursorWrapper = self._prepare_cursor(PreparedCursor(self.connection))  # type: ignore[attr-defined, call-arg]
+        return cursor
+
+
+def prepared_cursor() -> CursorWrapper:
+    """Of the default database, for a statement that runs all the time and whose best plan does not depend on its parameters."""
+    return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS]).prepared_cursor()

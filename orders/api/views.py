@@ -34,7 +34,14 @@ from orders.api.refusals import (
     kept_refusals,
     too_many,
 )
-from orders.api.serializers import MAX_BATCH, NewOrderSerializer, OrderSerializer, OrderWithHistorySerializer
+from orders.api.serializers import (
+    MAX_BATCH,
+    NewOrderSerializer,
+    OrderSerializer,
+    OrderWithHistorySerializer,
+    represented,
+    validated,
+)
 from orders.canceling import TooLateToCancel, cancel_order
 from orders.models import Order
 from orders.states import Status
@@ -78,10 +85,9 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         parameters=[IDEMPOTENCY_KEY, RETRY_AFTER],
     )
     def create(self, request: Request) -> Response:
-        serializer = NewOrderSerializer(data=with_idempotency_key(request))
-        serializer.is_valid(raise_exception=True)
+        requested = validated(with_idempotency_key(request))
         try:
-            accepted = accept_orders(caller_id(request), [serializer.new_order], keep_refused=True)
+            accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
         except AlreadyExpired:
             raise ValidationError({"expires_at": [PASSED]}) from None
         except ClientOrderIdConflict as conflict:
@@ -94,7 +100,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         location = request.build_absolute_uri(f"/orders/{order.id}")
         for problem in kept_refusals(accepted.orders).values():
             return Response(problem, status.HTTP_422_UNPROCESSABLE_ENTITY, headers={"Location": location})
-        return answer(accepted, OrderSerializer(order).data, {"Location": location})
+        return answer(accepted, represented(order), {"Location": location})
 
     @extend_schema(
         request=NewOrderSerializer(many=True),
@@ -126,7 +132,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
             raise by_index(refused.refusals) from None
         if problems := kept_refusals(accepted.orders):
             raise Refused(problems)
-        return answer(accepted, OrderSerializer(accepted.orders, many=True).data, {})
+        return answer(accepted, [represented(order) for order in accepted.orders], {})
 
     @extend_schema(
         request=None,
@@ -145,7 +151,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         except TooLateToCancel as error:
             raise Conflict(str(error)) from None
         code = status.HTTP_200_OK if order.status == Status.CANCELED else status.HTTP_202_ACCEPTED
-        return Response(OrderSerializer(order).data, code)
+        return Response(represented(order), code)
 
 
 def caller_id(request: Request) -> int:
@@ -170,15 +176,18 @@ def validated_batch(request: Request) -> list[NewOrder]:
         raise ValidationError({"detail": "A batch takes no Idempotency-Key; give each order its own client_order_id."})
     if not isinstance(request.data, list) or not 1 <= len(request.data) <= MAX_BATCH:
         raise ValidationError({"detail": f"The body must be a list of 1 to {MAX_BATCH} orders."})
-    serializers = [NewOrderSerializer(data=order) for order in request.data]
-    errors = {str(index): serializer.errors for index, serializer in enumerate(serializers) if not serializer.is_valid()}
+    requested, errors = [], {}
+    for index, order in enumerate(request.data):
+        try:
+            requested.append(validated(order))
+        except ValidationError as error:
+            errors[str(index)] = error.detail
     if errors:
         raise ValidationError(errors)
-    requested = [serializer.new_order for serializer in serializers]
     indexes = defaultdict(list)
-    for index, order in enumerate(requested):
-        if order.client_order_id is not None:
-            indexes[order.client_order_id].append(index)
+    for index, new in enumerate(requested):
+        if new.client_order_id is not None:
+            indexes[new.client_order_id].append(index)
     repeated = {
         str(index): {"client_order_id": [f"The same as in order {first}."]}
         for first, *others in indexes.values()

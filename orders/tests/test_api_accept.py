@@ -132,11 +132,9 @@ def test_order_event_and_wake_up_are_written_by_one_transaction(client: Any) -> 
     assert len(set(writers)) == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_wake_up_that_cannot_be_queued_takes_the_order_with_it(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(order_ids: object) -> None:
-        raise RuntimeError("the queue is broken")
-
-    monkeypatch.setattr("orders.accepting.wake_workers", fail)
+    monkeypatch.setattr("orders.dispatch.wake_up", lambda: None)
     client.raise_request_exception = False
     assert post(client, MARKET).status_code == 500
     assert stored() == NOTHING
@@ -291,3 +289,9 @@ def test_any_printable_text_may_be_a_client_order_id(client: Any, own_id: str) -
     assert post(client, MARKET | {"client_order_id": own_id}).status_code == 202
     [found] = client.get("/orders", {"client_order_id": own_id}).json()["results"]
     assert found["client_order_id"] == own_id
+
+
+def test_what_one_statement_stores_is_what_django_would_have_stored(account: Any) -> None:
+    terms = LIMIT | {"limit_price": Decimal("250.50"), "expires_at": timezone.now() + timedelta(days=1)}
+    [order] = accept_orders(account.pk, [NewOrder(**terms)]).orders
+    assert Order.objects.values().get() == {name: value for name, value in vars(order).items() if name != "_state"}

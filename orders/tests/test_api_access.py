@@ -1,6 +1,7 @@
 """Who may do what: tokens, sessions, the anonymous account, and that nobody reaches somebody else's orders."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from hashlib import sha512
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import Client
+from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
@@ -220,3 +222,12 @@ def test_options_say_what_is_allowed(accept: Accept, account: Any) -> None:
     for path, allowed in (("/orders", "GET, POST, HEAD, OPTIONS"), (f"/orders/{accept().id}", "GET, HEAD, OPTIONS")):
         answer = client.options(path)
         assert (answer.status_code, answer.headers["Allow"]) == (200, allowed)
+
+
+def test_a_token_that_has_expired_is_refused(account: Any) -> None:
+    client = client_for(account)
+    AuthToken.objects.update(expiry=timezone.now() + timedelta(minutes=1))
+    assert client.get("/orders").status_code == 200
+    AuthToken.objects.update(expiry=timezone.now())
+    answer = client.get("/orders")
+    assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from orders.dispatch import delete_visible_wake_ups, queue_wake_up, waiting_wake_ups
+from orders.dispatch import WORKERS, delete_visible_wake_ups, queue_wake_up
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,11 +25,19 @@ def test_an_order_that_is_rolled_back_leaves_no_wake_up(accept: Callable[..., Or
     assert (Order.objects.count(), OrmQ.objects.count()) == (0, 0)
 
 
+def test_as_many_wake_ups_wait_as_there_are_workers(accept: Callable[..., Order]) -> None:
+    OrmQ.objects.create(key="lemon_market", payload="at work", lock=timezone.now() + timedelta(minutes=5))
+    for _ in range(WORKERS + 2):
+        accept()
+        queue_wake_up()
+    assert OrmQ.objects.count() == 1 + WORKERS
+
+
 def test_a_loop_deletes_the_wake_ups_that_wait_and_no_other() -> None:
     queue_wake_up()
     queue_wake_up()
     taken = OrmQ.objects.create(key="lemon_market", payload="at work", lock=timezone.now() + timedelta(minutes=5))
     other = OrmQ.objects.create(key="somebody else's", payload="", lock=timezone.now())
-    assert waiting_wake_ups() == 2
+    assert OrmQ.objects.count() == 4
     delete_visible_wake_ups()
     assert set(OrmQ.objects.all()) == {taken, other}
