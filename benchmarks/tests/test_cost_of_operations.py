@@ -136,7 +136,7 @@ def test_reading_a_page_of_the_list(api: Any) -> None:
         answer = api.get("/orders?page_size=100")
     assert len(answer.json()["results"]) == 100
     assert cost.queries == cost.round_trips == TOKEN_QUERIES + 1
-    # One more than is shown tells whether there is another page; the account's other 1,400 orders are not read.
+    # One more than is shown tells whether there is another page; the account's other orders are not read.
     assert cost.read == {**TOKEN_READS, "orders_order": 101}
     assert cost.inserted == cost.updated == cost.deleted == {}
 
