@@ -88,8 +88,8 @@ def supervisor_configuration() -> str:
 
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
-    # processors; each keeps a connection.
-    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", "16")
+    # processors; each keeps a connection. One process would use one processor, whatever its threads.
+    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--workers", "2", "--blocking-threads", "8")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
 

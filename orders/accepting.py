@@ -20,7 +20,7 @@ from orders.models import AccountLimits, Order, event
 from orders.policy import PlacementPolicy
 from orders.safety import NOTHING_TO_CHECK, safety_of
 from orders.states import EventType
-from orders.storage import EVENT_COLUMNS, as_json, save_changes
+from orders.storage import EVENT_COLUMNS, events_as_json, orders_as_json, save_changes
 
 # One statement is one round trip and one transaction.
 STORE_AT_ONCE = f"""
@@ -135,8 +135,8 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         "account": account_id,
         "instruments": list({request.instrument for request in requested}),
         "client_order_ids": [request.client_order_id for request in requested if request.client_order_id],
-        "orders": as_json(in_locking_sequence(orders)),
-        "events": as_json([event(order, EventType.ACCEPTED, now) for order in orders]),
+        "orders": orders_as_json(in_locking_sequence(orders)),
+        "events": events_as_json([event(order, EventType.ACCEPTED, now) for order in orders]),
     }
     with prepared_cursor() as cursor:
         cursor.execute(STORE_AT_ONCE, parameters | wake_up_parameters())

@@ -68,6 +68,11 @@ def test_the_list_reads_one_page(account: Any) -> None:
     assert_found_by(lambda: client.get("/orders?page_size=100"), ORDERS, "order_by_account", rows=101)
 
 
+def test_the_list_of_an_account_with_a_tenth_of_all_orders_reads_one_page(account: Any) -> None:
+    client = client_for(type(account).objects.get(username="old-large"))
+    assert_found_by(lambda: client.get("/orders?page_size=100"), ORDERS, "order_by_account", rows=101)
+
+
 def test_one_order_is_found_by_its_id_and_its_events_by_the_order(account: Any) -> None:
     client, order = client_for(account), Order.objects.filter(account=account).latest("id")
 
