@@ -10,6 +10,8 @@ from django.conf import settings
 from lemon_market.addresses import numeric_host
 
 _MANAGE = (sys.executable, "manage.py")
+# For granian's first process, which knows nothing of Django; those that serve write their lines as all others do.
+_GRANIAN_LOGS = ("--log-config", "lemon_market/granian-json-logs.json") if settings.LOG_JSON else ()
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 
@@ -89,7 +91,7 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection.
-    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", "16")
+    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", "16", *_GRANIAN_LOGS)
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
 

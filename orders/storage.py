@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
 
-from django.db import connection
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
 
 from orders.doorbell import ORDER_EVENTS, ring_after_commit
 from orders.models import Order, OrderEvent
+
+log = structlog.get_logger()
 
 # All that may change after an order was accepted, with the PostgreSQL type of each column.
 MUTABLE_COLUMNS = {
@@ -59,3 +64,10 @@ def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
     if events:
         OrderEvent.objects.bulk_create(events)
         ring_after_commit(ORDER_EVENTS)
+        if settings.LOG_TRAFFIC:
+            transaction.on_commit(partial(log_events, events))
+
+
+def log_events(events: Sequence[OrderEvent]) -> None:
+    for happened in events:
+        log.info("order_event", order_id=str(happened.order_id), type=happened.type, event_id=happened.event_id)
