@@ -25,6 +25,8 @@ from orders.feeds import move_position
 from orders.halting import halt_trading
 from orders.models import Order, SetAsideReport
 
+pytestmark = pytest.mark.usefixtures("quiet_doorbell")
+
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
