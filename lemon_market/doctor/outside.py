@@ -9,6 +9,7 @@ from urllib.request import urlopen
 
 from django.conf import settings
 
+from lemon_market.addresses import url
 from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
 
 # HTTP tells the time in full seconds.
@@ -16,9 +17,22 @@ RESOLUTION_S = 1.0
 
 
 def check_outside() -> Iterator[Finding]:
+    yield check_server("web", settings.WEB_PORT, "start granian")
+    yield check_server("notifications", settings.NOTIFICATIONS_PORT, "start manage.py run_notification_service")
     yield from check_exchange()
     if settings.ORDER_TRANSPORT == "kafka":
         yield from check_kafka()
+
+
+def check_server(name: str, port: int, start: str) -> Finding:
+    address = url(port)
+    try:
+        status, _ = ask(f"{address}/health/live")
+    except (URLError, HTTPException, OSError) as error:
+        return warn(name, f"nothing answers at {address}: {error}", f"If it should run on this machine, {start}.")
+    if status != 200:
+        return bad(name, f"{address}/health/live answers {status}", "Something else may use its port: look at its log.")
+    return ok(name, f"answers at {address}")
 
 
 def check_exchange() -> Iterator[Finding]:

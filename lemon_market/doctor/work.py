@@ -24,7 +24,7 @@ def check_work() -> Iterator[Finding]:
 
 
 def roles() -> Iterator[Finding]:
-    """By the names of their connections. Servers connect when somebody asks them for something, so they may be silent."""
+    """By the names of their connections. Servers connect only when they are asked for something; they are asked themselves."""
     connected = standing.connections().by_program
     for role in ROLES[settings.ORDER_TRANSPORT]:
         count = connected.get(f"lemon_market {role}", 0)

@@ -56,7 +56,18 @@ def test_a_whole_installation_is_fine(installation: Installation) -> None:
     code, findings = doctor(installation.environment)
     assert code == 0
     assert {name for name, finding in findings.items() if finding["level"] != "ok"} <= {"disk"}
-    assert {"database", "migrations", "queue", "feed", "exchange", "disk", "qcluster", "run_sweep"} <= findings.keys()
+    assert {
+        "database",
+        "migrations",
+        "queue",
+        "feed",
+        "exchange",
+        "disk",
+        "qcluster",
+        "run_sweep",
+        "web",
+        "notifications",
+    } <= findings.keys()
 
 
 def test_an_exchange_that_does_not_answer_is_bad_and_says_what_happens_to_orders(installation: Installation) -> None:
