@@ -10,6 +10,8 @@ from django.conf import settings
 from lemon_market.addresses import numeric_host
 
 _MANAGE = (sys.executable, "manage.py")
+# For granian's first process, which knows nothing of Django; those that serve write their lines as all others do.
+_GRANIAN_LOGS = ("--log-config", "lemon_market/granian-json-logs.json") if settings.LOG_JSON else ()
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 
@@ -91,7 +93,7 @@ def _web_command() -> tuple[str, ...]:
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
     options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--workers", "2", "--blocking-threads", "8")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
-    return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
+    return (sys.executable, "-m", "granian", *options, *_GRANIAN_LOGS, *address, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:

@@ -5,14 +5,20 @@ each value into the statement, and the statement stays the same, so that it is p
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
+import structlog
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
 
 from lemon_market.database.base import prepared_cursor
 from orders.doorbell import ORDER_EVENTS, ring_after_commit
 from orders.models import Order, OrderEvent
+
+log = structlog.get_logger()
 
 # All that may change after an order was accepted.
 MUTABLE_COLUMNS = (
@@ -61,7 +67,7 @@ def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
             cursor.execute(UPDATE_ORDERS, [orders_as_json(orders)])
         if events:
             cursor.execute(INSERT_EVENTS, [events_as_json(events)])
-            ring_after_commit(ORDER_EVENTS)
+            tell_events(events)
 
 
 def orders_as_json(orders: Iterable[Order]) -> str:
@@ -93,3 +99,15 @@ def as_json(rows: list[dict[str, Any]]) -> str:
     except orjson.JSONEncodeError as error:
         # A whole number of more than 64 bits, or half of a character.
         raise ValueError(str(error)) from error
+
+
+def tell_events(events: Sequence[OrderEvent]) -> None:
+    """When the caller's transaction commits: ring for those who listen, and log them if so much is to be logged."""
+    ring_after_commit(ORDER_EVENTS)
+    if settings.LOG_TRAFFIC:
+        transaction.on_commit(partial(log_events, events))
+
+
+def log_events(events: Sequence[OrderEvent]) -> None:
+    for happened in events:
+        log.info("order_event", order_id=str(happened.order_id), type=happened.type, event_id=happened.event_id)

@@ -57,12 +57,12 @@ class WebProcess:
             [web] = [process for process in processes.services() if process.name == "web"]
         self.output = directory / "output"
         with self.output.open("wb") as output:
-            self._web = subprocess.Popen(web.command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(web.command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output)
         wait_until(self.listens, within_s=20, what="the web process listens")
 
     def stop(self) -> None:
-        self._web.terminate()
-        self._web.wait(20)
+        self.process.terminate()
+        self.process.wait(20)
         self.postgres.stop()
 
     def listens(self) -> bool:
