@@ -1,7 +1,7 @@
 """Prometheus metrics (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
 Whatever the database knows is read there at each scrape, so that any web process tells the same. What web processes count
-themselves is summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR: the workers of one server, unless told otherwise.
+themselves is summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR: those of one server, unless told otherwise.
 """
 
 import os
