@@ -91,7 +91,18 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection.
-    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", "16", *_GRANIAN_LOGS)
+    options = (
+        "--interface",
+        "wsgi",
+        "--no-ws",
+        "--log-level",
+        "error",
+        "--blocking-threads",
+        "16",
+        "--workers-kill-timeout",
+        "8",
+        *_GRANIAN_LOGS,
+    )
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
 
