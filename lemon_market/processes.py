@@ -91,9 +91,10 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
-    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--workers", "2", "--blocking-threads", "8")
+    serving = ("--interface", "wsgi", "--no-ws", "--workers", "2", "--blocking-threads", "8", "--workers-kill-timeout", "8")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
-    return (sys.executable, "-m", "granian", *options, *_GRANIAN_LOGS, *address, "lemon_market.wsgi:application")
+    logging = ("--log-level", "error", *_GRANIAN_LOGS)
+    return (sys.executable, "-m", "granian", *serving, *logging, *address, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:

@@ -27,9 +27,10 @@ REASON = "The database was restored from a backup: compare it with the exchange 
 RECORDERS_BEHIND = timedelta(hours=1)
 # A number that no server reaches; PostgreSQL wants its lower half to be that of a transaction.
 SAW_EVERYTHING = f"{2**62 + 3}:{2**62 + 3}:"
+# By the name that each process of ours gives itself: somebody who only looks on does no harm.
 OTHERS_AT_WORK = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+    WHERE datname = current_database() AND application_name LIKE 'lemon_market%' AND pid <> pg_backend_pid()"""
 # For each transaction the lowest id among the events of it and of all later ones.
 RESUME_FROM = """
     CREATE TEMPORARY TABLE resume_from ON COMMIT DROP AS
@@ -83,7 +84,7 @@ def refuse_company() -> None:
         cursor.execute(OTHERS_AT_WORK)
         [(others,)] = cursor.fetchall()
     if others:
-        raise NotAlone(f"{others} other connection(s) to this database are open: stop every process first")
+        raise NotAlone(f"{others} connection(s) of other processes of ours are open: stop every process first")
 
 
 def halt(by: str) -> None:

@@ -118,7 +118,7 @@ def private_programs(tmp_path, monkeypatch):
     for libraries in package.parent.glob(f"{package.name}.*libs"):
         shutil.copytree(libraries, private / libraries.name)
     private.chmod(0o700)
-    monkeypatch.setattr(postgres_programs, "_installed", lambda: private / package.name / "pginstall" / "bin")
+    monkeypatch.setattr(postgres_programs, "installed_programs", lambda: private / package.name / "pginstall" / "bin")
 
 
 @as_root
