@@ -7,7 +7,7 @@ KAFKA := .local/kafka/programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test test-browser screenshots chromium lint format bench clean
+.PHONY: help run kafka kafka-programs test test-browser screenshots chromium lint format bench chaos clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,9 @@ chromium:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then echo "Installing Chromium ..." && \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; \
 	else echo "Chromium is needed: install it (on Debian and Ubuntu, as root: apt-get install chromium)" >&2; exit 1; fi
+
+chaos: $(VENV)/.development $(if $(filter kafka,$(TRANSPORT)),$(KAFKA)/.whole) ## kill, freeze and restart everything at random under load (MINUTES=5 SEED=... TRANSPORT=kafka)
+	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --transport $(or $(TRANSPORT),django_q) $(if $(SEED),--seed $(SEED))
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
 lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none

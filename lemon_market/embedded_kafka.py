@@ -56,6 +56,9 @@ def properties(port: int) -> dict[str, str]:
         "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
+        # A broker that was killed may register again when its last session is over.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         # Nobody else is coming whom the first member of a group should wait for.
         "group.initial.rebalance.delay.ms": "0",
     }

@@ -1,26 +1,16 @@
 """Everything that `make run` starts, under load, while its processes are killed one after the other."""
 
-import json
 import os
-import subprocess
-import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from signal import SIGKILL
-from typing import Any
 
-import psutil
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from lemon_market import embedded_kafka, local_install
-from lemon_market.tests.installation import CHECKOUT, Installation
-from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market import embedded_kafka
+from lemon_market.tests.system import System, new_installation
 from lemon_market.tests.transport_plugin import BOTH
 from lemon_market.tests.waiting import wait_until
 
@@ -33,81 +23,13 @@ KILLED = {
     "django_q": [*FOUNDATION, "qcluster"],
     "kafka": [*FOUNDATION, *["run_exchange_consumer"] * 2, *["run_update_recorder"] * 2, "run_outbox_relay", "kafka.Kafka"],
 }
-INSTRUMENTS = ["AAPL_2025_03"] * 17 + ["TIMEOUT_____", "PARTIAL_____", "REFUSE______"]
-
-
-class System:
-    """A running installation with a client that posts orders and one that watches them."""
-
-    def __init__(self, installation: Installation, directory: Path, transport: str) -> None:
-        self.installation = installation
-        self.transport = transport
-        self.seen = directory / "seen"
-        self.said = directory / "said"
-
-    def watch(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "manage.py", "watch_orders", "--json"]
-        with self.seen.open("wb") as seen, self.said.open("wb") as said:
-            watching = subprocess.Popen(command, cwd=CHECKOUT, env=self.installation.environment, stdout=seen, stderr=said)
-        wait_until(lambda: "connected as demo" in self.said.read_text(), within_s=30, what="the client is connected")
-        return watching
-
-    def seen_event_ids(self) -> list[str]:
-        lines = self.seen.read_text().splitlines()
-        return [message["event_id"] for line in lines if "event_id" in (message := json.loads(line))]
-
-    def post(self, number: int) -> None:
-        """Until it is answered: with one client_order_id that does no harm."""
-        order = {"type": "market", "side": "buy", "quantity": 10, "client_order_id": f"c{number}"}
-        body = json.dumps(order | {"instrument": INSTRUMENTS[number % len(INSTRUMENTS)]}).encode()
-        url = f"http://127.0.0.1:{self.installation.port}/orders"
-
-        def answered() -> bool:
-            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-            try:
-                with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http it is
-                    return answer.status in (200, 202)
-            except OSError:
-                return False
-
-        wait_until(answered, within_s=60, what=f"order {number} is taken")
-
-    def kill(self, name: str) -> None:
-        """Kill the oldest process of that name, and wait until it has a successor."""
-        [victim, *_] = self.installation.pids(name)
-        psutil.Process(victim).send_signal(SIGKILL)
-        wait_until(lambda: set(self.installation.pids(name)) - {victim}, within_s=30, what=f"{name} is back")
-
-    def query(self, statement: str) -> list[dict[str, Any]]:
-        url = local_install.load(self.installation.data_dir).postgres_url
-        with psycopg.connect(url, row_factory=dict_row) as database:
-            return database.execute(statement).fetchall()
-
-    def book(self) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self.installation.environment['EXCHANGE_PORT']}/book"
-        with urllib.request.urlopen(url, timeout=10) as lines:
-            return {order["client_order_id"]: order for order in map(json.loads, lines)}
-
-    def is_settled(self) -> bool:
-        """Nothing is due, and only what the exchange leaves open is open."""
-        try:
-            [row] = self.query(
-                "SELECT count(*) FROM orders_order WHERE next_attempt_at IS NOT NULL"
-                " OR execution_status = 'new' OR (execution_status = 'partially_filled' AND instrument <> 'PARTIAL_____')"
-            )
-        except psycopg.OperationalError:
-            return False
-        return bool(row["count"] == 0)
 
 
 @pytest.fixture(params=BOTH)
 def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
-    """It starts all that it needs itself, Kafka included."""
-    installation = Installation(tmp_path)
-    if request.param == "kafka":
-        if not embedded_kafka.is_available():
-            pytest.skip(embedded_kafka.HOW_TO_GET_IT)
-        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port_pair())}
+    if request.param == "kafka" and not embedded_kafka.is_available():
+        pytest.skip(embedded_kafka.HOW_TO_GET_IT)
+    installation = new_installation(tmp_path, request.param)
     installation.ensure_up()
     yield System(installation, tmp_path, request.param)
     assert installation.up is not None

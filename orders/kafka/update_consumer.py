@@ -17,28 +17,20 @@ from django.db import InterfaceError, OperationalError
 from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
-from orders.database_thread import ActiveLock, DatabaseThread
-from orders.feed_connection import ConnectionState
+from orders.feed_follower import FeedFollower, Superseded, missing_before
 from orders.feeds import FEEDS, last_event, load_position, move_position, register_session
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
-from orders.reconciling import Reconciler
-from orders.update_consumer import BackOff, missing_before
 
 log = structlog.get_logger()
 
 BATCH_SIZE = 2000
-STANDBY_S = 1.0
 RETRY_S = 0.5
 # How far the stored position may be behind: what lies between is appended a second time after a crash.
 STORE_INTERVAL_S = 0.25
 # Kafka keys and partitions are for orders; whatever is longer is none of ours.
 MAX_KEY_LENGTH = 64
-
-
-class Superseded(Exception):
-    """Our database connection broke, and with it the lock; another consumer is active now."""
 
 
 @dataclass(slots=True)
@@ -58,23 +50,17 @@ class Position:
             self.reconcile_events_after = last_event
 
 
-class AppendingUpdateConsumer:
-    """The one active follower of a feed for Kafka.
+class AppendingUpdateConsumer(FeedFollower):
+    """Appends what the feed says, and leaves it to recorders to apply it.
 
     Two that are active for a moment, after a broken database connection, append some reports twice, which recorders
     do not mind.
     """
 
     def __init__(self, url: str, gateway: Gateway, *, feed: str = FEEDS["kafka"]) -> None:
-        self.url = url
-        self.feed = feed
+        super().__init__(url, gateway, feed)
         self.producer = AcknowledgedProducer()
-        self.lock = ActiveLock(feed)
-        self.database = DatabaseThread("update-database")
         self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
-        self.reconciler = Reconciler(gateway, self.database)
-        self.back_off = BackOff()
-        self.connection = ConnectionState()
         self.position = self.stored = Position("", 0)
         # An event that was there before any report was appended that is not appended yet.
         self.last_event = 0
@@ -83,35 +69,10 @@ class AppendingUpdateConsumer:
     async def run(self) -> None:
         """Follow the feed until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.connection.tell_forever(self.feed, self.database))
-                await self.follow_forever()
+            await super().run()
         finally:
-            await self.database.close()
             self.broker.shutdown()
             self.producer.close()
-
-    async def follow_forever(self) -> None:
-        while True:
-            try:
-                await self.wait_until_active()
-                await self.follow()
-            except* FeedDisconnected as ended:
-                log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
-                self.connection.lost(str(ended.exceptions[0]))
-                await self.back_off.wait()
-            except* Superseded:
-                log.warning("superseded", feed=self.feed)
-            except* (OperationalError, InterfaceError) as errors:
-                log.warning("database_away", doing="follow the feed", error=str(errors.exceptions[0]).strip())
-                self.connection.lost("the database was away")
-                await asyncio.sleep(RETRY_S)
-
-    async def wait_until_active(self) -> None:
-        self.connection.is_ours = False
-        while not await self.database.run(self.lock.hold):  # noqa: ASYNC110 - a lock has no event to wait for
-            await asyncio.sleep(STANDBY_S)
-        self.connection.is_ours = True
 
     async def follow(self) -> None:
         """One connection of the feed. Raises a group of FeedDisconnected, Superseded, OperationalError."""

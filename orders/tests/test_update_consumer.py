@@ -144,7 +144,8 @@ def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: Si
     filled.events.filter(type__endswith="filled").delete()
     simulator.control(new_session=True)
     session_id = simulator.health()["session_id"]
-    follow_until_settled(simulator.url, lambda: FeedPosition.objects.filter(session_id=session_id).exists())
+    reconciled = FeedPosition.objects.filter(session_id=session_id, reconcile_events_after=None)
+    follow_until_settled(simulator.url, reconciled.exists)
     assert_equal_to_the_book(simulator)
     open_order.refresh_from_db()
     assert not open_order.events.filter(type="reconciled").exists()

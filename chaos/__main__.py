@@ -1,0 +1,141 @@
+"""The command line: `python -m chaos [--minutes 5] [--seed N] [--transport kafka]`."""
+
+import argparse
+import random
+import secrets
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+
+from chaos.faults import RIGHT, WRONG, control, next_fault
+from chaos.load import Client
+from chaos.verdict import Verdict, judge
+from lemon_market import embedded_kafka
+from lemon_market.tests.system import System, new_installation
+from lemon_market.tests.waiting import wait_until
+
+CLIENTS = 3
+# After every single fault the system must be back by itself within this time.
+BACK_S = 30.0
+SETTLED_S = 240.0
+PROBE = """
+SELECT 1 FROM orders_order WHERE client_order_id = '{id}'
+AND (execution_status IN ('filled', 'canceled') OR status = 'failed')"""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - it is what a person at a terminal looks at
+
+
+class Trial:
+    """One run: load, faults one after the other, and in the end a look at everything."""
+
+    def __init__(self, system: System, seed: int) -> None:
+        self.system = system
+        self.chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
+        self.clients = [Client(system, f"client-{number}", seed + number) for number in range(CLIENTS)]
+        self.prober = Client(system, "probe", seed)
+        self.late: list[str] = []
+
+    def run(self, minutes: float) -> Verdict:
+        watching = self.system.watch()
+        control(self.system, dict(WRONG))
+        for client in self.clients:
+            client.start()
+        end = time.monotonic() + 60 * minutes
+        slowest = (0.0, "nothing")
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            slowest = max(slowest, self.inflict(number))
+        say(f"{number} faults; the slowest to be mended took {slowest[0]:.1f} s: {slowest[1]}")
+        self.come_to_rest()
+        verdict = judge(self.system, [*self.prober.answered, *(id for client in self.clients for id in client.answered)])
+        watching.terminate()
+        watching.wait(10)
+        return verdict
+
+    def inflict(self, number: int) -> tuple[float, str]:
+        """One fault, and then a probe: an order that is placed and filled, or refused, as it ought to be."""
+        fault = next_fault(self.system, self.chance)
+        fault.inflict()
+        began = time.monotonic()
+        probe = f"probe-{number}"
+        self.prober.place(probe, "AAPL_2025_03")
+        while not self.is_done(probe):
+            if time.monotonic() - began > BACK_S:
+                self.late.append(fault.name)
+                say(f"  {number:>3}  {fault.name}: NOT BACK after {BACK_S:.0f} s")
+                wait_until(lambda: self.is_done(probe), within_s=SETTLED_S, what="the probe is filled at last")
+                break
+            time.sleep(0.1)
+        took_s = time.monotonic() - began
+        say(f"  {number:>3}  {fault.name}: back after {took_s:.1f} s")
+        # The exchange forgets its faults when it is killed.
+        with suppress(OSError):
+            control(self.system, dict(WRONG))
+        time.sleep(self.chance.uniform(0.0, 2.0))
+        return took_s, fault.name
+
+    def is_done(self, probe: str) -> bool:
+        # The database may be what was killed.
+        with suppress(psycopg.Error):
+            return bool(self.system.query(PROBE.format(id=probe)))
+        return False
+
+    def come_to_rest(self) -> None:
+        """The exchange behaves from now on, clients stop, and everything that is under way ends."""
+
+        def behaves() -> bool:
+            with suppress(OSError):
+                control(self.system, {**RIGHT, "open": True})
+                return True
+            return False
+
+        wait_until(behaves, within_s=BACK_S, what="the exchange is there")
+        for client in self.clients:
+            client.stopping.set()
+        for client in self.clients:
+            client.join()
+        wait_until(self.system.is_settled, within_s=SETTLED_S, what="everything is settled")
+        expected = self.system.query("SELECT event_id FROM orders_orderevent")
+        wait_until(
+            lambda: {row["event_id"] for row in expected} <= set(self.system.seen_event_ids()),
+            within_s=BACK_S,
+            what="the client has seen every event",
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="which faults, and when")
+    parser.add_argument("--transport", choices=["django_q", "kafka"], default="django_q")
+    options = parser.parse_args()
+    if options.transport == "kafka" and not embedded_kafka.is_available():
+        sys.exit(embedded_kafka.HOW_TO_GET_IT)
+    say(f"{options.minutes:g} minutes on {options.transport}; to have the same faults again: --seed {options.seed}")
+    with tempfile.TemporaryDirectory() as directory:
+        installation = new_installation(Path(directory), options.transport)
+        # Attempts that come to nothing are repeated sooner than usual, so that a trial ends sooner.
+        installation.environment |= {"PLACEMENT_RETRY_CAP": "5"}
+        installation.ensure_up()
+        assert installation.up is not None
+        trial = Trial(System(installation, Path(directory), options.transport), options.seed)
+        try:
+            verdict = trial.run(options.minutes)
+        except AssertionError as error:
+            sys.exit(f"The system did not come to rest: {error}\n{installation.output.read_text()[-3000:]}")
+        finally:
+            installation.up.terminate()
+            installation.up.wait(30)
+    say(f"{verdict}, not back in time {len(trial.late)}")
+    sys.exit(not verdict.is_clean or bool(trial.late))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The verdict notices what it is there to notice."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from chaos.verdict import Verdict, judge
+
+ID = "01a20c26-0000-7000-8000-000000000001"
+ORDER: dict[str, Any] = {
+    "id": ID,
+    "client_order_id": "c1",
+    "status": "completed",
+    "next_attempt_at": None,
+    "execution_status": "filled",
+    "filled_quantity": 10,
+    "average_price": Decimal("20.5"),
+}
+IN_BOOK = {
+    "status": "filled",
+    "filled_quantity": 10,
+    "average_price": "20.50000000",
+    "times_received": 1,
+    "is_cancel_requested": False,
+}
+
+
+class Told:
+    """A system that says what it is told to say."""
+
+    def __init__(self, orders: list[dict[str, Any]], book: dict[str, Any], placed: int = 1, wrong_fills: int = 0) -> None:
+        self.orders, self.in_book, self.placed, self.wrong_fills = orders, book, placed, wrong_fills
+        self.seen = ["e1"]
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        if "orders_orderevent e" in statement:
+            return [{"id": ID}] * self.wrong_fills
+        if "type = 'placed'" in statement:
+            return [{"order_id": ID}] * self.placed
+        return [{"event_id": "e1"}] if "event_id" in statement else self.orders
+
+    def book(self) -> dict[str, Any]:
+        return self.in_book
+
+    def seen_event_ids(self) -> list[str]:
+        return self.seen
+
+
+def verdict(*, answered: tuple[str, ...] = ("c1",), seen: tuple[str, ...] = ("e1",), **told: Any) -> Verdict:
+    system = Told(**{"orders": [ORDER], "book": {ID: IN_BOOK}} | told)
+    system.seen = list(seen)
+    return judge(system, answered)  # type: ignore[arg-type]
+
+
+def test_a_system_in_order_is_clean() -> None:
+    assert verdict() == Verdict(accepted=1)
+    assert verdict().is_clean
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"answered": ("c1", "c2")}, Verdict(accepted=2, lost=1)),
+        ({"book": {}}, Verdict(accepted=1, lost=1)),
+        ({"orders": [], "book": {}}, Verdict(accepted=1, lost=1)),
+        ({"orders": [], "answered": ()}, Verdict(doubled=1, differing=1)),
+        ({"book": {ID: IN_BOOK | {"times_received": 2}}}, Verdict(accepted=1, doubled=1)),
+        ({"placed": 2}, Verdict(accepted=1, doubled=1)),
+        ({"orders": [ORDER | {"next_attempt_at": "now"}]}, Verdict(accepted=1, stuck=1)),
+        ({"orders": [ORDER | {"status": "error"}], "book": {}}, Verdict(accepted=1, stuck=1)),
+        ({"orders": [ORDER | {"filled_quantity": 9}]}, Verdict(accepted=1, differing=1)),
+        ({"orders": [ORDER | {"execution_status": "canceled"}]}, Verdict(accepted=1, differing=1)),
+        ({"orders": [ORDER | {"average_price": Decimal(20)}]}, Verdict(accepted=1, differing=1)),
+        ({"wrong_fills": 1}, Verdict(accepted=1, differing=1)),
+        ({"seen": ()}, Verdict(accepted=1, unseen=1)),
+    ],
+)
+def test_what_is_wrong_is_counted(told: dict[str, Any], expected: Verdict) -> None:
+    assert verdict(**told) == expected
+    assert not verdict(**told).is_clean
