@@ -12,6 +12,8 @@ from lemon_market.addresses import numeric_host
 _MANAGE = (sys.executable, "manage.py")
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
+# Of the web process.
+WEB_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,11 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection.
-    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", "16")
+    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", str(WEB_THREADS))
+    # The bytes and milliseconds that a request's head may take; how its body may be sent is in slow_bodies.py.
+    head = ("--http1-buffer-size", "65536", "--http1-header-read-timeout", "10000")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
-    return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
+    return (sys.executable, "-m", "granian", *options, *head, *address, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:

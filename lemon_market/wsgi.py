@@ -5,4 +5,7 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
-application = get_wsgi_application()
+
+from lemon_market.slow_bodies import bounded_body_reads
+
+application = bounded_body_reads(get_wsgi_application())
