@@ -7,7 +7,7 @@ KAFKA := .local/kafka/programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test test-browser screenshots chromium lint format bench chaos clean
+.PHONY: help run kafka kafka-programs test test-browser fuzz screenshots chromium lint format bench chaos clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -31,6 +31,10 @@ test: $(VENV)/.development ## install and run the tests
 test-browser: $(VENV)/.development chromium ## try the pages in a real browser, Chromium
 	@$(BIN)/python -m pytest -m browser --timeout 150 lemon_market/tests/browser
 
+# For example: make fuzz CASES=50000 SEED=7
+fuzz: $(VENV)/.development ## hold at least 10,000 answers of the API against its description
+	@$(BIN)/python -m lemon_market.tests.fuzzing $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
+
 screenshots: $(VENV)/.development chromium ## make the pictures of the README anew
 	@$(BIN)/python -m lemon_market.tests.browser.screenshots
 
@@ -46,13 +50,14 @@ chaos: $(VENV)/.development $(if $(filter kafka,$(TRANSPORT)),$(KAFKA)/.whole) #
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
 lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
-lint: $(VENV)/.development ## check style, types, the direction of imports, migrations and settings
+lint: $(VENV)/.development ## check style, types, the direction of imports, migrations, settings and security
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy .
 	$(BIN)/python $(BIN)/lint-imports --no-logo
 	$(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
+	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml .
 	$(BIN)/python -m pip check
 
 # For example: make bench ROUNDS=5 SECONDS=60 ONLY=accept,place

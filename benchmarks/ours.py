@@ -25,6 +25,7 @@ def lemon_market(stage: Stage, database: str = POSTGRES_DATABASE, *, is_emptied:
         "ALLOWED_HOSTS": "127.0.0.1",
         "ANONYMOUS_ACCOUNT": "",
         "DEBUG": "",
+        "HTTPS_ONLY": "false",
         "HOST": "127.0.0.1",
         "WEB_PORT": str(web_port),
         "NOTIFICATIONS_PORT": str(notifications_port),

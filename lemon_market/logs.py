@@ -66,6 +66,8 @@ def configuration(level: str, *, as_json: bool) -> dict[str, Any]:
         "loggers": {
             # It reports every task that is queued or done, which is every order.
             "django-q": {"level": "WARNING", "handlers": ["console"], "propagate": False},
+            # Every signing in; those that fail are warnings.
+            "axes": {"level": "WARNING"},
             # Every 4xx answer; those are the client's business.
             "django.request": {"level": "ERROR"},
             # Statements with their parameters, among which are keys of sessions and hashes of passwords.

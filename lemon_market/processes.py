@@ -14,6 +14,8 @@ _MANAGE = (sys.executable, "manage.py")
 _GRANIAN_LOGS = ("--log-config", "lemon_market/granian-json-logs.json") if settings.LOG_JSON else ()
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
+# Of the web process: how many there are, and the threads of each.
+WEB_PROCESSES, WEB_THREADS = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,13 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
-    serving = ("--interface", "wsgi", "--no-ws", "--workers", "2", "--blocking-threads", "8", "--workers-kill-timeout", "8")
+    size = ("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS), "--workers-kill-timeout", "8")
+    # The bytes and milliseconds that a request's head may take; how its body may be sent is in slow_bodies.py.
+    head = ("--http1-buffer-size", "65536", "--http1-header-read-timeout", "10000")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     logging = ("--log-level", "error", *_GRANIAN_LOGS)
-    return (sys.executable, "-m", "granian", *serving, *logging, *address, "lemon_market.wsgi:application")
+    options = ("--interface", "wsgi", "--no-ws", *size, *head, *logging, *address)
+    return (sys.executable, "-m", "granian", *options, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:

@@ -1,6 +1,7 @@
 """Every setting of Lemon Market; the README's table explains those that come from the environment."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,30 @@ DATABASE_URL = env.str("DATABASE_URL", "")
 EMBEDDED_POSTGRES = not DATABASE_URL
 ANONYMOUS_ACCOUNT = env.str("ANONYMOUS_ACCOUNT", "")
 
-# A trial installation (embedded database, DEBUG or the demo account) makes its own secret once and keeps it.
+IS_TRIAL = bool(EMBEDDED_POSTGRES or DEBUG or ANONYMOUS_ACCOUNT)
+
+# A trial installation makes its own secret once and keeps it.
 SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
-    if not (EMBEDDED_POSTGRES or DEBUG or ANONYMOUS_ACCOUNT):
+    if not IS_TRIAL:
         raise ImproperlyConfigured("SECRET_KEY is not set: put 50 or more random characters into the environment or .env")
     SECRET_KEY = local_install.load(DATA_DIR).secret_key
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if EMBEDDED_POSTGRES or DEBUG else [])
+
+# How many proxies of ours a request comes through: what the last of them says of the client is believed, and nothing else.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Plain HTTP is answered with a redirect, but for probes, and cookies are for HTTPS only.
+HTTPS_ONLY = env.bool("HTTPS_ONLY", not IS_TRIAL)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
 
 # Addresses of the processes that `manage.py up` starts.
 HOST = env.str("HOST", "127.0.0.1")
@@ -69,18 +86,22 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
+    "axes",
 ]
 MIDDLEWARE = [
     "lemon_market.middleware.RequestMiddleware",
+    "lemon_market.headers.SecurityHeadersMiddleware",
     "lemon_market.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "lemon_market.throttling.AddressThrottleMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "lemon_market.urls"
 WSGI_APPLICATION = "lemon_market.wsgi.application"
@@ -125,15 +146,39 @@ DATABASES["default"] |= {
 DATABASE_TIMEOUT = 2.5
 DATABASE_TIMEOUT_ADMIN = 15.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+# A working day, whatever happens in it; signing in makes a new session each time.
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Strict"
+# Pages read the token from their forms.
+CSRF_COOKIE_HTTPONLY = True
+
+# Ten wrong passwords for one account from one address lock that account for that address. Not for all addresses: anybody
+# could lock anybody out. What one address may try over many accounts is FAILED_LOGINS_PER_MINUTE.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "lemon_market.client_address.of_request"
+AXES_LOCKOUT_CALLABLE = "lemon_market.throttling.locked_out"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+# In logs. A password ends up in the wrong field now and then; the address is what an operator needs.
+AXES_SENSITIVE_PARAMETERS = ["username"]
+
+# How often one account or one address may ask, over all processes; 0 stands for no limit. See lemon_market/throttling.py.
+ACCOUNT_REQUESTS_PER_SECOND = env.int("ACCOUNT_REQUESTS_PER_SECOND", 10_000)
+ADDRESS_REQUESTS_PER_SECOND = env.int("ADDRESS_REQUESTS_PER_SECOND", 10_000)
+FAILED_LOGINS_PER_MINUTE = env.int("FAILED_LOGINS_PER_MINUTE", 30)
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "trading"
 
@@ -149,6 +194,9 @@ WHITENOISE_USE_FINDERS = True
 
 # An order is about 200 bytes and a batch holds 1,000 of them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+# There is nothing to upload.
+DATA_UPLOAD_MAX_NUMBER_FILES = 0
 
 # The exchange, and how orders are placed there; times in seconds.
 EXCHANGE_IS_SIMULATED = not env.str("EXCHANGE_URL", "")
@@ -203,6 +251,7 @@ REST_FRAMEWORK = {
         "orders.api.authentication.AnonymousAccountAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["orders.api.throttling.AccountThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["orders.api.parsing.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -213,7 +262,9 @@ REST_FRAMEWORK = {
     # Escaped, since JSON can carry halves of characters that UTF-8 cannot.
     "UNICODE_JSON": False,
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
+# Days that a token lasts, unless `create_token` is told otherwise; 0 stands for no end.
+TOKEN_TTL = env.int("TOKEN_TTL", 30)
+REST_KNOX = {"TOKEN_TTL": timedelta(days=TOKEN_TTL) if TOKEN_TTL else None, "AUTO_REFRESH": False}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Lemon Market",
     "DESCRIPTION": "Takes brokerage orders, stores them durably and places each of them at the exchange exactly once.",
@@ -222,6 +273,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "orders.api.schema.add_refusals"],
     # The anonymous account is nothing that a client could present.
     "AUTHENTICATION_WHITELIST": [
         "orders.api.authentication.TokenAuthentication",

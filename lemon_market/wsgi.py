@@ -11,4 +11,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     counts = settings.DATA_DIR / "counts" / str(os.getppid())
     counts.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
-application = get_wsgi_application()
+
+from lemon_market.slow_bodies import bounded_body_reads
+
+application = bounded_body_reads(get_wsgi_application())

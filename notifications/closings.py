@@ -29,6 +29,7 @@ NO_SUCH_ADDRESS = Closing(4404, "There is nothing here: connect to /ws/orders.")
 NO_SUCH_EVENT = Closing(4404, "There is no such event: read GET /orders and connect without after.")
 TOO_SLOW = Closing(4408, "You read too slowly: connect again, after your last event.")
 RESUME_TOO_FAR = Closing(4409, "Too much has happened since that event: read GET /orders and connect without after.")
+TOO_MANY_FAILURES = Closing(4429, "Too many wrong credentials came from this address: wait a minute.")
 TOO_MANY_OF_ACCOUNT = Closing(4429, "This account has as many connections as it may have.")
 
 

@@ -21,7 +21,7 @@ from notifications.closings import (
 )
 from notifications.connection import ClientGone, Connection
 from notifications.database import DatabaseAway
-from notifications.handshake import answered_subprotocol, check_origin, read_after, read_credentials
+from notifications.handshake import answered_subprotocol, check_origin, read_address, read_after, read_credentials
 from notifications.service import Service
 from orders.event_stream import (
     EVENTS_PER_PAGE,
@@ -97,7 +97,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
         self.service.enter(self.connection)
         check_origin(self.scope)
         after = read_after(self.scope)
-        await self.service.recognise(self.connection, read_credentials(self.scope))
+        await self.service.recognise(self.connection, read_credentials(self.scope), read_address(self.scope))
         if after is None:
             snapshot = await self._join()
             last = await self.service.database.run(last_event_id, snapshot, self._account_id)

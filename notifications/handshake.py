@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
+from lemon_market.client_address import client_address
 from notifications.closings import ORIGIN_FORBIDDEN, Refused, bad_query, wrong_credentials
 
 # Of an event id, as the database stores it.
@@ -21,6 +22,12 @@ class Credentials:
 
     token: str | None = field(default=None, repr=False)
     session_key: str | None = field(default=None, repr=False)
+
+
+def read_address(scope: dict[str, Any]) -> str:
+    """The client's address, past the proxies that are ours."""
+    peer = scope["client"][0] if scope.get("client") else ""
+    return client_address(peer, _headers(scope, b"x-forwarded-for"))
 
 
 def answered_subprotocol(scope: dict[str, Any]) -> str | None:

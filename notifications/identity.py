@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 
-from notifications.closings import Refused, wrong_credentials
+from lemon_market.throttling import counter, failure_rate
+from notifications.closings import TOO_MANY_FAILURES, Refused, wrong_credentials
 from notifications.handshake import Credentials
 from orders.api.authentication import TokenAuthentication, anonymous_account
 
@@ -34,6 +35,17 @@ def identify(credentials: Credentials) -> Identity:
         user = _anonymous_user()
     sees_all = user.is_superuser or (user.is_staff and user.has_perm("orders.view_order"))
     return Identity(user.pk, user.get_username(), sees_all)
+
+
+def identify_newcomer(credentials: Credentials, address: str) -> Identity:
+    """As `identify`, for somebody who connects: an address may be wrong only so often, here and at the API together."""
+    if counter.wait_s(failure_rate(), address) is not None:
+        raise Refused(TOO_MANY_FAILURES)
+    try:
+        return identify(credentials)
+    except Refused:
+        counter.add(failure_rate(), address)
+        raise
 
 
 def _user_of_token(token: str) -> User:

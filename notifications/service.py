@@ -21,7 +21,7 @@ from notifications.closings import (
 from notifications.connection import Connection
 from notifications.database import DatabaseAway, DatabaseThreads
 from notifications.handshake import Credentials
-from notifications.identity import identify
+from notifications.identity import identify, identify_newcomer
 from notifications.live import LiveStream
 from notifications.metrics import clients
 
@@ -99,9 +99,9 @@ class Service:
         if len(self._connections) > MAX_CONNECTIONS:
             raise Refused(TOO_MANY_CONNECTIONS)
 
-    async def recognise(self, connection: Connection, credentials: Credentials) -> None:
+    async def recognise(self, connection: Connection, credentials: Credentials, address: str) -> None:
         """Find out whose connection it is. Raises Refused, DatabaseAway."""
-        identity = await self.database.run(identify, credentials)
+        identity = await self.database.run(identify_newcomer, credentials, address)
         connection.credentials, connection.identity = credentials, identity
         self._of_account[identity.account_id] += 1
         if self._of_account[identity.account_id] > settings.NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT:

@@ -18,6 +18,7 @@ from exchange.reports import (
     ReportType,
     Session,
     parse_frame,
+    read_envelope,
 )
 
 FILL = {
@@ -183,6 +184,21 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=4,
 )
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=200) | st.dictionaries(st.sampled_from(["type", *FILL, *SESSION]), VALUES, max_size=5).map(orjson.dumps)
+)
+def test_an_envelope_says_the_same_as_the_whole_frame(frame):
+    """The one is read by whoever passes a frame on, the other by whoever applies it."""
+    envelope, message = read_envelope(frame), parse_frame(frame)
+    if isinstance(envelope, Session) or isinstance(message, Session):
+        assert envelope == message
+    else:
+        assert envelope.frame == frame
+        assert envelope.sequence == message.sequence
+        assert envelope.client_order_id is None or type(envelope.client_order_id) is str
 
 
 @settings(deadline=None)

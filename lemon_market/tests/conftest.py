@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth.models import User
 
 from lemon_market.tests.web_process import WebProcess
 from orders.doorbell import doorbell
@@ -19,3 +20,8 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
     process = WebProcess(tmp_path_factory.mktemp("web"))
     yield process
     process.stop()
+
+
+@pytest.fixture
+def account(db: None) -> User:
+    return User.objects.create_user("anna")

@@ -24,6 +24,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     # Tests use neither the key of this installation nor, through .env, its demo account.
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "0" * 40)
     os.environ["ANONYMOUS_ACCOUNT"] = ""
+    # They speak plain HTTP, and all come from one address.
+    os.environ |= {"HTTPS_ONLY": "false", "TRUSTED_PROXIES": "0", "FAILED_LOGINS_PER_MINUTE": "0"}
     if not os.environ.get("DATABASE_URL"):
         try:
             server, url = _start(early_config.rootpath / ".local" / "tests")

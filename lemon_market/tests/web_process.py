@@ -39,26 +39,31 @@ class Answer:
 
 
 class WebProcess:
-    """Listens on `port`; requests without credentials act as the account `demo`."""
+    """Listens on `port`; requests without credentials act as the account `demo`, unless `settings` say otherwise."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.data_dir = directory / "data"
         self.port = free_port()
         self.postgres = Server(self.data_dir)
-        environment = os.environ | {
+        self.environment = os.environ | {
             "DATABASE_URL": local_install.load(self.data_dir).postgres_url,
             "ALLOWED_HOSTS": "127.0.0.1",
             "ANONYMOUS_ACCOUNT": "demo",
+            **settings,
         }
         prepare = [sys.executable, "-m", "lemon_market.tests.web_process"]
-        prepared = subprocess.run(prepare, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True)
+        prepared = subprocess.run(prepare, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=True)
         self.token, self.session = json.loads(prepared.stdout)
         with override_settings(WEB_PORT=self.port, HOST="127.0.0.1"):
             [web] = [process for process in processes.services() if process.name == "web"]
         self.output = directory / "output"
         with self.output.open("wb") as output:
-            self.process = subprocess.Popen(web.command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output)
-        wait_until(self.listens, within_s=20, what="the web process listens")
+            self.process = subprocess.Popen(web.command, cwd=CHECKOUT, env=self.environment, stdout=output, stderr=output)
+        try:
+            wait_until(self.listens, within_s=60, what="the web process listens")
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         self.process.terminate()

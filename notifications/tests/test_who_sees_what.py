@@ -1,14 +1,17 @@
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
 from django.test import Client as Browser
+from django.utils import timezone
 
 from lemon_market.asgi import application
 from notifications.tests.conftest import accept, event_types, place, token_of
-from notifications.tests.talking import Closed
+from notifications.tests.talking import Closed, ServiceProcess
+from orders.tests.test_desk_roles import make_roles
 
 
 @pytest.fixture
@@ -125,6 +128,42 @@ def test_a_revoked_token_ends_the_connection(service, clients, anna, token):
     anna.auth_token_set.filter(token_key=token[:15]).delete()
     assert client.closing() == (4401, "The token is not valid, or no longer.")
     assert kept.is_alive()
+
+
+def test_a_token_that_expires_ends_the_connection(service, clients, client, anna, token):
+    anna.auth_token_set.update(expiry=timezone.now() - timedelta(seconds=1))
+    assert client.closing() == (4401, "The token is not valid, or no longer.")
+    assert clients.connect(service.url, token).closing()[0] == 4401
+
+
+def test_a_token_that_is_revoked_in_the_back_office_ends_the_connection(service, clients, client, anna, token):
+    browser = Browser()
+    browser.force_login(User.objects.create_superuser("root"))
+    row = anna.auth_token_set.get(token_key=token[:15])
+    assert browser.post(f"/admin/knox/authtoken/{row.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert client.closing()[0] == 4401
+
+
+def test_an_address_that_guesses_tokens_has_to_wait(tmp_path, clients, anna, token):
+    with ServiceProcess(tmp_path, FAILED_LOGINS_PER_MINUTE="3") as strict:
+        kept = clients.subscribe(strict.url, token)
+        codes = [clients.connect(strict.url, "a" * 64).closing()[0] for _ in range(4)]
+        # A minute may end in between.
+        assert codes in ([4401] * 3 + [4429], [4401] * 4)
+        if codes[-1] == 4429:
+            assert clients.connect(strict.url, token).closing()[0] == 4429
+        assert kept.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("role", "sees_all"), [(None, False), ("desk viewer", True), ("desk operator", True), ("administrator", True)]
+)
+def test_every_role_of_the_order_desk_hears_of_all_accounts(service, clients, anna, role, sees_all):
+    make_roles()
+    person = User.objects.create_user("dora", is_staff=True)
+    person.groups.set(Group.objects.filter(name=role))
+    desk = clients.subscribe(service.url, token_of(person))
+    assert desk.hello["sees_all"] is sees_all
 
 
 def test_closing_the_account_ends_the_connection_and_no_other_is_made(service, clients, client, anna, token):

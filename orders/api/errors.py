@@ -4,8 +4,10 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
@@ -52,6 +54,13 @@ class LengthRequired(APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_detail = "The request body needs a Content-Length; a chunked body is not read."
     default_code = "length_required"
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """For addresses that are none: a client of the API reads JSON, whatever it asked for."""
+    if request.path.startswith("/orders"):
+        return JsonResponse({"detail": NotFound.default_detail}, status=status.HTTP_404_NOT_FOUND)
+    return page_not_found(request, exception)
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -36,6 +36,13 @@ class OrderPagination(CursorPagination):
     max_page_size = 500
     page_size_query_param = "page_size"
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            if parameter["name"] == self.page_size_query_param:
+                parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
+        return parameters
+
     def get_page_size(self, request: Request) -> int:
         given = request.query_params.get("page_size")
         if given is None:

@@ -34,6 +34,7 @@ from orders.api.refusals import (
     kept_refusals,
     too_many,
 )
+from orders.api.schema import BATCH_EXAMPLES, EXAMPLES
 from orders.api.serializers import (
     MAX_BATCH,
     NewOrderSerializer,
@@ -43,12 +44,15 @@ from orders.api.serializers import (
     validated,
 )
 from orders.canceling import TooLateToCancel, cancel_order
-from orders.models import Order
+from orders.models import CLIENT_ORDER_ID_PATTERN, Order
 from orders.states import Status
 
 PASSED = "This time has passed."
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", location="header", description="Taken as client_order_id when the body has none."
+    "Idempotency-Key",
+    {"type": "string", "pattern": CLIENT_ORDER_ID_PATTERN},
+    OpenApiParameter.HEADER,
+    description="Taken as client_order_id when the body has none.",
 )
 REPLAYED = OpenApiResponse(OrderSerializer, description="Known already with the same terms; Idempotent-Replayed: true.")
 CONFLICT = OpenApiResponse(description="The client_order_id is known with other terms.")
@@ -83,6 +87,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         request=NewOrderSerializer,
         responses={202: ACCEPTED, 200: REPLAYED, 409: CONFLICT, 422: REFUSED, 429: TOO_FAST},
         parameters=[IDEMPOTENCY_KEY, RETRY_AFTER],
+        examples=EXAMPLES,
     )
     def create(self, request: Request) -> Response:
         requested = validated(with_idempotency_key(request))
@@ -112,6 +117,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
             429: TOO_FAST,
         },
         parameters=[RETRY_AFTER],
+        examples=BATCH_EXAMPLES,
     )
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def batch(self, request: Request) -> Response:

@@ -1,10 +1,14 @@
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 from knox.models import AuthToken
+
+MAX_DAYS = 3650
 
 
 class Command(BaseCommand):
@@ -13,10 +17,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username", help="the account's user name")
         parser.add_argument("--create", action="store_true", help="make the account when it does not exist")
+        lasts = parser.add_mutually_exclusive_group()
+        lasts.add_argument("--days", type=int, default=settings.TOKEN_TTL, help="how long it lasts (TOKEN_TTL)")
+        lasts.add_argument("--never", action="store_const", const=0, dest="days", help="it lasts until it is revoked")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        days = options["days"]
+        if not 0 <= days <= MAX_DAYS:
+            raise CommandError(f"--days must be from 1 to {MAX_DAYS}.")
+        expiry = timedelta(days=days) if days else None
         try:
-            _, token = AuthToken.objects.create(account(options["username"], make=options["create"]))
+            _, token = AuthToken.objects.create(account(options["username"], make=options["create"]), expiry)
         except (OperationalError, InterfaceError) as error:
             raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(token)

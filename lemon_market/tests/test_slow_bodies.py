@@ -1,0 +1,111 @@
+"""Clients that send their body slowly, or never, do not keep the others from being served."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from io import BytesIO
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from lemon_market.processes import WEB_PROCESSES, WEB_THREADS
+from lemon_market.slow_bodies import OF_ALL, OF_ONE_ADDRESS, BodyReads, bounded_body_reads
+from lemon_market.tests.web_process import ORDER, WebProcess
+
+UNFINISHED = b"POST /orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+
+
+@contextmanager
+def slow_client(web: WebProcess) -> Iterator[None]:
+    with socket.create_connection(("127.0.0.1", web.port)) as client:
+        client.sendall(UNFINISHED)
+        yield
+
+
+@pytest.fixture
+def slow_clients(web: WebProcess) -> Iterator[list[None]]:
+    """More of them than the web process has threads."""
+    with ExitStack() as clients:
+        yield [clients.enter_context(slow_client(web)) for _ in range(WEB_PROCESSES * WEB_THREADS * 2)]
+
+
+def test_whoever_sends_no_body_is_served_meanwhile(web: WebProcess, slow_clients: list[None]) -> None:
+    started = monotonic()
+    for _ in range(20):
+        assert web.ask("GET", "/health/ready").status == 200
+        assert web.ask("GET", "/orders?page_size=1").status == 200
+    # The first wait for a few of those that are turned away.
+    assert monotonic() - started < 15
+
+
+def test_orders_are_taken_again_as_soon_as_they_are_gone(web: WebProcess) -> None:
+    with ExitStack() as clients:
+        for _ in range(WEB_PROCESSES * WEB_THREADS * 2):
+            clients.enter_context(slow_client(web))
+        answer = web.order()
+        assert (answer.status, answer.headers.get("retry-after")) == (503, "1")
+    while (answer := web.order()).status == 503:
+        assert answer.headers["retry-after"] == "1"
+    assert answer.status == 202
+
+
+def answered(read: Any, application: Any, **environment: str) -> tuple[str, bytes]:
+    """Status and body that the application, with `read` as the body, is seen to give."""
+    said: list[str] = []
+    given = {"CONTENT_LENGTH": "4", "REMOTE_ADDR": "192.0.2.1", "wsgi.input": read, **environment}
+    body = b"".join(bounded_body_reads(application)(given, lambda status, _headers: said.append(status)))
+    return said[0], body
+
+
+def echo(environment: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [environment["wsgi.input"].read(2), environment["wsgi.input"].read()]
+
+
+def test_the_application_reads_the_body_as_ever() -> None:
+    assert answered(BytesIO(b"body and the next request"), echo) == ("200 OK", b"body")
+    assert answered(BytesIO(b"bo"), echo) == ("200 OK", b"bo")
+    assert answered(BytesIO(b"body"), echo, CONTENT_LENGTH="") == ("200 OK", b"body")
+
+
+def test_a_body_that_is_too_long_is_left_for_the_application_to_refuse() -> None:
+    class Unread:
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError
+
+    def refuse(environment: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("413 Too Large", [])
+        return []
+
+    assert answered(Unread(), refuse, CONTENT_LENGTH=str(2**21))[0] == "413 Too Large"
+
+
+def test_one_address_leaves_room_for_others_and_all_leave_some_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lemon_market.slow_bodies.PATIENCE_S", 0)
+    reads = BodyReads()
+    assert [reads.begin("a") for _ in range(OF_ONE_ADDRESS + 1)] == [True] * OF_ONE_ADDRESS + [False]
+    others = [reads.begin(str(number)) for number in range(WEB_THREADS)]
+    assert sum(others) == OF_ALL - OF_ONE_ADDRESS < WEB_THREADS
+    reads.end("a")
+    assert reads.begin("a")
+    assert not reads.begin("b")
+
+
+def test_nobody_is_remembered_for_long() -> None:
+    reads = BodyReads()
+    for number in range(100):
+        assert reads.begin(str(number))
+        reads.end(str(number))
+    assert not reads.reading
+
+
+def test_a_head_that_is_too_long_is_refused(web: WebProcess) -> None:
+    answers = []
+    for size in (10_000, 100_000):
+        with closing(socket.create_connection(("127.0.0.1", web.port), timeout=10)) as client:
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: " + b"x" * size + b"\r\n\r\n")
+            answers.append(int(client.recv(100).split()[1]))
+    assert answers == [200, 431]
+    assert json.loads(web.ask("POST", "/orders", ORDER).text)["status"] == "pending"

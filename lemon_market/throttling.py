@@ -1,0 +1,162 @@
+"""How often an account or an address may ask, counted over all processes.
+
+A process counts by itself, and adds what it has counted to the table RequestCount when that is a hundredth of the limit:
+one statement for each such share, and none in between. It learns there what the others have counted. So beyond the limit at
+most one share for each further process is let through, which for limits below 200 is nothing, since each single one is
+written down. Without the table, while the database is away, a process goes by its own count.
+
+Counts begin anew with each window. A client that spreads its requests around the end of one gets up to two limits within
+one window's time.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from time import time
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+
+from lemon_market import client_address
+from lemon_market.models import RequestCount
+
+log = structlog.get_logger()
+
+SHARES = 100
+# Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
+MOST_COUNTED = 20_000
+LOGIN_PATHS = {"/login", "/admin/login/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `limit` in `window_s` seconds; a limit of 0 stands for none."""
+
+    name: str
+    limit: int
+    window_s: int
+
+    @property
+    def share(self) -> int:
+        return max(1, self.limit // SHARES)
+
+
+def account_rate() -> Rate:
+    return Rate("account", settings.ACCOUNT_REQUESTS_PER_SECOND * 10, 10)
+
+
+def address_rate() -> Rate:
+    return Rate("address", settings.ADDRESS_REQUESTS_PER_SECOND * 10, 10)
+
+
+def failure_rate() -> Rate:
+    """Of wrong credentials from one address, be it tokens or passwords."""
+    return Rate("failure", settings.FAILED_LOGINS_PER_MINUTE, 60)
+
+
+@dataclass(slots=True)
+class Count:
+    """`known` stands in the table, `own` does not yet."""
+
+    ends_at: int
+    known: int = 0
+    own: int = 0
+
+
+class Counter:
+    """The counts of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts: dict[tuple[str, str], Count] = {}
+
+    def add(self, rate: Rate, who: str) -> float | None:
+        """Count one of `who`; returns None, or when it is one too many, for how many seconds all others will be, too."""
+        if not rate.limit:
+            return None
+        now = time()
+        with self.lock:
+            count = self.current(rate, who, now)
+            if count.known + count.own >= rate.limit:
+                return count.ends_at - now
+            count.own += 1
+            if count.own < rate.share:
+                return None
+            settled, count.own = count.own, 0
+            count.known += settled
+        try:
+            known = RequestCount.add(rate.name, who, count.ends_at, settled)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database_away", doing="count requests", error=" ".join(str(error).split()))
+            return None
+        with self.lock:
+            count.known = max(count.known, known)
+        return count.ends_at - now if known > rate.limit else None
+
+    def wait_s(self, rate: Rate, who: str) -> float | None:
+        """For how many seconds `who` has used up the rate, as far as this process knows; None when it has not."""
+        if not rate.limit:
+            return None
+        now = time()
+        with self.lock:
+            count = self.current(rate, who, now)
+            return count.ends_at - now if count.known + count.own >= rate.limit else None
+
+    def current(self, rate: Rate, who: str, now: float) -> Count:
+        ends_at = (int(now) // rate.window_s + 1) * rate.window_s
+        key = rate.name, who
+        count = self.counts.get(key)
+        if count is None or count.ends_at < ends_at:
+            if len(self.counts) >= MOST_COUNTED:
+                self.counts = {}
+            count = self.counts[key] = Count(ends_at)
+        return count
+
+
+counter = Counter()
+
+
+class AddressThrottleMiddleware:
+    """Stops an address that asks too often, and earlier one that guesses tokens and passwords."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        address = client_address.of_request(request)
+        wait_s = counter.add(address_rate(), address)
+        if wait_s is not None:
+            return too_many(wait_s)
+        is_login = request.method == "POST" and request.path in LOGIN_PATHS
+        if not is_login and "HTTP_AUTHORIZATION" not in request.META:
+            return self.get_response(request)
+        wait_s = counter.wait_s(failure_rate(), address)
+        if wait_s is not None:
+            return locked_page(request, wait_s) if is_login else too_many(wait_s)
+        response = self.get_response(request)
+        # Whoever has signed in is sent on to a page; the form is shown again to everybody else.
+        if response.status_code == 401 or (is_login and response.status_code != 302):
+            counter.add(failure_rate(), address)
+        return response
+
+
+def too_many(wait_s: float) -> HttpResponse:
+    seconds = ceil(wait_s)
+    detail = f"Too many requests from this address. Try again in {seconds} s."
+    return JsonResponse({"detail": detail}, status=429, headers={"Retry-After": str(seconds)})
+
+
+def locked_out(request: HttpRequest, _response: Any, _credentials: Any) -> HttpResponse:
+    """For django-axes: the account is locked for this address."""
+    return locked_page(request, settings.AXES_COOLOFF_TIME.total_seconds())
+
+
+def locked_page(request: HttpRequest, wait_s: float) -> HttpResponse:
+    page = render(request, "lemon_market/locked_out.html", {"minutes": ceil(wait_s / 60)}, status=429)
+    page.headers["Retry-After"] = str(ceil(wait_s))
+    return page
