@@ -90,8 +90,10 @@ def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
     options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--workers", "2", "--blocking-threads", "8")
+    # One that was only just forked can miss the signal to stop, and would be waited for for ever.
+    stopping = ("--workers-kill-timeout", "8")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
-    return (sys.executable, "-m", "granian", *options, *address, "lemon_market.wsgi:application")
+    return (sys.executable, "-m", "granian", *options, *stopping, *address, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:
