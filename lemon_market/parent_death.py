@@ -11,6 +11,8 @@ from contextlib import suppress
 # Ctrl-C, a service manager or `kill`, and a terminal that is closed: each of them means to stop everything.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+STOP_AGAIN_S = 1.0
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -25,7 +27,9 @@ def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | 
     if parent is None:
         parent = os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
+    if libc.prctl(STOP_AGAIN_S = 1.0
+
+_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         # It ended before we could ask, and now no signal would ever come.
@@ -36,7 +40,14 @@ async def run_until_stopped(work: Callable[[], Awaitable[None]]) -> None:
     """`work()` until it ends, or until SIGTERM or SIGINT cancels it, which is an orderly end."""
     task = asyncio.current_task()
     assert task is not None
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        task.cancel()
+        # A cancel that comes together with an error of a child task is lost in it (asyncio.TaskGroup, Python 3.11).
+        loop.call_later(STOP_AGAIN_S, stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     with suppress(asyncio.CancelledError):
         await work()

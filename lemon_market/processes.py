@@ -93,12 +93,14 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
-    size = ("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS), "--workers-kill-timeout", "8")
+    size = ("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS))
+    # One that was only just forked can miss the signal to stop, and would be waited for for ever.
+    stopping = ("--workers-kill-timeout", "8")
     # The bytes and milliseconds that a request's head may take; how its body may be sent is in slow_bodies.py.
     head = ("--http1-buffer-size", "65536", "--http1-header-read-timeout", "10000")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     logging = ("--log-level", "error", *_GRANIAN_LOGS)
-    options = ("--interface", "wsgi", "--no-ws", *size, *head, *logging, *address)
+    options = ("--interface", "wsgi", "--no-ws", *size, *stopping, *head, *logging, *address)
     return (sys.executable, "-m", "granian", *options, "lemon_market.wsgi:application")
 
 

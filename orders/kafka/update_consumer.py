@@ -71,8 +71,8 @@ class AppendingUpdateConsumer(FeedFollower):
         try:
             await super().run()
         finally:
-            self.broker.shutdown()
-            self.producer.close()
+            # What is not acknowledged yet is appended again; nobody waits for a broker that may be away.
+            self.broker.shutdown(wait=False, cancel_futures=True)
 
     async def follow(self) -> None:
         """One connection of the feed. Raises a group of FeedDisconnected, Superseded, OperationalError."""

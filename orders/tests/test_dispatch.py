@@ -1,5 +1,7 @@
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -31,6 +33,16 @@ def test_as_many_wake_ups_wait_as_there_are_workers(accept: Callable[..., Order]
         accept()
         queue_wake_up()
     assert OrmQ.objects.count() == 1 + WORKERS
+
+
+def test_with_kafka_nothing_is_queued_and_each_order_is_published(
+    accept: Callable[..., Order], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[Any] = []
+    settings.ORDER_TRANSPORT = "kafka"
+    monkeypatch.setattr("orders.dispatch.orders_producer", lambda: SimpleNamespace(publish=published.append))
+    order = accept()
+    assert (published, OrmQ.objects.count()) == ([[order.id]], 0)
 
 
 def test_a_loop_deletes_the_wake_ups_that_wait_and_no_other() -> None:
