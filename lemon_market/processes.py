@@ -10,10 +10,12 @@ from django.conf import settings
 from lemon_market.addresses import numeric_host
 
 _MANAGE = (sys.executable, "manage.py")
+# For granian's first process, which knows nothing of Django; those that serve write their lines as all others do.
+_GRANIAN_LOGS = ("--log-config", "lemon_market/granian-json-logs.json") if settings.LOG_JSON else ()
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
-# Of the web process.
-WEB_THREADS = 16
+# Of the web process: how many there are, and the threads of each.
+WEB_PROCESSES, WEB_THREADS = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,14 @@ def supervisor_configuration() -> str:
 
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
-    # processors; each keeps a connection.
-    options = ("--interface", "wsgi", "--no-ws", "--log-level", "error", "--blocking-threads", str(WEB_THREADS))
+    # processors; each keeps a connection. One process would use one processor, whatever its threads.
+    size = ("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS), "--workers-kill-timeout", "8")
     # The bytes and milliseconds that a request's head may take; how its body may be sent is in slow_bodies.py.
     head = ("--http1-buffer-size", "65536", "--http1-header-read-timeout", "10000")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
-    return (sys.executable, "-m", "granian", *options, *head, *address, "lemon_market.wsgi:application")
+    logging = ("--log-level", "error", *_GRANIAN_LOGS)
+    options = ("--interface", "wsgi", "--no-ws", *size, *head, *logging, *address)
+    return (sys.executable, "-m", "granian", *options, "lemon_market.wsgi:application")
 
 
 def _program(process: ManagedProcess) -> str:

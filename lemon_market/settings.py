@@ -1,15 +1,15 @@
 """Every setting of Lemon Market; the README's table explains those that come from the environment."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import environ
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
-from lemon_market import local_install
+from lemon_market import local_install, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -89,6 +89,7 @@ INSTALLED_APPS = [
     "axes",
 ]
 MIDDLEWARE = [
+    "lemon_market.middleware.RequestMiddleware",
     "lemon_market.headers.SecurityHeadersMiddleware",
     "lemon_market.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -119,6 +120,14 @@ TEMPLATES = [
     }
 ]
 
+
+def program(arguments: list[str]) -> str:
+    """What a process is called: the command of manage.py, or `web`."""
+    if Path(arguments[0]).name == "manage.py" and len(arguments) > 1:
+        return arguments[1]
+    return "web" if "granian" in arguments[0] else Path(arguments[0]).name
+
+
 DATABASES = {"default": env.db_url_config(DATABASE_URL or local_install.load(DATA_DIR).postgres_url)}
 DATABASES["default"] |= {
     "ENGINE": "lemon_market.database",
@@ -129,7 +138,8 @@ DATABASES["default"] |= {
         "connect_timeout": 2,
         # Of how many repetitions a statement is prepared by itself: never, since Django writes parameters into the text.
         "prepare_threshold": 2**31,
-        "application_name": "lemon_market",
+        # Whoever looks at the server's connections sees which processes are there, on whatever machine.
+        "application_name": f"lemon_market {program(sys.argv)}",
     },
 }
 # Seconds that a request waits for the answer to one statement; pages of the back office may search long.
@@ -308,39 +318,6 @@ UNFOLD = {
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOG_JSON = env.bool("LOG_JSON", False)
-shared_log_steps: list[structlog.typing.Processor] = [
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper("iso"),
-]
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "structured": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": shared_log_steps,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer() if LOG_JSON else structlog.dev.ConsoleRenderer(colors=False),
-            ],
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        # It reports every task that is queued or done, which is every order.
-        "django-q": {"level": "WARNING", "handlers": ["console"], "propagate": False},
-        # Every signing in; those that fail are warnings.
-        "axes": {"level": "WARNING"},
-        # Every 4xx answer; those are the client's business.
-        "django.request": {"level": "ERROR"},
-    },
-}
-structlog.configure(
-    processors=[*shared_log_steps, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    wrapper_class=structlog.stdlib.BoundLogger,
-    cache_logger_on_first_use=True,
-)
+# One line for each request and each event of an order, which is much: by default only where a program collects the lines.
+LOG_TRAFFIC = env.bool("LOG_TRAFFIC", LOG_JSON)
+LOGGING = logs.configuration(LOG_LEVEL, as_json=LOG_JSON)

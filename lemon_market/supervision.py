@@ -5,14 +5,17 @@
 `manage.py up` turns into this once the database is prepared.
 """
 
+import json
 import os
 import signal
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from supervisor.loggers import LogRecord
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
@@ -23,6 +26,8 @@ from lemon_market.parent_death import STOP_SIGNALS, die_with_parent
 # supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
 # wants to wait another minute for it to notice that the database is back.
 LONGEST_RESTART_DELAY_S = 5
+# Set by `up` when lines are to be JSON objects.
+LOG_JSON = "LEMON_MARKET_SUPERVISOR_LOG_JSON"
 
 
 class TerminalOptions(ServerOptions):
@@ -47,6 +52,13 @@ class TerminalOptions(ServerOptions):
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         self.signal_receiver.receive(signal.SIGTERM, frame)
+
+    def make_logger(self) -> None:
+        super().make_logger()
+        if os.environ.get(LOG_JSON) is not None:
+            for handler in self.logger.handlers:
+                if handler.stream is sys.stdout:
+                    handler.emit = emit_as_json
 
     def write_pidfile(self) -> None:
         """None is needed: nobody controls this from outside."""
@@ -95,6 +107,13 @@ class PatientSupervisor(Supervisor):
             for process in group.processes.values():
                 # One more than this is what it waits next; it gives up above `startretries`.
                 process.backoff = min(process.backoff, LONGEST_RESTART_DELAY_S - 1)
+
+
+def emit_as_json(record: LogRecord) -> None:
+    """One line as all other processes write theirs."""
+    known = record.asdict()
+    line = {"event": known["message"], "level": known["levelname"].lower(), "logger": "supervisor"}
+    sys.stderr.write(json.dumps(line | {"timestamp": datetime.now(UTC).isoformat()}) + "\n")
 
 
 def main() -> None:

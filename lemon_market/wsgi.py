@@ -2,9 +2,15 @@
 
 import os
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # Told before anything counts: the workers of one server share what they count, in a place of that server's own.
+    counts = settings.DATA_DIR / "counts" / str(os.getppid())
+    counts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counts)
 
 from lemon_market.slow_bodies import bounded_body_reads
 

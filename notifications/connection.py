@@ -11,6 +11,7 @@ import structlog
 
 from notifications.closings import TOO_SLOW, Closing
 from notifications.handshake import Credentials
+from notifications.metrics import connections_ended, messages_sent
 
 if TYPE_CHECKING:
     from notifications.identity import Identity
@@ -82,6 +83,7 @@ class Connection:
         if self._ended.is_set():
             return
         self._closing = closing
+        connections_ended.labels(closing.code).inc()
         self._ended.set()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -105,6 +107,7 @@ class Connection:
         try:
             async with asyncio.timeout(STALL_S):
                 await self._send({"type": "websocket.send", "text": text})
+            messages_sent.inc()
         except TimeoutError:
             self._cut_off("it takes nothing")
             # `end` has cancelled the task that we run in.

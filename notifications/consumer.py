@@ -8,6 +8,7 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
+from lemon_market.logs import request_id
 from notifications.closings import (
     DATABASE_AWAY,
     FRAME_NOT_UNDERSTOOD,
@@ -54,6 +55,8 @@ class OrdersConsumer(AsyncWebsocketConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.connection = Connection(receive, send)
+        given = dict(scope.get("headers", ())).get(b"x-request-id")
+        structlog.contextvars.bind_contextvars(request_id=request_id(given and given.decode("latin-1")))
         try:
             await super().__call__(scope, self.connection.receive, self.connection.send)
         finally:

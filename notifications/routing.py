@@ -6,8 +6,10 @@ from typing import Any
 import orjson
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path, re_path
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from notifications.consumer import NothingHere, OrdersConsumer
+from notifications.metrics import registry
 from notifications.service import Service
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -30,9 +32,14 @@ def create_application(service: Service) -> ProtocolTypeRouter:
 
 
 async def probe(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-    """200 at /health/live while the process answers at all; the rest of HTTP is somebody else's port."""
-    is_live = scope["path"] == "/health/live" and scope["method"] in {"GET", "HEAD"}
-    answer = {"status": "ok"} if is_live else {"detail": "There is nothing here but the WebSocket /ws/orders."}
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200 if is_live else 404, "headers": headers})
-    await send({"type": "http.response.body", "body": orjson.dumps(answer)})
+    """200 at /health/live while the process answers at all, and /metrics; the rest of HTTP is somebody else's port."""
+    status, kind = 200, b"application/json"
+    match scope["path"] if scope["method"] in {"GET", "HEAD"} else None:
+        case "/health/live":
+            body = orjson.dumps({"status": "ok"})
+        case "/metrics":
+            kind, body = CONTENT_TYPE_LATEST.encode(), generate_latest(registry)
+        case _:
+            status, body = 404, orjson.dumps({"detail": "There is nothing here but the WebSocket /ws/orders."})
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+    await send({"type": "http.response.body", "body": body})

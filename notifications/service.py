@@ -23,6 +23,7 @@ from notifications.database import DatabaseAway, DatabaseThreads
 from notifications.handshake import Credentials
 from notifications.identity import identify, identify_newcomer
 from notifications.live import LiveStream
+from notifications.metrics import clients
 
 log = structlog.get_logger()
 
@@ -92,6 +93,7 @@ class Service:
     def enter(self, connection: Connection) -> None:
         """Count a new connection. Raises Refused; it has to leave in any case."""
         self._connections.add(connection)
+        clients.set(len(self._connections))
         if self._is_stopping:
             raise Refused(STOPPING)
         if len(self._connections) > MAX_CONNECTIONS:
@@ -108,6 +110,7 @@ class Service:
     def leave(self, connection: Connection) -> None:
         """Forget a connection that is over."""
         self._connections.discard(connection)
+        clients.set(len(self._connections))
         if not self._connections:
             self._emptied.set()
         self.audience.leave(connection)

@@ -14,13 +14,12 @@ from uuid_utils.compat import uuid7
 from lemon_market.database.base import prepared_cursor
 from orders import lifecycle
 from orders.dispatch import QUEUE_WAKE_UP, tell_workers, wake_up_parameters, wake_workers
-from orders.doorbell import ORDER_EVENTS, ring_after_commit
 from orders.limits import Refusal, is_too_fast, lock_limits, refusals
 from orders.models import AccountLimits, Order, event
 from orders.policy import PlacementPolicy
 from orders.safety import NOTHING_TO_CHECK, safety_of
 from orders.states import EventType
-from orders.storage import EVENT_COLUMNS, as_json, save_changes
+from orders.storage import EVENT_COLUMNS, events_as_json, orders_as_json, save_changes, tell_events
 
 # One statement is one round trip and one transaction.
 STORE_AT_ONCE = f"""
@@ -131,19 +130,20 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         return None
     policy = PlacementPolicy.from_settings()
     orders = [new_order(account_id, request, now, policy) for request in requested]
+    events = [event(order, EventType.ACCEPTED, now) for order in orders]
     parameters: dict[str, Any] = {
         "account": account_id,
         "instruments": list({request.instrument for request in requested}),
         "client_order_ids": [request.client_order_id for request in requested if request.client_order_id],
-        "orders": as_json(in_locking_sequence(orders)),
-        "events": as_json([event(order, EventType.ACCEPTED, now) for order in orders]),
+        "orders": orders_as_json(in_locking_sequence(orders)),
+        "events": events_as_json(events),
     }
     with prepared_cursor() as cursor:
         cursor.execute(STORE_AT_ONCE, parameters | wake_up_parameters())
         [stored] = cursor.fetchone()
     if not stored:
         return None
-    ring_after_commit(ORDER_EVENTS)
+    tell_events(events)
     tell_workers([order.id for order in orders])
     return orders
 

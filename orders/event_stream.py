@@ -41,15 +41,23 @@ class Snapshot:
 
 
 class Position(NamedTuple):
-    """Up to where events are known: all that `snapshot` saw, and of transaction `tx` those up to the id `event`."""
+    """Up to where events are known: all that `snapshot` saw, and of transaction `tx` those up to the id `event`.
+
+    `after_id` is a second bound: all events up to that id are known, whoever wrote them.
+    """
 
     snapshot: Snapshot
     tx: int = 0
     event: int = 0
+    after_id: int = 0
 
 
 # 3 is the first transaction that a database can have.
 FROM_THE_BEGINNING = Position(Snapshot("3:3:"))
+# What a backup brought back was written by transactions of another server, whose numbers mean nothing here. `orders.restoring`
+# gives such events these two instead: one for those that the outbox relay had published, one for those that it had not. Initdb
+# uses up the first few hundred numbers, so nothing else carries them.
+RESTORED, RESTORED_UNPUBLISHED = 3, 4
 
 
 class Found(NamedTuple):
@@ -81,6 +89,9 @@ def events_after(position: Position, accounts: Sequence[int] | None = None, unti
     conditions = ["(tx >= %s::xid8 OR tx = ANY(%s::xid8[]))", "NOT (tx = %s::xid8 AND id <= %s)"]
     known = position.snapshot
     parameters: list[Any] = [str(known.unseen_from), [str(tx) for tx in known.running], str(position.tx), position.event]
+    if position.after_id:
+        conditions.append("id > %s")
+        parameters.append(position.after_id)
     if accounts is not None:
         conditions.append("account_id = ANY(%s)")
         parameters.append(list(accounts))
@@ -122,11 +133,14 @@ def position_after(event_id: str, account_id: int | None) -> Position | None:
 
     All that such a client may lack was written by transactions that were not over when the event was written. Of the
     event's own transaction it has everything before it, since those become visible at once and are sent by id.
+    An event that came back with a backup carries in `tx_floor` the lowest id among all that such a client may lack.
     """
     query = "SELECT tx::text, tx_floor::text, id FROM orders_orderevent WHERE event_id = %s"
     with connection.cursor() as cursor:
         cursor.execute(query + " AND account_id = %s" * (account_id is not None), [event_id, *_given(account_id)])
         for tx, floor, number in cursor.fetchall():
+            if int(tx) in (RESTORED, RESTORED_UNPUBLISHED):
+                return Position(FROM_THE_BEGINNING.snapshot, after_id=int(floor) - 1)
             return Position(Snapshot(f"{floor}:{floor}:"), int(tx), number)
     return None
 

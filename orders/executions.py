@@ -19,6 +19,7 @@ from orders.storage import save_changes
 log = structlog.get_logger()
 
 EIGHT_PLACES = Decimal("0.00000001")
+NOT_OURS = "no order of ours has this client_order_id"
 ENDS = {
     ReportType.CANCELED: ExecutionStatus.CANCELED,
     ReportType.REJECTED: ExecutionStatus.REJECTED,
@@ -203,7 +204,7 @@ def owner(report: ExecutionReport, orders: dict[uuid.UUID, Order]) -> Order:
     """The order that the report is about. Raises CannotApply."""
     id = order_id_of(report)
     if id is None or id not in orders:
-        raise CannotApply("no order of ours has this client_order_id")
+        raise CannotApply(NOT_OURS)
     return orders[id]
 
 

@@ -28,6 +28,14 @@ class ConnectionState:
         self.changed = asyncio.Event()
         # Whether we are the active follower: nobody else tells.
         self.is_ours = False
+        self.session_id: str | None = None
+        self.last_sequence: int | None = None
+
+    def heard(self, session_id: str, sequence: int) -> None:
+        """The exchange has reports up to this one."""
+        if session_id != self.session_id or self.last_sequence is None:
+            self.session_id, self.last_sequence = session_id, sequence
+        self.last_sequence = max(self.last_sequence, sequence)
 
     def made(self) -> None:
         self.problem = None
@@ -43,14 +51,14 @@ class ConnectionState:
             self.changed.clear()
             if self.is_ours:
                 try:
-                    await database.run(partial(save_connection, feed, self.problem))
+                    await database.run(partial(save_connection, feed, self.problem, self.session_id, self.last_sequence))
                 except (OperationalError, InterfaceError) as error:
                     log.warning("database_away", doing="tell connection", error=str(error).strip())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
 
 
-def save_connection(feed: str, problem: str | None) -> None:
+def save_connection(feed: str, problem: str | None, session_id: str | None = None, last_sequence: int | None = None) -> None:
     """Store the state, and since when it is like that. Only the active follower does, so nobody else writes the row."""
     now = timezone.now()
     is_connected = problem is None
@@ -61,4 +69,6 @@ def save_connection(feed: str, problem: str | None) -> None:
         since=before.since if before is not None and before.is_connected == is_connected else now,
         problem=problem and problem[:MAX_PROBLEM_LENGTH],
         said_at=now,
+        session_id=session_id,
+        last_sequence=last_sequence,
     ).save()

@@ -26,7 +26,9 @@ def move_position(feed: str, session_id: str, sequence: int, *, reconcile_events
         "reconcile_events_after": reconcile_events_after,
         "updated_at": timezone.now(),
     }
-    FeedPosition.objects.update_or_create(feed=feed, defaults=values)
+    FeedPosition.objects.bulk_create(
+        [FeedPosition(feed=feed, **values)], update_conflicts=True, unique_fields=["feed"], update_fields=list(values)
+    )
 
 
 def last_event() -> int:

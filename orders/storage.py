@@ -1,75 +1,113 @@
-"""Writing many orders and events in one statement each."""
+"""Writing many orders and events in one statement each.
 
-from collections.abc import Iterable, Sequence
-from enum import Enum
+Rows go to PostgreSQL as one JSON text, which it turns into rows by the types of the table: a tenth of the work of writing
+each value into the statement, and the statement stays the same, so that it is planned once for a connection.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
-from django.db import connection
-from django.db.models import Model
-from django.db.models.expressions import DatabaseDefault
+import structlog
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
 
+from lemon_market.database.base import prepared_cursor
 from orders.doorbell import ORDER_EVENTS, ring_after_commit
 from orders.models import Order, OrderEvent
 
-# All that may change after an order was accepted, with the PostgreSQL type of each column.
-MUTABLE_COLUMNS = {
-    "updated_at": "timestamptz",
-    "status": "text",
-    "error_code": "text",
-    "error_message": "text",
-    "attempt_count": "integer",
-    "next_attempt_at": "timestamptz",
-    "claimed_until": "timestamptz",
-    "give_up_at": "timestamptz",
-    "held_at": "timestamptz",
-    "may_be_at_exchange": "boolean",
-    "sent_valid_until": "timestamptz",
-    "cancel_requested_at": "timestamptz",
-    "exchange_order_id": "text",
-    "placed_at": "timestamptz",
-    "execution_status": "text",
-    "filled_quantity": "integer",
-    "filled_value": "numeric",
-    "average_price": "numeric",
-    "reconciled_session": "text",
-    "reconciled_sequence": "bigint",
-}
+log = structlog.get_logger()
+
+# All that may change after an order was accepted.
+MUTABLE_COLUMNS = (
+    "updated_at",
+    "status",
+    "error_code",
+    "error_message",
+    "attempt_count",
+    "next_attempt_at",
+    "claimed_until",
+    "give_up_at",
+    "held_at",
+    "may_be_at_exchange",
+    "sent_valid_until",
+    "cancel_requested_at",
+    "exchange_order_id",
+    "placed_at",
+    "execution_status",
+    "filled_quantity",
+    "filled_value",
+    "average_price",
+    "reconciled_session",
+    "reconciled_sequence",
+)
 UPDATE_ORDERS = (
     "UPDATE orders_order AS o SET "  # noqa: S608 - only column names from the table above
     + ", ".join(f"{name} = new.{name}" for name in MUTABLE_COLUMNS)
-    + " FROM unnest(%s::uuid[], "
-    + ", ".join(f"%s::{type}[]" for type in MUTABLE_COLUMNS.values())
-    + f") AS new(id, {', '.join(MUTABLE_COLUMNS)}) WHERE o.id = new.id"
+    + " FROM json_populate_recordset(NULL::orders_order, %s::json) AS new WHERE o.id = new.id"
 )
-
+# The others have their defaults in the database.
 EVENT_COLUMNS = "event_id, order_id, account_id, type, data, occurred_at, recorded_at"
-
-
-def as_json(rows: Iterable[Model]) -> str:
-    """For PostgreSQL's json_populate_recordset; a column that has its default in the database is left to it."""
-    columns = [
-        {name: value for name, value in vars(row).items() if name != "_state" and not isinstance(value, DatabaseDefault)}
-        for row in rows
-    ]
-    return orjson.dumps(columns, default=str).decode()
-
-
-def plain(value: Any) -> Any:
-    """An enum's value: psycopg refuses a list that holds both strings and members of a string enum."""
-    return value.value if isinstance(value, Enum) else value
+INSERT_EVENTS = f"""
+INSERT INTO orders_orderevent ({EVENT_COLUMNS})
+SELECT {EVENT_COLUMNS} FROM json_populate_recordset(NULL::orders_orderevent, %s::json)"""  # noqa: S608 - only column names
+encode_data: Callable[[Any], str] = DjangoJSONEncoder().encode
 
 
 def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
     """Store changed orders and the events that say why, in the caller's transaction.
 
     The caller has locked the orders' rows, in id order where they are many, so that two such transactions cannot
-    deadlock.
+    deadlock. Raises ValueError for what no row can hold.
     """
-    if orders:
-        columns = [[plain(getattr(order, name)) for order in orders] for name in MUTABLE_COLUMNS]
-        with connection.cursor() as cursor:
-            cursor.execute(UPDATE_ORDERS, [[order.id for order in orders], *columns])
-    if events:
-        OrderEvent.objects.bulk_create(events)
-        ring_after_commit(ORDER_EVENTS)
+    with prepared_cursor() as cursor:
+        if orders:
+            cursor.execute(UPDATE_ORDERS, [orders_as_json(orders)])
+        if events:
+            cursor.execute(INSERT_EVENTS, [events_as_json(events)])
+            tell_events(events)
+
+
+def orders_as_json(orders: Iterable[Order]) -> str:
+    """All columns of the orders' rows. Raises ValueError."""
+    return as_json([{name: value for name, value in vars(order).items() if name != "_state"} for order in orders])
+
+
+def events_as_json(events: Iterable[OrderEvent]) -> str:
+    """The events' rows, in EVENT_COLUMNS. Raises ValueError."""
+    return as_json(
+        [
+            {
+                "event_id": event.event_id,
+                "order_id": event.order_id,
+                "account_id": event.account_id,
+                "type": event.type,
+                "data": orjson.Fragment(encode_data(event.data)),
+                "occurred_at": event.occurred_at,
+                "recorded_at": event.recorded_at,
+            }
+            for event in events
+        ]
+    )
+
+
+def as_json(rows: list[dict[str, Any]]) -> str:
+    try:
+        return orjson.dumps(rows, default=str).decode()
+    except orjson.JSONEncodeError as error:
+        # A whole number of more than 64 bits, or half of a character.
+        raise ValueError(str(error)) from error
+
+
+def tell_events(events: Sequence[OrderEvent]) -> None:
+    """When the caller's transaction commits: ring for those who listen, and log them if so much is to be logged."""
+    ring_after_commit(ORDER_EVENTS)
+    if settings.LOG_TRAFFIC:
+        transaction.on_commit(partial(log_events, events))
+
+
+def log_events(events: Sequence[OrderEvent]) -> None:
+    for happened in events:
+        log.info("order_event", order_id=str(happened.order_id), type=happened.type, event_id=happened.event_id)

@@ -36,6 +36,7 @@ class UpdateConsumer(FeedFollower):
         """One connection of the feed, from the stored position on. Raises FeedDisconnected, OperationalError."""
         position = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
+            self.connection.heard(feed.session.session_id, feed.session.last_sequence)
             await self.begin_session(feed.session, position)
             self.connection.made()
             async for messages in feed.batches(BATCH_SIZE):
@@ -76,6 +77,7 @@ class UpdateConsumer(FeedFollower):
                     fresh = []
                 fresh.append(message)
                 self.sequence = message.sequence
+        self.connection.heard(self.session_id, self.sequence)
         if fresh:
             await self.database.run(partial(apply_reports, fresh, self.session_id, self.feed, self.sequence))
         if new_session:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.utils import timezone
@@ -9,13 +10,23 @@ from django.utils import timezone
 from benchmarks.tests.costs import Scan, scans
 from benchmarks.tests.test_cost_of_operations import fill_report, open_orders
 from exchange.gateway import Acknowledged
+from orders import standing
 from orders.accepting import NewOrder, accept_orders
-from orders.event_stream import Position, current_snapshot, encoded_events, events_after, last_event_id, position_after
+from orders.event_stream import (
+    FROM_THE_BEGINNING,
+    Position,
+    current_snapshot,
+    encoded_events,
+    events_after,
+    last_event_id,
+    position_after,
+)
 from orders.executions import apply_reports
-from orders.models import Order, OrderEvent
+from orders.models import NEEDS_PERSON, Order, OrderEvent
 from orders.placement import Result, claim_due_orders, finish_overdue_orders, record
 from orders.reconciling import open_orders as orders_open_at_exchange
 from orders.reconciling import page_of
+from orders.states import Status
 from orders.sweep import oldest_due_order
 from orders.tests.api_calls import client_for
 from orders.tests.working import POLICY
@@ -65,6 +76,11 @@ def test_applying_reports_reads_their_orders_and_nothing_of_the_history(account:
 
 def test_the_list_reads_one_page(account: Any) -> None:
     client = client_for(account)
+    assert_found_by(lambda: client.get("/orders?page_size=100"), ORDERS, "order_by_account", rows=101)
+
+
+def test_the_list_of_an_account_with_a_tenth_of_all_orders_reads_one_page(account: Any) -> None:
+    client = client_for(type(account).objects.get(username="old-large"))
     assert_found_by(lambda: client.get("/orders?page_size=100"), ORDERS, "order_by_account", rows=101)
 
 
@@ -122,3 +138,21 @@ def test_a_client_resumes_from_one_event(account: Any) -> None:
     event = OrderEvent.objects.filter(account=account).latest("id")
     assert_found_by(lambda: position_after(event.event_id, account.pk), EVENTS, BY_EVENT_ID, rows=1)
     assert_found_by(lambda: last_event_id(current_snapshot(), account.pk), EVENTS, *BY_TX, rows=10_000)
+
+
+def test_a_client_resumes_from_an_event_that_came_back_with_a_backup(account: Any) -> None:
+    last = OrderEvent.objects.latest("id").pk
+    position = Position(FROM_THE_BEGINNING.snapshot, after_id=last - NEW)
+    assert_found_by(lambda: events_after(position), EVENTS, "orders_orderevent_pkey", rows=NEW)
+
+
+def test_metrics_read_what_is_open_and_what_happened_in_the_last_minute(account: Any) -> None:
+    now = timezone.now()
+    assert_found_by(lambda: standing.queue_age_s(now), ORDERS, "order_due", rows=1)
+    for status in (Status.FAILED, Status.ERROR):
+        of_the_desk = ("order_needs_person", "order_not_completed")
+        assert_found_by(
+            partial(standing.needing_person, status), ORDERS, *of_the_desk, rows=Order.objects.filter(NEEDS_PERSON).count()
+        )
+    lately = OrderEvent.objects.filter(recorded_at__gt=now - standing.LATELY).count()
+    assert_found_by(lambda: standing.outcomes_lately(now), EVENTS, "order_event_outcome", rows=lately)

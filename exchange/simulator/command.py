@@ -5,6 +5,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, port: int, data_dir: Path)
     add_fault_arguments(parser)
 
 
-def run(arguments: dict[str, Any]) -> int:
+def print_address(url: str) -> None:
+    sys.stdout.write(f"exchange simulator: listening on {url}\n")
+    sys.stdout.flush()
+
+
+def run(arguments: dict[str, Any], announce: Callable[[str], None] = print_address) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code, after one line on stderr when it is not 0."""
     if arguments["retention"] < 1:
         return _fail("--retention must be at least 1")
@@ -42,7 +48,7 @@ def run(arguments: dict[str, Any]) -> int:
         return _fail(f"cannot listen on {HOST}:{arguments['port']}: {getattr(error, 'strerror', None) or error}")
     with listener:
         try:
-            return asyncio.run(_serve(listener, arguments))
+            return asyncio.run(_serve(listener, arguments, announce))
         except (JournalError, OSError) as error:
             return _fail(str(error))
 
@@ -64,7 +70,7 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
-async def _serve(listener: socket.socket, arguments: dict[str, Any]) -> int:
+async def _serve(listener: socket.socket, arguments: dict[str, Any], announce: Callable[[str], None]) -> int:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,8 +86,7 @@ async def _serve(listener: socket.socket, arguments: dict[str, Any]) -> int:
         await runner.setup()
         exchange.start()
         await web.SockSite(runner, listener, backlog=1024).start()
-        sys.stdout.write(f"exchange simulator: listening on http://{HOST}:{listener.getsockname()[1]}\n")
-        sys.stdout.flush()
+        announce(f"http://{HOST}:{listener.getsockname()[1]}")
         waiting = [asyncio.create_task(event.wait()) for event in (stopped, exchange.failed)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,13 +15,18 @@ from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.kafka_broker import KafkaBroker, free_port_pair
 from lemon_market.tests.waiting import wait_until
 
-needs_kafka = pytest.mark.skipif(not embedded_kafka.is_available(), reason=embedded_kafka.HOW_TO_GET_IT)
 
-
-@needs_kafka
-def test_it_keeps_its_messages_over_a_crash_in_a_place_of_any_name(tmp_path: Path) -> None:
-    broker = KafkaBroker(tmp_path / "50% of it's #1: a;b,c \\ d=e")
+@pytest.fixture(scope="module")
+def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """In a place with a name that means something to shells, to Java and to property files."""
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka") / "50% of it's #1: a;b,c \\ d=e")
     broker.start()
+    yield broker
+    broker.stop()
+
+
+def test_it_keeps_its_messages_over_a_crash_in_a_place_of_any_name(mortal_broker: KafkaBroker) -> None:
+    broker = mortal_broker
     producer = Producer({"bootstrap.servers": broker.servers, "acks": "all"})
     admin = AdminClient({"bootstrap.servers": broker.servers})
     admin.create_topics([NewTopic("kept", num_partitions=1)])["kept"].result()
@@ -29,10 +35,9 @@ def test_it_keeps_its_messages_over_a_crash_in_a_place_of_any_name(tmp_path: Pat
     broker.kill()
     broker.start()
     assert "kept" in admin.list_topics(timeout=10).topics
-    broker.stop()
 
 
-@needs_kafka
+@pytest.mark.usefixtures("mortal_broker")
 def test_it_stops_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, time\n"

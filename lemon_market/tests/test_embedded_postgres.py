@@ -112,13 +112,13 @@ def test_an_ordinary_user_runs_it_as_himself(data_dir, start):
 @pytest.fixture
 def private_programs(tmp_path, monkeypatch):
     """The wheel's programs as they are below a directory that only root can enter."""
-    package = postgres_programs._installed().parents[1]
+    package = postgres_programs.installed_programs().parents[1]
     private = tmp_path / "private"
     shutil.copytree(package, private / package.name)
     for libraries in package.parent.glob(f"{package.name}.*libs"):
         shutil.copytree(libraries, private / libraries.name)
     private.chmod(0o700)
-    monkeypatch.setattr(postgres_programs, "_installed", lambda: private / package.name / "pginstall" / "bin")
+    monkeypatch.setattr(postgres_programs, "installed_programs", lambda: private / package.name / "pginstall" / "bin")
 
 
 @as_root

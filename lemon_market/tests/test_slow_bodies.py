@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lemon_market.processes import WEB_THREADS
+from lemon_market.processes import WEB_PROCESSES, WEB_THREADS
 from lemon_market.slow_bodies import OF_ALL, OF_ONE_ADDRESS, BodyReads, bounded_body_reads
 from lemon_market.tests.web_process import ORDER, WebProcess
 
@@ -28,7 +28,7 @@ def slow_client(web: WebProcess) -> Iterator[None]:
 def slow_clients(web: WebProcess) -> Iterator[list[None]]:
     """More of them than the web process has threads."""
     with ExitStack() as clients:
-        yield [clients.enter_context(slow_client(web)) for _ in range(WEB_THREADS * 2)]
+        yield [clients.enter_context(slow_client(web)) for _ in range(WEB_PROCESSES * WEB_THREADS * 2)]
 
 
 def test_whoever_sends_no_body_is_served_meanwhile(web: WebProcess, slow_clients: list[None]) -> None:
@@ -42,7 +42,7 @@ def test_whoever_sends_no_body_is_served_meanwhile(web: WebProcess, slow_clients
 
 def test_orders_are_taken_again_as_soon_as_they_are_gone(web: WebProcess) -> None:
     with ExitStack() as clients:
-        for _ in range(WEB_THREADS * 2):
+        for _ in range(WEB_PROCESSES * WEB_THREADS * 2):
             clients.enter_context(slow_client(web))
         answer = web.order()
         assert (answer.status, answer.headers.get("retry-after")) == (503, "1")

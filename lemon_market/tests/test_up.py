@@ -111,7 +111,7 @@ def test_killed_processes_are_replaced(running):
 
 
 def test_a_killed_child_of_the_web_process_is_replaced(running):
-    wait_until(lambda: len(running.pids("granian")) == 2, within_s=10, what="the web process has a worker")
+    wait_until(lambda: len(running.pids("granian")) == 3, within_s=10, what="the web process has its workers")
     os.kill(running.pids("granian")[1], signal.SIGKILL)
 
     wait_until(lambda: not running.is_ready(), within_s=10, what="the worker is gone")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lemon_market import embedded_kafka
 from lemon_market.tests.system import System, new_installation
 from lemon_market.tests.transport_plugin import BOTH
 from lemon_market.tests.waiting import wait_until
@@ -27,8 +26,6 @@ KILLED = {
 
 @pytest.fixture(params=BOTH)
 def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
-    if request.param == "kafka" and not embedded_kafka.is_available():
-        pytest.skip(embedded_kafka.HOW_TO_GET_IT)
     installation = new_installation(tmp_path, request.param)
     installation.ensure_up()
     yield System(installation, tmp_path, request.param)

@@ -1,6 +1,6 @@
 """A pytest plugin: runs tests on both transports, with a real Kafka where there is one.
 
-A test that takes the fixture `transport` runs twice. On a machine without Kafka the second run is skipped.
+A test that takes the fixture `transport` runs twice. On a machine without Kafka the second run is left out.
 """
 
 import uuid
@@ -31,6 +31,24 @@ class Transport:
         return self.name == "kafka"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without Kafka one skipped test says how to get it, and stands for all that need it."""
+    ours = [] if embedded_kafka.is_available() or given_servers() else [item for item in items if needs_kafka(item)]
+    if ours:
+        ours[0].add_marker(pytest.mark.skip(reason=f"{len(ours)} tests need Kafka: {embedded_kafka.HOW_TO_GET_IT}"))
+        left_out = set(ours[1:])
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def needs_kafka(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return "kafka" in parameters or bool({"kafka", "kafka_servers", "mortal_broker"} & set(item.fixturenames))
+
+
 @pytest.fixture(scope="session")
 def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Kafka that all tests share and none of them harms."""
@@ -51,8 +69,6 @@ def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBro
 
 
 def start_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
-    if not embedded_kafka.is_available():
-        pytest.skip(embedded_kafka.HOW_TO_GET_IT)
     broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
     broker.start()
     return broker

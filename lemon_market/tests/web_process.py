@@ -58,7 +58,7 @@ class WebProcess:
             [web] = [process for process in processes.services() if process.name == "web"]
         self.output = directory / "output"
         with self.output.open("wb") as output:
-            self._web = subprocess.Popen(web.command, cwd=CHECKOUT, env=self.environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(web.command, cwd=CHECKOUT, env=self.environment, stdout=output, stderr=output)
         try:
             wait_until(self.listens, within_s=60, what="the web process listens")
         except BaseException:
@@ -66,8 +66,8 @@ class WebProcess:
             raise
 
     def stop(self) -> None:
-        self._web.terminate()
-        self._web.wait(20)
+        self.process.terminate()
+        self.process.wait(20)
         self.postgres.stop()
 
     def listens(self) -> bool:

@@ -78,6 +78,7 @@ class AppendingUpdateConsumer(FeedFollower):
         """One connection of the feed. Raises a group of FeedDisconnected, Superseded, OperationalError."""
         stored = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=stored.sequence, session_id=stored.session_id or None) as feed:
+            self.connection.heard(feed.session.session_id, feed.session.last_sequence)
             await self.begin_session(feed.session, stored)
             self.connection.made()
             try:
@@ -126,6 +127,7 @@ class AppendingUpdateConsumer(FeedFollower):
                 gap = gap or message.sequence > sequence + 1
                 fresh.append(message)
                 sequence = message.sequence
+        self.connection.heard(self.position.session_id, sequence)
         if gap:
             log.warning("reconciling", problem="gap", session_id=self.position.session_id, until=sequence)
             # Before the position moves beyond the gap, so that it is never stored without this.

@@ -58,6 +58,9 @@ class FeedConnection(models.Model):
     since = models.DateTimeField()
     problem = models.TextField(null=True)
     said_at = models.DateTimeField()
+    # The newest report that the exchange has spoken of, in this session: what it has beyond our position is still to be taken.
+    session_id = models.CharField(max_length=64, null=True)
+    last_sequence = models.BigIntegerField(null=True)
 
     class Meta:
         constraints = [

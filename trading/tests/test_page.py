@@ -201,10 +201,10 @@ def test_the_simulated_exchange_is_closed_and_opened(client: Client, settings: A
         settings.EXCHANGE_URL = simulator.url
         assert b"The exchange is closed." in client.post("/exchange/close", follow=True).content
         with pytest.raises(HTTPError, match="503"):
-            urlopen(f"{simulator.url}/orders/1")  # noqa: S310 - http it is
+            urlopen(f"{simulator.url}/orders/1")
         assert b"The exchange is open." in client.post("/exchange/open", follow=True).content
         with pytest.raises(HTTPError, match="404"):
-            urlopen(f"{simulator.url}/orders/1")  # noqa: S310
+            urlopen(f"{simulator.url}/orders/1")
     assert b"The exchange does not answer" in client.post("/exchange/close", follow=True).content
 
 

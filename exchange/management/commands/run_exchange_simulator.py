@@ -1,5 +1,6 @@
 """`manage.py run_exchange_simulator`: the simulated exchange on this computer."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from exchange.simulator.command import add_arguments, run
+
+log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -20,4 +23,6 @@ class Command(BaseCommand):
         add_arguments(parser, port=settings.EXCHANGE_PORT, data_dir=Path(settings.DATA_DIR) / "exchange")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.LOG_JSON:
+            sys.exit(run(options, announce=lambda url: log.info("exchange simulator: listening on %s", url)))
         sys.exit(run(options))

@@ -5,17 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, transaction
 
-from lemon_market import addresses, embedded_kafka, local_install, processes
+from lemon_market import addresses, embedded_kafka, local_install, processes, supervision
 from lemon_market.embedded_postgres import Server
 from lemon_market.local_install import LocalInstall, LocalInstallError
 from lemon_market.parent_death import STOP_SIGNALS
 from lemon_market.postgres_programs import PostgresError
+
+log = structlog.get_logger()
 
 
 class Command(BaseCommand):
@@ -60,6 +63,10 @@ class Command(BaseCommand):
         self._announce(install.admin_password if password_is_ours else "(the one that you have set)")
 
     def _announce(self, password: str) -> None:
+        if settings.LOG_JSON:
+            # Whoever collects the lines must not collect the password; it stands in DATA_DIR/local.json.
+            log.info("starting", web=addresses.url(settings.WEB_PORT), exchange=settings.EXCHANGE_URL)
+            return
         web = addresses.url(settings.WEB_PORT)
         lines = [
             f"Trading page {web}/",
@@ -115,4 +122,7 @@ def _become_supervisor(configuration: Path) -> None:
     os.chdir(settings.BASE_DIR)
     command = [sys.executable, "-m", "lemon_market.supervision", str(configuration)]
     # Lines of the children appear when they are written, and not when a buffer is full.
-    os.execve(sys.executable, command, {**os.environ, "PYTHONUNBUFFERED": "1"})
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if settings.LOG_JSON:
+        environment[supervision.LOG_JSON] = "true"
+    os.execve(sys.executable, command, environment)

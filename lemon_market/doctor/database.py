@@ -1,0 +1,84 @@
+from collections.abc import Iterator
+from time import perf_counter
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from lemon_market.database.base import answers_within
+from lemon_market.doctor.finding import Finding, bad, judged, ok
+from orders import standing
+from orders.restoring import is_renumbering_needed
+
+OLDEST_VERSION = 140_000
+LONG_TRANSACTION_S, VERY_LONG_TRANSACTION_S = 60, 600
+STATE = """
+    SELECT clock_timestamp(), pg_database_size(current_database()),
+           (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float FROM pg_stat_activity
+             WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid())"""
+
+
+def check_database() -> Iterator[Finding]:
+    try:
+        with answers_within(settings.DATABASE_TIMEOUT_ADMIN):
+            yield from examine_database()
+    except (OperationalError, InterfaceError) as error:
+        reason = " ".join(str(error).split())
+        yield bad(
+            "database", f"cannot be reached: {reason}", "Start it, or set DATABASE_URL right. Orders are not accepted meanwhile."
+        )
+
+
+def examine_database() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        before, started = timezone.now(), perf_counter()
+        cursor.execute(STATE)
+        took_s = perf_counter() - started
+        [(now, size, transaction_s)] = cursor.fetchall()
+    version: int = connection.pg_version  # type: ignore[attr-defined]  # PostgreSQL's backend has it
+    text = f"PostgreSQL {version // 10_000}.{version % 10_000}, {size / 1e9:.2f} GB, answers in {took_s * 1000:.0f} ms"
+    if version < OLDEST_VERSION:
+        yield bad("database", text, "PostgreSQL 14 or newer is needed.")
+    else:
+        yield judged("database", took_s, text, "Look at its load and its disk.", warn_above=0.2, bad_above=2.0)
+    yield migrations()
+    yield clock((now - before).total_seconds() - took_s / 2)
+    yield from connections()
+    yield judged(
+        "transactions",
+        transaction_s,
+        f"the oldest is open for {transaction_s:.0f} s",
+        "Find it in pg_stat_activity and end it: it keeps old rows from being removed, and holds up migrations.",
+        warn_above=LONG_TRANSACTION_S,
+        bad_above=VERY_LONG_TRANSACTION_S,
+    )
+
+
+def migrations() -> Finding:
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing:
+        return bad("migrations", f"{len(missing)} are not applied", "Run manage.py migrate.")
+    if is_renumbering_needed():
+        return bad("migrations", "the database was restored and not prepared", "Stop everything and run manage.py after_restore.")
+    return ok("migrations", "all are applied")
+
+
+def clock(difference_s: float) -> Finding:
+    return judged(
+        "clock of the database",
+        abs(difference_s),
+        f"{difference_s:+.2f} s from ours",
+        "Let both machines follow a time server (NTP): leases and retries are timed by these clocks.",
+        warn_above=0.5,
+        bad_above=settings.EXCHANGE_CLOCK_MARGIN,
+    )
+
+
+def connections() -> Iterator[Finding]:
+    found = standing.connections()
+    share = found.all / found.most
+    text = f"{found.all} of {found.most}"
+    advice = "Raise max_connections, or run fewer processes: each web thread keeps one connection."
+    yield judged("connections", share, text, advice, warn_above=0.8, bad_above=0.95)

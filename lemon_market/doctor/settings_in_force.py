@@ -1,0 +1,19 @@
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.core.checks import ERROR, WARNING, run_checks
+
+from lemon_market.doctor.finding import Finding, bad, ok, warn
+
+ADVICE = "Change the environment or .env; the table in README.md says what each setting is."
+
+
+def check_settings() -> Iterator[Finding]:
+    """Django's own checks and ours; those for deployment count where the database is somebody's own."""
+    is_trial = settings.EMBEDDED_POSTGRES
+    messages = [message for message in run_checks(include_deployment_checks=not is_trial) if message.level >= WARNING]
+    for message in messages:
+        kind = bad if message.level >= ERROR else warn
+        yield kind("settings", f"{message.id}: {message.msg}", message.hint or ADVICE)
+    if not messages:
+        yield ok("settings", "a trial installation with its own database" if is_trial else "fit for deployment")

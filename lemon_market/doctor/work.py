@@ -1,0 +1,67 @@
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.utils import timezone
+
+from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
+from orders import standing
+from orders.feed_connection import SILENT_AFTER
+from orders.halts import halts_in_force
+from orders.states import Status
+
+# Each of these keeps a connection of its own name for as long as it runs, on whatever machine.
+ROLES = {
+    "django_q": ["qcluster", "run_sweep", "run_update_consumer"],
+    "kafka": ["run_exchange_consumer", "run_sweep", "run_update_consumer", "run_update_recorder", "run_outbox_relay"],
+}
+
+
+def check_work() -> Iterator[Finding]:
+    yield from roles()
+    yield queue()
+    yield from feed()
+    yield from for_a_person()
+
+
+def roles() -> Iterator[Finding]:
+    """By the names of their connections. Servers connect only when they are asked for something; they are asked themselves."""
+    connected = standing.connections().by_program
+    for role in ROLES[settings.ORDER_TRANSPORT]:
+        count = connected.get(f"lemon_market {role}", 0)
+        if count:
+            yield ok(role, f"running ({count} connections)")
+        else:
+            yield bad(role, "is not connected to the database", f"Start manage.py {role}; its log says why it ended.")
+
+
+def queue() -> Finding:
+    now = timezone.now()
+    age_s = standing.queue_age_s(now)
+    text = f"{standing.due_count(now)} due, the oldest for {age_s:.0f} s"
+    advice = "Workers do not keep up or are frozen: look at their log, at the exchange, and start more of them."
+    return judged("queue", age_s, text, advice, warn_above=10, bad_above=60)
+
+
+def feed() -> Iterator[Finding]:
+    said = standing.feed(timezone.now())
+    if said is None or said.said_age_s > SILENT_AFTER.total_seconds():
+        silent = "never" if said is None else f"{said.said_age_s:.0f} s ago"
+        yield bad("feed", f"its follower last said something {silent}", "Start manage.py run_update_consumer.")
+    elif not said.is_connected:
+        yield bad("feed", f"not connected: {said.problem}", "Look whether the exchange is there. It resumes by itself.")
+    elif said.behind is None:
+        yield warn("feed", "connected, in a session that is not followed yet", "Open orders are being looked up; ask again.")
+    else:
+        text = f"connected, {said.behind} report(s) behind"
+        advice = "It catches up by itself; if it does not, look at the database's load."
+        yield judged("feed", said.behind, text, advice, warn_above=1_000, bad_above=50_000)
+
+
+def for_a_person() -> Iterator[Finding]:
+    for status in (Status.FAILED, Status.ERROR):
+        if count := standing.needing_person(status):
+            yield warn(f"orders in {status}", f"{count}", "The order desk decides: the back office, or manage.py retry_failed.")
+    if count := standing.set_aside_count():
+        yield warn("reports set aside", f"{count}", "Read their reasons in the back office, then run manage.py replay_reports.")
+    for halt in halts_in_force():
+        yield warn("halt", f"{halt} is halted: {halt.reason}", "manage.py resume_trading ends it, once its reason is gone.")

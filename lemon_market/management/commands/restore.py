@@ -1,0 +1,51 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, connection
+
+from lemon_market import local_install
+from lemon_market.backup import BackupError, restore_backup
+from lemon_market.embedded_postgres import Server
+from lemon_market.postgres_programs import PostgresError
+
+
+class Command(BaseCommand):
+    help = "Brings a backup back into an empty database and makes it fit for work; trading is halted then."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path: Path = options["file"].absolute()
+        if not path.is_file():
+            raise CommandError(f"There is no file {path}.")
+        try:
+            with database_at_work():
+                restore_backup(path)
+                call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+                call_command("after_restore", stdout=self.stdout)
+        except (BackupError, PostgresError) as error:
+            raise CommandError(str(error)) from error
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def database_at_work() -> Iterator[None]:
+    """The embedded server is stopped while nothing else runs, so it is started for as long as this takes."""
+    if not settings.EMBEDDED_POSTGRES:
+        yield
+        return
+    install = local_install.load_with_free_port(settings.DATA_DIR)
+    settings.DATABASES["default"]["PORT"] = install.postgres_port
+    server = Server(settings.DATA_DIR)
+    try:
+        yield
+    finally:
+        connection.close()
+        server.stop()

@@ -1,0 +1,63 @@
+"""What of deploy/ can be checked without systemd and Docker at work: that it is well formed, and names what exists."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import get_commands
+
+CHECKOUT = Path(__file__).parents[2]
+DEPLOY = CHECKOUT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+INSTALLED = "/srv/lemon-market"
+
+
+def words_after_manage(words: list[str]) -> list[str]:
+    return [words[number + 1] for number, word in enumerate(words) if word == "manage.py"]
+
+
+def test_there_is_a_unit_for_each_role() -> None:
+    text = "".join(unit.read_text() for unit in UNITS)
+    started = set(re.findall(r"manage\.py (\w+)", text)) | ({"web"} if "granian" in text else set())
+    assert started == {
+        *("web", "qcluster", "run_sweep", "run_update_consumer", "run_notification_service", "backup"),
+        *("run_exchange_consumer", "run_update_recorder", "run_outbox_relay"),
+    }
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    for unit in (DEPLOY / "systemd").iterdir():
+        # An instance of each template; programs and user as they are here.
+        name = unit.name.replace("@.", "@1.")
+        text = unit.read_text().replace(INSTALLED, str(CHECKOUT)).replace("User=lemon-market", "User=root")
+        (tmp_path / name).write_text(text)
+    verify = ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if "lemon-market" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_compose_starts_commands_that_exist_and_refers_to_services_that_it_has() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    commands = get_commands()
+    for service in services.values():
+        assert set(words_after_manage(service.get("command", []))) <= commands.keys()
+        assert set(service.get("depends_on", {})) <= services.keys()
+        for shared in ("pid", "network_mode"):
+            if shared in service:
+                assert service[shared].removeprefix("service:") in services
+
+
+def test_the_image_holds_every_package_of_ours_and_nothing_that_is_not_there() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    copied = {source for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for source in shlex.split(line)[:-1]}
+    assert all((CHECKOUT / source).exists() for source in copied)
+    packages = {path.parent.name for path in CHECKOUT.glob("*/__init__.py")} - {"benchmarks", "chaos"}
+    assert packages <= copied
+    let_in = set(re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.MULTILINE))
+    assert let_in == copied

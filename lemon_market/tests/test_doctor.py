@@ -1,0 +1,162 @@
+"""`manage.py doctor`, on a whole installation and on single things that are wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import override_settings
+from django.utils import timezone
+
+from lemon_market.doctor import Level, examine
+from lemon_market.doctor.finding import Finding
+from lemon_market.tests.installation import CHECKOUT, Installation, free_port
+from lemon_market.tests.waiting import wait_until
+from orders.accepting import NewOrder, accept_orders
+from orders.feed_connection import save_connection
+from orders.feeds import move_position
+from orders.halting import halt_trading
+from orders.models import Order, SetAsideReport
+
+pytestmark = pytest.mark.usefixtures("quiet_doorbell")
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    started = Installation(tmp_path_factory.mktemp("doctor"))
+    started.ensure_up()
+    yield started
+    assert started.up is not None
+    started.up.terminate()
+    started.up.wait(30)
+
+
+def doctor(environment: dict[str, str]) -> tuple[int, dict[str, dict[str, str]]]:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "doctor", "--json"],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.returncode, {finding["name"]: finding for finding in json.loads(done.stdout)}
+
+
+def test_a_whole_installation_is_fine(installation: Installation) -> None:
+    wait_until(lambda: doctor(installation.environment)[0] == 0, within_s=30, what="nothing is bad")
+    code, findings = doctor(installation.environment)
+    assert code == 0
+    assert {name for name, finding in findings.items() if finding["level"] != "ok"} <= {"disk"}
+    assert {
+        "database",
+        "migrations",
+        "queue",
+        "feed",
+        "exchange",
+        "disk",
+        "qcluster",
+        "run_sweep",
+        "web",
+        "notifications",
+    } <= findings.keys()
+
+
+def test_an_exchange_that_does_not_answer_is_bad_and_says_what_happens_to_orders(installation: Installation) -> None:
+    [exchange] = installation.pids("run_exchange_simulator")
+    os.kill(exchange, signal.SIGSTOP)
+    try:
+        code, findings = doctor({**installation.environment, "EXCHANGE_TIMEOUT": "0.5"})
+    finally:
+        os.kill(exchange, signal.SIGCONT)
+    assert code == 1
+    assert findings["exchange"]["level"] == "bad"
+    assert "Orders are accepted and wait" in findings["exchange"]["advice"]
+
+
+def test_a_database_that_is_away_is_one_finding_and_no_stack_trace(installation: Installation) -> None:
+    away = f"postgres://nobody:x@127.0.0.1:{free_port()}/none"
+    code, findings = doctor({**installation.environment, "DATABASE_URL": away, "SECRET_KEY": "x" * 60})
+    assert code == 1
+    assert findings["database"]["level"] == "bad"
+    assert "queue" not in findings
+    assert findings["exchange"]["level"] == "ok"
+
+
+@pytest.fixture
+def found(transactional_db: None) -> Callable[[], dict[str, Finding]]:
+    """What it finds with an exchange that nobody could reach."""
+
+    def examined() -> dict[str, Finding]:
+        with override_settings(EXCHANGE_URL=f"http://127.0.0.1:{free_port()}"):
+            return {finding.name: finding for finding in examine()}
+
+    return examined
+
+
+def accept(user: Any) -> Order:
+    [order] = accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)]).orders
+    return order
+
+
+def test_orders_that_wait_are_told_by_how_long(found: Callable[[], dict[str, Finding]], django_user_model: Any) -> None:
+    order = accept(django_user_model.objects.create_user("anna"))
+    levels = []
+    for age_s in (0, 30, 300):
+        Order.objects.filter(id=order.id).update(next_attempt_at=timezone.now() - timedelta(seconds=age_s))
+        levels.append(found()["queue"].level)
+    assert levels == [Level.OK, Level.WARN, Level.BAD]
+
+
+def test_roles_that_nobody_plays_are_bad(found: Callable[[], dict[str, Finding]]) -> None:
+    assert {found()[role].level for role in ("qcluster", "run_sweep", "run_update_consumer")} == {Level.BAD}
+
+
+def test_the_feed_is_judged_by_its_connection_and_by_what_is_left(found: Callable[[], dict[str, Finding]]) -> None:
+    assert found()["feed"].level is Level.BAD
+    move_position("exchange", "s1", 100)
+    save_connection("exchange", None, "s1", 100)
+    assert (found()["feed"].level, found()["feed"].text) == (Level.OK, "connected, 0 report(s) behind")
+    save_connection("exchange", None, "s1", 5_000)
+    assert found()["feed"].level is Level.WARN
+    save_connection("exchange", "refused")
+    assert found()["feed"].text == "not connected: refused"
+
+
+def test_what_waits_for_a_person_is_told(found: Callable[[], dict[str, Finding]]) -> None:
+    halt_trading("dora", "odd prices")
+    SetAsideReport.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
+    findings = found()
+    assert (findings["halt"].level, findings["reports set aside"].level) == (Level.WARN, Level.WARN)
+    assert "odd prices" in findings["halt"].text
+
+
+def test_missing_migrations_and_an_unprepared_restore_are_bad(
+    found: Callable[[], dict[str, Finding]], django_user_model: Any
+) -> None:
+    order = accept(django_user_model.objects.create_user("anna"))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE orders_orderevent SET tx = '999999999999'")
+    assert "after_restore" in found()["migrations"].advice
+    order.events.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM django_migrations WHERE name = (SELECT max(name) FROM django_migrations WHERE app = 'orders')"
+        )
+    try:
+        assert found()["migrations"].advice == "Run manage.py migrate."
+    finally:
+        call_command("migrate", "orders", fake=True, verbosity=0)
+
+
+def test_a_full_disk_is_bad(found: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"total": 1000, "free": 10}))
+    assert found()["disk"].level is Level.BAD

@@ -1,0 +1,126 @@
+"""What /metrics tells, from one web process and from several."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+from django.utils import timezone
+
+from lemon_market import local_install
+from lemon_market.tests.installation import CHECKOUT, free_port
+from lemon_market.tests.waiting import wait_until
+from lemon_market.tests.web_process import WebProcess
+from orders.accepting import NewOrder, accept_orders
+from orders.feed_connection import save_connection
+from orders.feeds import move_position
+from orders.models import Order, SetAsideReport, event
+from orders.states import EventType
+
+pytestmark = pytest.mark.usefixtures("quiet_doorbell")
+
+
+def read(text: str) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name.removeprefix("lemon_market_"): float(value) for name, value in lines}
+
+
+@pytest.fixture
+def scrape(client: Client, transactional_db: None) -> Any:
+    return lambda: read(client.get("/metrics").content.decode())
+
+
+def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(scrape: Any, django_user_model: Any) -> None:
+    user = django_user_model.objects.create_user("anna")
+    [order] = accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)]).orders
+    Order.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=30))
+    event(order, EventType.RETRYING).save()
+    SetAsideReport.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
+    move_position("exchange", "s1", 10)
+    save_connection("exchange", None, "s1", 17)
+
+    found = scrape()
+
+    assert found["database_up"] == 1
+    assert 30 <= found["queue_age_seconds"] < 60
+    assert found["due_orders"] == 1
+    assert found['outcomes_last_minute{outcome="retrying"}'] == 1
+    assert found['outcomes_last_minute{outcome="placed"}'] == 0
+    assert found["reports_set_aside"] == 1
+    assert (found["feed_connected"], found["feed_lag_reports"]) == (1, 7)
+    assert found["feed_said_age_seconds"] < 10
+    assert any(name.startswith("database_connections{") for name in found)
+    assert 'orders_needing_person{status="failed"}' in found
+
+
+def test_a_scrape_asks_as_much_whatever_there_is(scrape: Any, django_user_model: Any, django_assert_num_queries: Any) -> None:
+    user = django_user_model.objects.create_user("anna")
+    with django_assert_num_queries(11):
+        scrape()
+    accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1) for _ in range(50)])
+    save_connection("exchange", None, "s1", 17)
+    with django_assert_num_queries(12):
+        scrape()
+
+
+def test_a_database_that_is_away_is_a_metric_and_no_error(scrape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_now: Any) -> float:
+        raise OperationalError("away")
+
+    monkeypatch.setattr("orders.standing.queue_age_s", away)
+    found = scrape()
+    assert found["database_up"] == 0
+    assert "due_orders" not in found
+
+
+def test_answers_to_orders_are_counted_and_timed(web: WebProcess) -> None:
+    before = read(web.ask("GET", "/metrics").text)
+    assert web.order().status == 202
+    assert web.order(quantity=-1).status == 400
+    after = read(web.ask("GET", "/metrics").text)
+    for status in (202, 400):
+        name = f'accept_seconds_count{{call="order",status="{status}"}}'
+        assert after[name] == before.get(name, 0) + 1
+
+
+@pytest.fixture
+def two_workers(web: WebProcess, tmp_path: Path) -> Iterator[str]:
+    port = free_port()
+    environment = os.environ | {
+        "DATABASE_URL": local_install.load(web.data_dir).postgres_url,
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "DATA_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--workers", "2", "--port", str(port)]
+    with subprocess.Popen([*command, "lemon_market.wsgi:application"], cwd=CHECKOUT, env=environment) as granian:
+        wait_until(lambda: is_live(port), within_s=20, what="it listens")
+        yield f"http://127.0.0.1:{port}"
+        granian.terminate()
+
+
+def is_live(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_several_workers_tell_the_sum_of_what_each_counted(two_workers: str, web: WebProcess) -> None:
+    for _ in range(40):
+        request = urllib.request.Request(two_workers + "/orders", b"{}", {"Authorization": f"Token {web.token}"})
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=10)
+    for _ in range(5):
+        with urllib.request.urlopen(two_workers + "/metrics", timeout=10) as answer:
+            found = read(answer.read().decode())
+        counts = [value for name, value in found.items() if name.startswith("accept_seconds_count")]
+        assert sum(counts) == 40

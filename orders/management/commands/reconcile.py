@@ -1,0 +1,59 @@
+import asyncio
+import json
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
+
+from exchange.feed import FeedDisconnected
+from exchange.http_gateway import HttpGateway
+from orders.comparing import Comparison, compare_open_orders
+
+
+class Command(BaseCommand):
+    help = "Looks up every open order at the exchange and shows what differs; exit code 1 when something is left to do."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="take over what the exchange says")
+        parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            comparison = asyncio.run(compare(apply=options["apply"]))
+        except FeedDisconnected as error:
+            raise CommandError(f"The exchange does not answer: {error}") from error
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
+        self.stdout.write(as_json(comparison) if options["json"] else as_table(comparison, applied=options["apply"]))
+        is_mended = options["apply"] and all(difference.can_be_mended for difference in comparison.differences)
+        if comparison.not_ours or (comparison.differences and not is_mended):
+            sys.exit(1)
+
+
+async def compare(*, apply: bool) -> Comparison:
+    gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=settings.EXCHANGE_TIMEOUT)
+    try:
+        return await compare_open_orders(gateway, apply=apply)
+    finally:
+        await gateway.close()
+
+
+def as_json(comparison: Comparison) -> str:
+    differences = [
+        {"order_id": str(one.order_id), "here": one.here, "there": one.there, "can_be_mended": one.can_be_mended}
+        for one in comparison.differences
+    ]
+    return json.dumps({"looked_up": comparison.looked_up, "differences": differences, "not_ours": comparison.not_ours})
+
+
+def as_table(comparison: Comparison, *, applied: bool) -> str:
+    lines = [f"{comparison.looked_up} open order(s) looked up, {len(comparison.differences)} differ(s)."]
+    for one in comparison.differences:
+        todo = ("mended" if applied else "mended by --apply") if one.can_be_mended else "for a person"
+        lines.append(f"{one.order_id}  here: {one.here}  there: {one.there}  ({todo})")
+    if comparison.not_ours:
+        lines.append(f"{len(comparison.not_ours)} order(s) are at the exchange and not in this database:")
+        lines += [f"{id}  {words}" for id, words in comparison.not_ours.items()]
+    return "\n".join(lines)
