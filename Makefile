@@ -33,7 +33,7 @@ test-browser: $(VENV)/.development chromium ## try the pages in a real browser, 
 
 # For example: make fuzz CASES=50000 SEED=7
 fuzz: $(VENV)/.development ## hold at least 10,000 answers of the API against its description
-	@$(BIN)/python -m lemon_market.tests.fuzzing $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
+	@DJANGO_SETTINGS_MODULE=lemon_market.settings $(BIN)/python -m lemon_market.tests.fuzzing $(if $(CASES),--cases $(CASES)) $(if $(SEED),--seed $(SEED))
 
 screenshots: $(VENV)/.development chromium ## make the pictures of the README anew
 	@$(BIN)/python -m lemon_market.tests.browser.screenshots

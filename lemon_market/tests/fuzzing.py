@@ -1,6 +1,6 @@
 """Asks a server thousands of questions made from its own description (schemathesis), and holds its answers against that.
 
-    python -m lemon_market.tests.fuzzing [--cases 10000] [--seed N]
+    DJANGO_SETTINGS_MODULE=lemon_market.settings python -m lemon_market.tests.fuzzing [--cases 10000] [--seed N]
 
 starts a web process and a PostgreSQL of its own. Nothing may be answered with a 5xx, with a status or a content type that is
 not described, or in a shape that is not; nobody without credentials may be let in; what the description forbids has to
@@ -72,6 +72,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.chdir(CHECKOUT)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
     django.setup()
     sys.exit(main())

@@ -1,14 +1,33 @@
 import re
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
+from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 from orders.models import Order
 from orders.states import ExecutionStatus, OrderType, Side, Status
+
+
+class MomentField(IsoDateTimeField):
+    """In UTC: PostgreSQL takes no offset beyond 15:59, and Python takes any below a day."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().to_python(value)
+        try:
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError:
+            # Beyond either end of the calendar, where no order is.
+            is_first = moment is not None and moment.year == 1
+            return datetime.min.replace(tzinfo=UTC) if is_first else datetime.max.replace(tzinfo=UTC)
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = MomentField
 
 
 class OrderFilter(django_filters.FilterSet):
@@ -20,8 +39,8 @@ class OrderFilter(django_filters.FilterSet):
     side = django_filters.MultipleChoiceFilter(choices=Side.choices)
     instrument = django_filters.CharFilter(max_length=12)
     client_order_id = django_filters.CharFilter(max_length=64)
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gt")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gt")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = Order

@@ -238,3 +238,13 @@ def test_head_answers_like_get_without_a_body(client: Any, accept: Accept) -> No
         got, headed = client.get(path), client.head(path)
         assert (headed.status_code, headed.content) == (200, b"")
         assert headed.headers["Content-Length"] == str(len(got.content))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    # PostgreSQL knows no offset beyond 15:59, and a calendar ends.
+    ["2625-08-24T14:22:43.689-20:39", "0365-11-10T03:24:23.97Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"],
+)
+@pytest.mark.parametrize("name", ["created_after", "created_before"])
+def test_a_moment_at_the_edge_of_what_can_be_said_is_no_failure(account: Any, name: str, moment: str) -> None:
+    assert client_for(account).get("/orders", {name: moment}).status_code == 200

@@ -28,7 +28,7 @@ def test_the_description_of_the_api_is_shown(site: Site) -> None:
 
 
 def test_pages_for_administrators_work(site: Site) -> None:
-    page = site.visit("/admin/login/")
+    page = site.visit("/admin/")
     page.locator("[name=username]").fill("admin")
     page.locator("[name=password]").fill(local_install.load(site.installation.data_dir).admin_password)
     page.locator("form button[type=submit]").click()
