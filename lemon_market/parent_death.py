@@ -11,7 +11,8 @@ from contextlib import suppress
 # Ctrl-C, a service manager or `kill`, and a terminal that is closed: each of them means to stop everything.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-STOP_AGAIN_S = 1.0
+# Long enough for what an orderly end has to do.
+STOP_AGAIN_S = 3.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -27,9 +28,7 @@ def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | 
     if parent is None:
         parent = os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(STOP_AGAIN_S = 1.0
-
-_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
+    if libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         # It ended before we could ask, and now no signal would ever come.
