@@ -60,7 +60,6 @@ class OutboxRelay:
         finally:
             listening.cancel()
             await self.database.close()
-            self.producer.close()
 
     async def listen(self) -> None:
         async for _ in rings(ORDER_EVENTS):
