@@ -31,12 +31,17 @@ def test_there_is_a_unit_for_each_role() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    # A name without spaces for a checkout whose own may have some.
+    installed = tmp_path / "installed"
+    installed.symlink_to(CHECKOUT)
+    units = tmp_path / "units"
+    units.mkdir()
     for unit in (DEPLOY / "systemd").iterdir():
         # An instance of each template; programs and user as they are here.
         name = unit.name.replace("@.", "@1.")
-        text = unit.read_text().replace(INSTALLED, str(CHECKOUT)).replace("User=lemon-market", "User=root")
-        (tmp_path / name).write_text(text)
-    verify = ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())]
+        text = unit.read_text().replace(INSTALLED, str(installed)).replace("User=lemon-market", "User=root")
+        (units / name).write_text(text)
+    verify = ["systemd-analyze", "verify", *map(str, units.iterdir())]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     ours = [line for line in (done.stdout + done.stderr).splitlines() if "lemon-market" in line]
     assert (done.returncode, ours) == (0, [])
