@@ -46,6 +46,10 @@ STATUS_AT_EXCHANGE = {
 }
 
 
+class SessionEnded(FeedDisconnected):
+    """The exchange is in another session than the one that we follow: connect again."""
+
+
 class Reconciler:
     """Looks up every order about which reports may be missing."""
 
@@ -56,7 +60,7 @@ class Reconciler:
     async def reconcile(self, session_id: str, events_after: int | None = None) -> None:
         """Look up open orders, and with `events_after` those that ended in an event after it.
 
-        Raises FeedDisconnected when the exchange does not answer, or is not in this session (any more).
+        Raises FeedDisconnected when the exchange does not answer, and SessionEnded when it is not in this session any more.
         """
         await self.look_up_page_by_page(open_orders(), session_id)
         if events_after is not None:
@@ -94,7 +98,7 @@ class Reconciler:
             if isinstance(outcome, Found):
                 if outcome.session_id != session_id:
                     # Its `last_sequence` counts in a session that we do not follow yet.
-                    raise FeedDisconnected("the exchange began a new session")
+                    raise SessionEnded("the exchange began a new session")
                 return outcome
             if isinstance(outcome, NotFound | TermsConflict):
                 if order.status == Status.COMPLETED:

@@ -46,6 +46,11 @@ class KafkaBroker:
 
         wait_until(answers, within_s=START_S, what="the broker answers")
 
+    def ensure_running(self) -> None:
+        """Also after a test that failed while it was down."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)

@@ -1,6 +1,5 @@
 """Producers and consumers as all processes here use them (librdkafka, its CONFIGURATION.md names the options)."""
 
-import logging
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from django.conf import settings
 # Of the messages' formats in docs/kafka.md; a reader refuses a version that it does not know.
 VERSION = "1"
 # A message that the broker has not acknowledged by then has failed, and its sender decides what to do.
-DELIVERY_TIMEOUT_S = 10.0
+DELIVERY_TIMEOUT_S = 5.0
 METADATA_REFRESH_S = 5.0
 # The longest frame that the feed's reader lets in, with its headers.
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 # librdkafka's word for "as the key says".
 BY_KEY = -1
-logger = logging.getLogger("kafka")
 log = structlog.get_logger()
 
 
@@ -51,7 +49,7 @@ def new_producer(**options: Any) -> Producer:
         "delivery.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
         "message.max.bytes": MAX_MESSAGE_BYTES,
     }
-    return Producer(common_options() | reliable | options, logger=logger)
+    return Producer(common_options() | reliable | options)
 
 
 def new_consumer(group: str, **options: Any) -> Consumer:
@@ -70,7 +68,7 @@ def new_consumer(group: str, **options: Any) -> Consumer:
         "heartbeat.interval.ms": 1500,
         "allow.auto.create.topics": False,
     }
-    return Consumer(common_options() | careful | options, logger=logger)
+    return Consumer(common_options() | careful | options)
 
 
 class AcknowledgedProducer:
@@ -94,7 +92,7 @@ class AcknowledgedProducer:
     def flush(self) -> None:
         """Wait until all that was sent is acknowledged. Raises BrokerAway: then some of it may have arrived, or none."""
         # By then librdkafka itself has given every message up.
-        remaining = self._producer.flush(DELIVERY_TIMEOUT_S + 5)
+        remaining = self._producer.flush(DELIVERY_TIMEOUT_S + 2)
         failure, self._failure = self._failure, None
         if failure is not None:
             raise self._away(failure)

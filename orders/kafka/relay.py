@@ -60,6 +60,7 @@ class OutboxRelay:
         finally:
             listening.cancel()
             await self.database.close()
+            await asyncio.to_thread(self.producer.close)
 
     async def listen(self) -> None:
         async for _ in rings(ORDER_EVENTS):

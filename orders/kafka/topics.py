@@ -11,7 +11,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from django.conf import settings
 
-from orders.kafka.clients import MAX_MESSAGE_BYTES, common_options, logger
+from orders.kafka.clients import MAX_MESSAGE_BYTES, common_options
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ TOPICS = (ORDERS, EXECUTIONS, DEAD_EXECUTIONS, ORDER_UPDATES)
 
 
 def new_admin() -> AdminClient:
-    return AdminClient(common_options(), logger=logger)
+    return AdminClient(common_options())
 
 
 def create_topics(partitions: int, replication: int | None = None, retention_ms: int | None = None) -> list[str]:

@@ -22,6 +22,7 @@ from orders.feeds import FEEDS, last_event, load_position, move_position, regist
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
+from orders.reconciling import SessionEnded
 
 log = structlog.get_logger()
 
@@ -71,8 +72,9 @@ class AppendingUpdateConsumer(FeedFollower):
         try:
             await super().run()
         finally:
-            # What is not acknowledged yet is appended again; nobody waits for a broker that may be away.
-            self.broker.shutdown(wait=False, cancel_futures=True)
+            # It may be in the middle of a batch. What is not acknowledged in time is appended again.
+            await asyncio.to_thread(self.broker.shutdown)
+            await asyncio.to_thread(self.producer.close)
 
     async def follow(self) -> None:
         """One connection of the feed. Raises a group of FeedDisconnected, Superseded, OperationalError."""
@@ -184,11 +186,14 @@ class AppendingUpdateConsumer(FeedFollower):
         self.stored = position
 
     async def reconcile_when_wanted(self) -> None:
+        """While look-ups fail, appending goes on. Raises SessionEnded, since a feed may be silent about its end."""
         while True:
             await self.reconciliation_wanted.wait()
             self.reconciliation_wanted.clear()
             try:
                 await self.reconciler.reconcile(self.position.session_id, self.position.reconcile_events_after)
+            except SessionEnded:
+                raise
             except (FeedDisconnected, OperationalError, InterfaceError) as error:
                 log.warning("not_reconciled", reason=str(error).strip())
                 self.reconciliation_wanted.set()
