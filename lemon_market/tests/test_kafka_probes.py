@@ -1,4 +1,5 @@
-import time
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def fresh_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that knows nothing of other tests, and looks at once."""
+def fresh_watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One that knows nothing of other tests, looks at once, and ends with the test."""
     monkeypatch.setattr(lag, "FIRST_LOOK_S", 30.0)
-    monkeypatch.setattr(lag, "lag_watch", LagWatch())
+    watch = LagWatch()
+    monkeypatch.setattr(lag, "lag_watch", watch)
+    yield
+    watch.close()
 
 
 def accept(count: int) -> None:
@@ -57,9 +61,11 @@ def test_a_kafka_that_is_away_is_named_and_orders_are_still_accepted(client: Cli
 
 def test_no_probe_waits_for_a_kafka_that_does_not_answer(client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ORDER_TRANSPORT = "kafka"
+    unanswered = threading.Event()
     monkeypatch.setattr(lag, "FIRST_LOOK_S", 0.01)
-    monkeypatch.setattr(lag, "consumer_lag", lambda timeout_s: time.sleep(1000))
+    monkeypatch.setattr(lag, "consumer_lag", lambda timeout_s: unanswered.wait(30))
     assert client.get("/health/ready").json() == {"status": "ok", "kafka": {"problem": "not looked at yet"}}
+    unanswered.set()
 
 
 def test_without_kafka_nothing_is_told_of_it(client: Client) -> None:

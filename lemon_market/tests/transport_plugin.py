@@ -82,17 +82,20 @@ def transport_for_processes(name: str, request: pytest.FixtureRequest) -> Transp
 def fresh_kafka(servers: str) -> Transport:
     """Topics of its own in the Kafka at `servers`."""
     # Django has to be ready first.
-    from orders.kafka.topics import LATEST, TOPICS, create_topics, new_admin, offsets_at  # noqa: PLC0415
+    from orders.kafka.clients import new_consumer  # noqa: PLC0415
+    from orders.kafka.topics import TOPICS, create_topics  # noqa: PLC0415
 
     def can_be_read() -> bool:
         """A topic is there some time before its partitions are."""
+        consumer = new_consumer("looking")
         try:
             for topic in TOPICS:
-                count = 1 if topic.name == "order_updates" else PARTITIONS
-                partitions = [TopicPartition(topic.full_name, number) for number in range(count)]
-                offsets_at(new_admin(), partitions, LATEST, 5.0)
+                for number in range(1 if topic.name == "order_updates" else PARTITIONS):
+                    consumer.get_watermark_offsets(TopicPartition(topic.full_name, number), timeout=5.0)
         except KafkaException:
             return False
+        finally:
+            consumer.close()
         return True
 
     environment = {

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass, field
-from time import sleep
 
 from confluent_kafka import KafkaException
 
@@ -30,6 +29,7 @@ class LagWatch:
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None
         self._lag = Lag()
+        self._closing = threading.Event()
 
     def lag(self) -> Lag:
         """What was seen last."""
@@ -40,14 +40,20 @@ class LagWatch:
         self._looked.wait(FIRST_LOOK_S)
         return self._lag
 
+    def close(self) -> None:
+        """Look no more; returns when the thread has ended."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+
     def _look_forever(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 self._lag = Lag(consumer_lag(REQUEST_TIMEOUT_S), None)
             except KafkaException as error:
                 self._lag = Lag(problem=f"Kafka does not answer: {error.args[0].str()}")
             self._looked.set()
-            sleep(INTERVAL_S)
+            self._closing.wait(INTERVAL_S)
 
 
 lag_watch = LagWatch()
