@@ -103,8 +103,8 @@ def wait_for_topics(*topics: Topic) -> None:
 def consumer_lag(timeout_s: float) -> dict[str, int]:
     """Messages that wait for each group, by topic. Raises KafkaException when the broker does not answer in time.
 
-    Asked by consumers that never join their group. (An AdminClient could be asked, too; librdkafka 2.16 has crashed in
-    its ListOffsets.)
+    Asked by consumers that never join their group. (An AdminClient could be asked, too; librdkafka 2.16 crashed while
+    one was used for this, which is taken for the cause and not proved.)
     """
     return {topic.name: lag_of(topic, timeout_s) for topic in TOPICS if topic.group is not None}
 
