@@ -24,7 +24,7 @@ kafka: $(VENV)/.run $(KAFKA)/.whole ## fetch Apache Kafka and run one node of it
 kafka-programs: $(KAFKA)/.whole ## fetch Apache Kafka (needs Java 17 and Maven)
 
 test: $(VENV)/.development ## install and run the tests
-	@if command -v mvn > /dev/null && command -v java > /dev/null; then $(MAKE) kafka-programs || echo "Without Kafka its tests are skipped."; fi
+	$(kafka_if_possible)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The first of them waits until everything runs.
@@ -62,6 +62,7 @@ lint: $(VENV)/.development ## check style, types, the direction of imports, migr
 
 # For example: make bench ROUNDS=5 SECONDS=60 ONLY=accept,place
 bench: $(VENV)/.run ## measure ours and the peers, and write benchmarks/RESULTS.md
+	$(kafka_if_possible)
 	@exec $(BIN)/python -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	$(if $(ONLY),--only $(ONLY)) $(BENCH_OPTIONS)
 
@@ -81,6 +82,10 @@ $(VENV)/.run: requirements.txt $(BIN)/python
 $(VENV)/.development: requirements-dev.txt requirements.txt $(BIN)/python
 	$(call install,requirements-dev.txt)
 	@touch $(VENV)/.run
+
+define kafka_if_possible
+@if command -v mvn > /dev/null && command -v java > /dev/null; then $(MAKE) kafka-programs || echo "What needs Kafka is left out."; fi
+endef
 
 define install
 @[ -e $(VENV)/.whole ] || { rm -rf $(VENV); $(MAKE) $(BIN)/python; }

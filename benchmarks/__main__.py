@@ -17,7 +17,7 @@ from benchmarks.children import CHECKOUT, BenchmarkError, run, stop_in_order
 from benchmarks.contenders import CELERY, DJANGO_Q, OURS, PGBENCH, PROCRASTINATE, SEED, Contender
 from benchmarks.figures import Results
 from benchmarks.measure import Measure
-from benchmarks.measures import accepting, growing, notifying, placing, reaching, resting
+from benchmarks.measures import accepting, appending, growing, notifying, placing, reaching, resting
 from benchmarks.ours import lemon_market
 from benchmarks.stage import Options, Stage
 from lemon_market.local_install import LocalInstallError
@@ -35,6 +35,7 @@ MEASURES = [
     notifying.FLOOD,
     notifying.CALM,
     notifying.MANY_CLIENTS,
+    appending.APPENDING,
     growing.GROWING,
     resting.RESTING,
 ]
@@ -67,6 +68,9 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=defaults.rounds)
     parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of each measure, once it has begun")
+    parser.add_argument(
+        "--sustained-seconds", type=float, default=defaults.sustained_seconds, help="of the measures of our own placing"
+    )
     parser.add_argument("--only", default="", help="measures, separated by commas: " + ", ".join(each.key for each in MEASURES))
     parser.add_argument("--concurrency", type=int, default=defaults.concurrency, help="of each worker process of a peer")
     parser.add_argument("--django-q-workers", type=int, default=defaults.django_q_workers)
@@ -80,6 +84,7 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
     options = Options(
         rounds=given.rounds,
         seconds=given.seconds,
+        sustained_seconds=given.sustained_seconds,
         concurrency=given.concurrency,
         django_q_workers=given.django_q_workers,
         large=given.large,

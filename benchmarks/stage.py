@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is measured: `concurrency` is what each worker process of a peer has under way at once."""
+    """How much is measured.
+
+    `sustained_seconds` is how long ours places orders, `concurrency` what each worker process of a peer has under way at once.
+    """
 
     rounds: int
     seconds: float
+    sustained_seconds: float = 60
     connections: int = 32
     concurrency: int = 300
     django_q_workers: int = 64

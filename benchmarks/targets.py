@@ -71,6 +71,7 @@ TARGETS = [
         5,
         "times",
     ),
+    Target("Accepted to completed: at least 500 orders/s, for 60 s", figure("place", "completed"), 500, "orders/s"),
     Target(
         "Accepted to completed, orders arriving meanwhile: at least 500 orders/s",
         figure("place_whole_system", "completed"),
@@ -81,6 +82,7 @@ TARGETS = [
     Target("Accepted until the exchange has it: p99 at most 100 ms", figure("reach", "p99"), 100, "ms", is_upper=True),
     Target("Feed to WebSocket client: at least 5,000 updates/s", figure("updates", "delivered"), 5000, "updates/s"),
     Target("Feed to WebSocket client, at 1,000/s: p99 at most 250 ms", figure("updates_calm", "p99"), 250, "ms", is_upper=True),
+    Target("Feed to the Kafka topic: at least 20,000 reports/s", figure("append", "appended"), 20_000, "reports/s"),
     Target("1,000 WebSocket clients: 5,000 events/s", figure("clients", "delivered"), 4950, "events/s"),
     Target("1,000 WebSocket clients: p99 at most 200 ms", figure("clients", "p99"), 200, "ms", is_upper=True),
     *(

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from time import sleep
 from typing import TypeVar
 
 import structlog
@@ -15,14 +14,14 @@ from notifications.audience import Audience
 from notifications.database import DatabaseAway, DatabaseThreads
 from orders.event_stream import EVENTS_PER_PAGE, current_snapshot
 from orders.kafka.clients import VERSION, Record, new_consumer, read_batch
-from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, wait_for_topics
+from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, TopicsWanted
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 # How long somebody who wants to join may wait for a message that does not come.
 POLL_S = 0.05
-OFFSETS_TIMEOUT_S = 5.0
+OFFSETS_TIMEOUT_S = 3.0
 RETRY_S = 0.5
 
 
@@ -41,7 +40,7 @@ class TopicStream:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        consumer = await self._on_reader(self._begin)
+        consumer = await self._begin()
         try:
             while True:
                 if self._audience.is_awaited:
@@ -57,18 +56,25 @@ class TopicStream:
     async def _on_reader(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
-    def _begin(self) -> Consumer:
-        """A consumer that reads from the end, which has to be known before anybody joins. Waits for Kafka."""
-        wait_for_topics(ORDER_UPDATES)
+    async def _begin(self) -> Consumer:
+        """A consumer that reads from the end, which has to be known before anybody joins. Waits for Kafka.
+
+        In small steps, since nothing ends a thread that waits.
+        """
+        wanted = await self._on_reader(partial(TopicsWanted, ORDER_UPDATES))
+        while not await self._on_reader(wanted.are_there):  # noqa: ASYNC110 - a broker has no event to wait for
+            await asyncio.sleep(RETRY_S)
         # A group of its own, which nobody else joins and which commits nothing.
-        consumer = new_consumer(f"notifications-{uuid.uuid4()}")
+        consumer = await self._on_reader(partial(new_consumer, f"notifications-{uuid.uuid4()}"))
+        partition = TopicPartition(ORDER_UPDATES.full_name, EVENTS_PARTITION)
         while True:
-            partition = TopicPartition(ORDER_UPDATES.full_name, EVENTS_PARTITION)
             try:
-                _low, partition.offset = consumer.get_watermark_offsets(partition, timeout=OFFSETS_TIMEOUT_S)
+                _low, partition.offset = await self._on_reader(
+                    partial(consumer.get_watermark_offsets, partition, timeout=OFFSETS_TIMEOUT_S)
+                )
             except KafkaException as error:
                 log.warning("kafka_away", doing="find the end of the topic", reason=error.args[0].str())
-                sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S)
             else:
                 consumer.assign([partition])
                 return consumer

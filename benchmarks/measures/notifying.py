@@ -95,7 +95,7 @@ def generators(stage: Stage, _contender: Contender, *, clients: int = 1, per_s: 
     port = free_port()
     with Children(stage.directory / "logs" / "generators") as children, TemporaryDirectory() as directory:
         orders, tokens = Path(directory, "orders"), Path(directory, "tokens")
-        orders.write_text("".join(f"01a20c00-0000-7000-8000-{number:012d} replay-{number}\n" for number in range(ORDERS)))
+        orders.write_text(made_up_orders())
         tokens.write_text("none")
         start_replay(children, port, orders, per_s)
         told = Clients(children, port, "/executions", tokens, clients).count_for(stage.options.seconds)
@@ -136,6 +136,11 @@ def start_replay(children: Children, port: int, orders: Path, per_s: float) -> N
     options = ["--port", str(port), "--orders", str(orders), "--rate", str(per_s)]
     children.start("feed", [sys.executable, "-m", "benchmarks.feed_replay", *options])
     children.wait_for_port(port)
+
+
+def made_up_orders() -> str:
+    """Orders that nobody has, for a feed whose reader does not ask."""
+    return "".join(f"01a20c00-0000-7000-8000-{number:012d} replay-{number}\n" for number in range(ORDERS))
 
 
 def make_orders(turn: Turn, accounts: Sequence[int]) -> str:

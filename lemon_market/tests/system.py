@@ -67,6 +67,8 @@ class System:
 
     def book(self) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.installation.environment['EXCHANGE_PORT']}/book"
+        # All orders may be settled before the exchange, which was killed, too, is back.
+        wait_until(lambda: is_reachable(url), within_s=30, what="the exchange is back")
         with urllib.request.urlopen(url, timeout=10) as lines:
             return {order["client_order_id"]: order for order in map(json.loads, lines)}
 
@@ -80,6 +82,14 @@ class System:
         except psycopg.OperationalError:
             return False
         return bool(row["count"] == 0)
+
+
+def is_reachable(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 def new_installation(directory: Path, transport: str) -> Installation:

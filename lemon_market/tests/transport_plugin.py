@@ -6,7 +6,7 @@ A test that takes the fixture `transport` runs twice. On a machine without Kafka
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
@@ -21,10 +21,18 @@ PARTITIONS = 3
 
 @dataclass(frozen=True)
 class Transport:
-    """What carries orders and events in a test; `environment` tells child processes."""
+    """What carries orders and events in a test."""
 
     name: str
-    environment: dict[str, str] = field(default_factory=dict)
+    servers: str = ""
+    # Of topics and groups.
+    prefix: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For child processes: complete, whatever the tests were started with."""
+        given = {"KAFKA_BOOTSTRAP_SERVERS": self.servers, "KAFKA_PREFIX": self.prefix} if self.is_kafka else {}
+        return {"ORDER_TRANSPORT": self.name, **given}
 
     @property
     def is_kafka(self) -> bool:
@@ -98,12 +106,7 @@ def fresh_kafka(servers: str) -> Transport:
             consumer.close()
         return True
 
-    environment = {
-        "ORDER_TRANSPORT": "kafka",
-        "KAFKA_BOOTSTRAP_SERVERS": servers,
-        "KAFKA_PREFIX": f"test-{uuid.uuid4()}-",
-    }
-    transport = Transport("kafka", environment)
+    transport = Transport("kafka", servers, f"test-{uuid.uuid4()}-")
     with settings_of(transport):
         create_topics(partitions=PARTITIONS, replication=1)
         wait_until(can_be_read, within_s=30, what="the topics can be read")

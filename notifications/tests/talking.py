@@ -66,7 +66,8 @@ class ServiceProcess:
 
     def __exit__(self, *_: object) -> None:
         if self.is_running:
-            assert self.stop(signal.SIGINT) == 0
+            code = self.stop(signal.SIGINT)
+            assert code == 0, (code, self.said())
 
     def start(self) -> None:
         """Start it and wait until it answers."""

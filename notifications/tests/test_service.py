@@ -13,6 +13,7 @@ from lemon_market.tests.installation import free_port
 from notifications import server
 from notifications.checks import notification_settings
 from notifications.tests.raw import RawClient
+from notifications.tests.talking import ServiceProcess
 
 
 def test_there_is_a_probe_and_no_other_page(service, clients):
@@ -37,6 +38,13 @@ def test_a_trial_is_kept_on_this_machine(settings):
     settings.HOST, settings.ANONYMOUS_ACCOUNT = "0.0.0.0", "demo"
     with pytest.raises(AddressError, match=r"HOST 0\.0\.0\.0 can be reached from other machines"):
         server.run(free_port())
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_it_stops_also_while_it_waits_for_a_kafka_that_is_not_there(tmp_path):
+    nobody = f"127.0.0.1:{free_port()}"
+    with ServiceProcess(tmp_path, ORDER_TRANSPORT="kafka", KAFKA_BOOTSTRAP_SERVERS=nobody) as service:
+        assert service.stop() == 0
 
 
 def test_clients_that_come_and_go_leave_nothing_behind(trial_service, clients, anna, token):

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 WAIT_S = 0.5
 # Everything that starts together with its broker has to wait a little, which is nothing to tell.
 SILENT_S = 10.0
-REQUEST_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 3.0
 DEFAULT_OF_CLUSTER = -1
 DAY_MS = 24 * 3600 * 1000
 
@@ -80,23 +80,36 @@ def create_topics(partitions: int, replication: int | None = None, retention_ms:
     return created
 
 
+class TopicsWanted:
+    """Looks again and again whether the broker has these topics; what is in the way is told once, and only if it lasts."""
+
+    def __init__(self, *topics: Topic) -> None:
+        self._topics = topics
+        self._admin = new_admin()
+        self._told = ""
+        self._silent_until = time.monotonic() + SILENT_S
+
+    def are_there(self) -> bool:
+        """Takes `REQUEST_TIMEOUT_S` at most."""
+        problem = self._problem()
+        if problem and problem != self._told and time.monotonic() > self._silent_until:
+            log.warning("waiting_for_kafka", problem=problem)
+            self._told = problem
+        return not problem
+
+    def _problem(self) -> str:
+        try:
+            known = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        except KafkaException as error:
+            return f"no broker at {settings.KAFKA_BOOTSTRAP_SERVERS}: {error.args[0].str()}"
+        missing = [topic.full_name for topic in self._topics if topic.full_name not in known]
+        return f"no topic {', '.join(missing)}: run manage.py create_topics" if missing else ""
+
+
 def wait_for_topics(*topics: Topic) -> None:
     """Return when the broker is there and has these topics."""
-    admin = new_admin()
-    told = ""
-    silent_until = time.monotonic() + SILENT_S
-    while True:
-        try:
-            known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-            missing = [topic.full_name for topic in topics if topic.full_name not in known]
-            problem = f"no topic {', '.join(missing)}: run manage.py create_topics" if missing else ""
-        except KafkaException as error:
-            problem = f"no broker at {settings.KAFKA_BOOTSTRAP_SERVERS}: {error.args[0].str()}"
-        if not problem:
-            return
-        if problem != told and time.monotonic() > silent_until:
-            log.warning("waiting_for_kafka", problem=problem)
-            told = problem
+    wanted = TopicsWanted(*topics)
+    while not wanted.are_there():
         time.sleep(WAIT_S)
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from exchange.testing import SimulatorProcess
+from lemon_market.tests.transport_plugin import Transport, used_here
 from orders.kafka.clients import AcknowledgedProducer, Record
 from orders.kafka.recorder import UpdateRecorder
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
@@ -161,30 +162,23 @@ def test_the_lag_is_what_waits_to_be_read(accept: Accept, simulator: SimulatorPr
     assert consumer_lag(10)["executions"] == 0
 
 
-def test_switching_the_transport_loses_nothing(
-    accept: Accept, simulator: SimulatorProcess, settings: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def switch_to(transport: str) -> None:
-        settings.ORDER_TRANSPORT = transport  # type: ignore[attr-defined]
-        monkeypatch.setenv("ORDER_TRANSPORT", transport)
-
+def test_switching_the_transport_loses_nothing(accept: Accept, simulator: SimulatorProcess) -> None:
     # Reports stand in the topic, and nobody has recorded them.
     for _ in range(5):
         accept()
     run_loop(simulator.url)
     append_all(simulator)
     accept()
-    switch_to("django_q")
-    for _ in range(5):
-        accept()
-    run_loop(simulator.url)
-    follow_until_settled(simulator.url)
-    assert_equal_to_the_book(simulator)
-    # Accepted and placed there, filled while nobody follows, and followed on Kafka again.
-    for _ in range(5):
-        accept()
-    run_loop(simulator.url)
-    switch_to("kafka")
+    with used_here(Transport("django_q")):
+        for _ in range(5):
+            accept()
+        run_loop(simulator.url)
+        follow_until_settled(simulator.url)
+        assert_equal_to_the_book(simulator)
+        # Accepted and placed there, filled while nobody follows, and followed on Kafka again.
+        for _ in range(5):
+            accept()
+        run_loop(simulator.url)
     accept()
     run_loop(simulator.url)
     follow_until_settled(simulator.url)
