@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
@@ -47,7 +48,7 @@ def test_a_page_runs_only_its_own_scripts(client: Client, path: str) -> None:
     assert found["script-src"] == PAGES[path]["script-src"]
     assert found["style-src"] == PAGES[path]["style-src"]
     assert found["default-src"] == found["base-uri"] == found["frame-ancestors"] == NO_SOURCE
-    assert found["connect-src"] == {"'self'", "ws://testserver:8001"}
+    assert found["connect-src"] == {"'self'", f"ws://testserver:{settings.NOTIFICATIONS_PORT}"}
     assert found["form-action"] == SELF
     assert "'unsafe-inline'" not in found["script-src"]
 
@@ -114,4 +115,4 @@ def test_plain_http_is_left_behind(settings: Any) -> None:
     secure = Client().get("/login", headers={"X-Forwarded-Proto": "https"})
     assert secure.status_code == 200
     assert secure.headers["Strict-Transport-Security"] == "max-age=100; includeSubDomains; preload"
-    assert policy(secure)["connect-src"] == {"'self'", "wss://testserver:8001"}
+    assert policy(secure)["connect-src"] == {"'self'", f"wss://testserver:{settings.NOTIFICATIONS_PORT}"}
