@@ -51,7 +51,11 @@ def fill_once(turn: Turn) -> None:
     """The database is kept for the next time: filling the large one takes many minutes."""
     count = int(turn.contender.database.rpartition("_")[2])
     with turn.database() as database:
-        if database.execute("SELECT FROM orders_order LIMIT 1").rowcount == 0:
+        row = database.execute("SELECT count(*) FROM orders_order").fetchone()
+        assert row is not None
+        if row[0] < count:
+            # What a run has left that was stopped while it filled.
+            database.execute("TRUNCATE orders_order CASCADE")
             sys.stderr.write(f"Filling {turn.contender.database} with {count:,} orders ...\n")
             fill(database.cursor(), count, list(turn.contender.accounts))
         database.execute("CHECKPOINT")

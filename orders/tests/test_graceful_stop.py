@@ -95,6 +95,13 @@ def is_settled() -> bool:
     return not Order.objects.filter(execution_status__in=OPEN_EXECUTION).exists()
 
 
+def has_recorded() -> bool:
+    from orders.kafka.topics import EXECUTIONS  # noqa: PLC0415
+    from orders.tests.on_kafka import committed_offsets  # noqa: PLC0415
+
+    return committed_offsets(EXECUTIONS) > 0
+
+
 def test_followers_of_the_feed_stop_between_two_reports_and_miss_none(
     transport: Transport, simulator: SimulatorProcess, accept: Accept, start: Callable[..., Any]
 ) -> None:
@@ -104,6 +111,9 @@ def test_followers_of_the_feed_stop_between_two_reports_and_miss_none(
         accept()
     run_loop(simulator.url)
     wait_until(lambda: OrderEvent.objects.filter(type="partially_filled").exists() or is_settled(), 30)
+    if transport.is_kafka:
+        # Look-ups may settle everything before the recorder is up.
+        wait_until(has_recorded, 30)
 
     for follower in followers:
         stop(follower)
