@@ -2,7 +2,9 @@
 
 import json
 import sys
+import time
 from dataclasses import replace
+from urllib.request import Request, urlopen
 
 from benchmarks import wrk
 from benchmarks.children import run
@@ -22,6 +24,7 @@ PAGES = {
     "failed list": "/admin/orders/order/?needs_person=yes",
 }
 CLAIMS_S = 120.0
+FIRST_PAGE_S = 60.0
 READERS = 4
 
 
@@ -34,6 +37,7 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
         fill_once(turn)
         last = newest(turn)
         claiming = json.loads(run([sys.executable, "-m", "benchmarks.claiming"], within_s=CLAIMS_S, environment=turn.environment))
+        first_page_s = time_once(root + PAGES["landing page"], contender.session)
         reads = {"GET /orders": ("/orders", token)} | {name: (path, session) for name, path in PAGES.items()}
         loads = {
             name: wrk.get(root + path, [header], seconds=seconds, connections=READERS) for name, (path, header) in reads.items()
@@ -44,7 +48,16 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
         Figure("POST /orders", posted.p50_ms, "ms"),
         Figure("claim of 200", claiming["p50_ms"], "ms"),
         *(Figure(name, load.p50_ms, "ms") for name, load in loads.items()),
+        Figure("first landing page ever", first_page_s * 1000, "ms"),
     ]
+
+
+def time_once(url: str, session: str) -> float:
+    """Seconds. It counts a whole day, and everybody after it that day's newest minutes."""
+    begun_at = time.monotonic()
+    with urlopen(Request(url, headers={"Cookie": f"sessionid={session}"}), timeout=FIRST_PAGE_S) as answer:  # noqa: S310 - http it is
+        answer.read()
+    return time.monotonic() - begun_at
 
 
 def fill_once(turn: Turn) -> None:

@@ -15,7 +15,7 @@ from benchmarks.measure import Measure
 from benchmarks.stage import Stage, Turn
 
 # What is to be placed: more than is placed in the time of the measure. Peers have no batches, so that filling takes long.
-BACKLOG_PER_S, PEERS_BACKLOG_PER_S = 1500, 300
+BACKLOG_PER_S, PEERS_BACKLOG_PER_S = 2200, 400
 SAMPLE_S = 0.5
 # Workers need a moment until all of their slots are taken, and after that the first answers have just come.
 WARM_UP_S = 3.0
