@@ -24,7 +24,7 @@ BACK_S = 30.0
 SETTLED_S = 240.0
 PROBE = """
 SELECT 1 FROM orders_order WHERE client_order_id = '{id}'
-AND (execution_status IN ('filled', 'canceled') OR status = 'failed')"""
+AND (execution_status IN ('filled', 'canceled', 'rejected') OR status = 'failed')"""
 
 
 def say(text: str) -> None:

@@ -27,10 +27,12 @@ WRONG = {
     "cut_rate": 0.03,
     "timeout_rate": 0.02,
     "refuse_rate": 0.02,
+    "reject_rate": 0.02,
     "look_up_failure_rate": 0.1,
     "early_report_rate": 0.2,
     "repeat_rate": 0.2,
     "cancel_race_rate": 0.2,
+    "delay": 0.2,
 }
 RIGHT = dict.fromkeys(WRONG, 0.0)
 LONGEST_FREEZE_S = 8.0

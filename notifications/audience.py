@@ -9,7 +9,7 @@ from notifications.connection import Connection
 from orders.event_stream import Snapshot
 
 # How long one page of events may wait for clients that are busy with earlier ones.
-LONGEST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 2.0
 PAUSE_POLL_S = 0.005
 
 

@@ -25,7 +25,7 @@ TEXT_OVERHEAD_BYTES = 100
 # A client that takes nothing at all for this long is cut off.
 STALL_S = 10.0
 # After so much time without progress nobody waits for a client any more.
-SHORT_STALL_S = 0.5
+SHORT_STALL_S = 2.0
 # How long the close frame may take; a client that does not read never gets it.
 CLOSE_S = 2.0
 

@@ -155,13 +155,13 @@ def place(order: Order) -> None:
     change(order, lifecycle.acknowledged, "X-1", timezone.now())
 
 
-def many_events(user: User, count: int, padding: int = 0) -> None:
-    """Events `bulk-1` and so on of a new order, in one transaction."""
+def many_events(user: User, count: int, padding: int = 0, first: int = 1) -> None:
+    """Events `bulk-1` (or of another `first` number) and so on of a new order, in one transaction."""
     [order] = accept(user)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)"
-            " SELECT 'bulk-' || number, %s, %s, 'retrying', %s, now(), now() FROM generate_series(1, %s) AS number",
-            [order.id, user.pk, json.dumps({"reason": "x" * padding}), count],
+            " SELECT 'bulk-' || number, %s, %s, 'retrying', %s, now(), now() FROM generate_series(%s, %s) AS number",
+            [order.id, user.pk, json.dumps({"reason": "x" * padding}), first, first + count - 1],
         )
     doorbell.ring(ORDER_EVENTS)

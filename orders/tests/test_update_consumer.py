@@ -136,7 +136,7 @@ def test_a_consumer_killed_again_and_again_applies_every_report_once(
 
 
 def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: SimulatorProcess, accept: Accept) -> None:
-    follow_until_settled(simulator.url, FeedPosition.objects.exists)
+    follow_until_settled(simulator.url, FeedPosition.objects.filter(reconcile_events_after=None).exists)
     open_order, filled = accept(instrument="NEVERFILL___"), accept()
     run_loop(simulator.url)
     follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
