@@ -100,7 +100,7 @@ class ServiceProcess:
         """Send a signal and wait for the end; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(3 * PATIENCE_S)
 
     @property
     def is_running(self) -> bool:
