@@ -6,6 +6,7 @@ python -m benchmarks [--rounds N] [--seconds S] [--only MEASURE,...] [--minutes 
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,12 +26,8 @@ from lemon_market.postgres_programs import PostgresError
 
 MEASURES = [
     accepting.ONE,
-    accepting.MANY_ACCOUNTS,
-    accepting.WHILE_PLACING,
     accepting.BATCHES,
     placing.DRAINED,
-    placing.DRAINED_OF_MANY_ACCOUNTS,
-    placing.WHOLE_SYSTEM,
     reaching.REACHING,
     notifying.FLOOD,
     notifying.CALM,
@@ -38,7 +35,12 @@ MEASURES = [
     appending.APPENDING,
     growing.GROWING,
     resting.RESTING,
+    placing.WHOLE_SYSTEM,
+    accepting.MANY_ACCOUNTS,
+    placing.DRAINED_OF_MANY_ACCOUNTS,
+    accepting.WHILE_PLACING,
 ]
+LAST_TURN_MINUTES = 15.0
 DIRECTORY = CHECKOUT / ".local" / "bench"
 NEEDED = {"wrk": "wrk", "redis-server": "redis-server"}
 
@@ -47,11 +49,11 @@ def main() -> None:
     options, only, minutes, output = read_arguments()
     stop_in_order()
     # Whatever hangs, it ends.
-    signal.alarm(round(minutes * 60))
+    signal.alarm(round((minutes + LAST_TURN_MINUTES) * 60))
     described = machine.describe()
     try:
         check_programs()
-        results = measure_all(options, only)
+        results = measure_all(options, only, time.monotonic() + minutes * 60)
     except (BenchmarkError, PostgresError, LocalInstallError) as error:
         sys.exit(str(error))
     output.mkdir(parents=True, exist_ok=True)
@@ -75,7 +77,7 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
     parser.add_argument("--concurrency", type=int, default=defaults.concurrency, help="of each worker process of a peer")
     parser.add_argument("--django-q-workers", type=int, default=defaults.django_q_workers)
     parser.add_argument("--large", type=int, default=defaults.large, help="orders in the large database")
-    parser.add_argument("--minutes", type=float, default=240, help="after which the run is stopped")
+    parser.add_argument("--minutes", type=float, default=240, help="after which no round is begun")
     parser.add_argument("--output", type=Path, help="default: benchmarks, and .local/bench for some measures only")
     given = parser.parse_args()
     wanted = [name for name in given.only.split(",") if name]
@@ -106,13 +108,17 @@ def check_programs() -> None:
         raise BenchmarkError(f"missing: {', '.join(missing)}. On Debian: apt-get install {' '.join(missing)}")
 
 
-def measure_all(options: Options, measures: Sequence[Measure]) -> Results:
+def measure_all(options: Options, measures: Sequence[Measure], deadline: float) -> Results:
+    """In turn, until everything is measured or the time is up."""
     results = Results()
     stage = Stage(DIRECTORY, options)
     try:
         contender = contenders_on(stage)
         for measure in measures:
             for number in range(1, options.rounds + 1):
+                if time.monotonic() > deadline:
+                    results.add_problem(f"{measure.key}, round {number}: the time was up")
+                    break
                 for name in measure.contenders:
                     try:
                         figures = measure.runs[name](stage, contender(name))
