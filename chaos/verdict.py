@@ -41,7 +41,6 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
     book = system.book()
     accepted = set(answered)
     placed = Counter(row["order_id"] for row in system.query("SELECT order_id FROM orders_orderevent WHERE type = 'placed'"))
-    events = {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")}
     completed = {str(order["id"]): order for order in orders if order["status"] == "completed"}
     return Verdict(
         accepted=len(accepted),
@@ -52,8 +51,13 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
         stuck=sum(is_stuck(order) for order in orders),
         differing=sum(differs(completed.get(id), theirs) for id, theirs in book.items())
         + len(system.query(FILLS_THAT_DO_NOT_ADD_UP)),
-        unseen=len(events - set(system.seen_event_ids())),
+        unseen=len(unseen_events(system)),
     )
+
+
+def unseen_events(system: System) -> set[str]:
+    """Ids of events that the client has not been told of."""
+    return {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")} - set(system.seen_event_ids())
 
 
 def is_stuck(order: dict[str, Any]) -> bool:

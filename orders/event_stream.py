@@ -4,6 +4,10 @@ A reader remembers the snapshot that it has read up to. What it has not seen yet
 transactions that this snapshot did not see: those that were running then, and all that began later. Both are ranges of
 an index on `tx`, so the cost is that of the new events alone, however long some transaction stays open, and nothing has
 to be remembered but the snapshot.
+
+A server that crashes may hand out once more the numbers of transactions of which nothing had reached the disk: those that
+were rolled back, or only notified somebody. A snapshot may know such a number as over, and what is written under it
+later would be missed. So a snapshot here goes no further than the newest event that it sees, which is on the disk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,6 +42,12 @@ class Snapshot:
     def running(self) -> list[int]:
         """Earlier ones that had not ended."""
         return [int(number) for number in self.text.split(":")[2].split(",") if number]
+
+    def up_to(self, newest: int) -> "Snapshot":
+        """The same for events, if `newest` is the last transaction whose events it sees; later numbers mean nothing to it."""
+        end = min(self.unseen_from, newest + 1)
+        running = [number for number in self.running if number < end]
+        return Snapshot(f"{min(running, default=end)}:{end}:{','.join(map(str, running))}")
 
 
 class Position(NamedTuple):
@@ -77,11 +87,19 @@ class EncodedEvent(NamedTuple):
     tx: int
 
 
+# Two columns for `_snapshot`. Nobody has transaction 2.
+_NOW = "pg_current_snapshot()::text, coalesce((SELECT tx::text FROM orders_orderevent ORDER BY tx DESC LIMIT 1), '2')"
+
+
+def _snapshot(text: str, newest: str) -> Snapshot:
+    return Snapshot(text).up_to(int(newest))
+
+
 def current_snapshot() -> Snapshot:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_current_snapshot()::text")
-        [(text,)] = cursor.fetchall()
-    return Snapshot(text)
+        cursor.execute(f"SELECT {_NOW}")
+        [row] = cursor.fetchall()
+    return _snapshot(*row)
 
 
 def events_after(position: Position, accounts: Sequence[int] | None = None, until: Snapshot | None = None) -> Found:
@@ -101,9 +119,9 @@ def events_after(position: Position, accounts: Sequence[int] | None = None, unti
     # Not sorted here: told to sort by id and stop at a limit, PostgreSQL may choose to walk through the whole history by id.
     query = f"SELECT id FROM orders_orderevent WHERE {' AND '.join(conditions)} LIMIT {MAX_EVENTS + 1}"  # noqa: S608 - our own words
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_current_snapshot()::text, ARRAY({query})", parameters)
-        [(text, ids)] = cursor.fetchall()
-    return Found(Snapshot(text), sorted(ids), len(ids) > MAX_EVENTS)
+        cursor.execute(f"SELECT {_NOW}, ARRAY({query})", parameters)
+        [(text, newest, ids)] = cursor.fetchall()
+    return Found(_snapshot(text, newest), sorted(ids), len(ids) > MAX_EVENTS)
 
 
 def events_since(known: Snapshot, page_size: int) -> Iterator[tuple[Snapshot, list[int]]]:
@@ -112,13 +130,13 @@ def events_since(known: Snapshot, page_size: int) -> Iterator[tuple[Snapshot, li
     Each comes with the snapshot of now, which is what all of them together lead to. PostgreSQL keeps the list meanwhile
     (a cursor WITH HOLD, so that no transaction is open while the pages are worked on).
     """
-    query = """
+    query = f"""
         WITH found AS MATERIALIZED (SELECT id FROM orders_orderevent WHERE tx >= %s::xid8 OR tx = ANY(%s::xid8[]))
-        SELECT pg_current_snapshot()::text, found.id FROM (SELECT 1) AS always LEFT JOIN found ON true ORDER BY found.id"""
+        SELECT {_NOW}, found.id FROM (SELECT 1) AS always LEFT JOIN found ON true ORDER BY found.id"""  # noqa: S608 - our own words
     with connection.chunked_cursor() as cursor:
         cursor.execute(query, [str(known.unseen_from), [str(tx) for tx in known.running]])
         while rows := cursor.fetchmany(page_size):
-            yield Snapshot(rows[0][0]), [id for _, id in rows if id is not None]
+            yield _snapshot(*rows[0][:2]), [id for *_, id in rows if id is not None]
 
 
 def encoded_events(ids: Sequence[int]) -> list[EncodedEvent]:
