@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
 import psycopg
 import pytest
@@ -22,20 +23,20 @@ WRITE = "INSERT INTO orders_orderevent (account_id) VALUES (1) RETURNING id, tx:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[Path]:
-    """Of a server that the test starts, and that `event_stream` reads from."""
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[Any]:
+    """The connection that `event_stream` reads through: to a server that the test starts in `tmp_path`."""
     given = psycopg.conninfo.conninfo_to_dict(local_install.load(tmp_path).postgres_url)
-    elsewhere = connection.copy()  # type: ignore[attr-defined]
+    elsewhere = connection.copy()
     names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     elsewhere.settings_dict |= {theirs: given[name] for name, theirs in names.items()}
     monkeypatch.setattr(event_stream, "connection", elsewhere)
-    yield tmp_path
+    yield elsewhere
     elsewhere.close()
 
 
-def test_an_event_is_found_whose_transaction_has_the_number_of_one_that_the_crash_forgot(data_dir: Path) -> None:
-    url = local_install.load(data_dir).postgres_url
-    server = Server(data_dir)
+def test_an_event_is_found_whose_transaction_has_the_number_of_one_that_the_crash_forgot(reader: Any, tmp_path: Path) -> None:
+    url = local_install.load(tmp_path).postgres_url
+    server = Server(tmp_path)
     try:
         with psycopg.connect(url, autocommit=True) as writer:
             # What does not wait for the disk reaches it much later than anything here.
@@ -49,13 +50,13 @@ def test_an_event_is_found_whose_transaction_has_the_number_of_one_that_the_cras
             known = current_snapshot()
         os.kill(server.pid, SIGKILL)
         server.stop()
-        event_stream.connection.close()
-        server = Server(data_dir)
+        reader.close()
+        server = Server(tmp_path)
         with psycopg.connect(url, autocommit=True) as writer:
             [(number, tx)] = writer.execute(WRITE)
         assert events_after(Position(known)).ids == [number]
         # Otherwise this shows nothing.
         assert int(tx) < int(used)
     finally:
-        event_stream.connection.close()
+        reader.close()
         server.stop()
