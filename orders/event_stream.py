@@ -88,7 +88,7 @@ class EncodedEvent(NamedTuple):
 
 
 # Two columns for `_snapshot`. Nobody has transaction 2.
-_NOW = "pg_current_snapshot()::text, coalesce((SELECT tx::text FROM orders_orderevent ORDER BY tx DESC LIMIT 1), '2')"
+_NOW = "pg_current_snapshot()::text, coalesce((SELECT tx FROM orders_orderevent ORDER BY tx DESC LIMIT 1), '2')::text"
 
 
 def _snapshot(text: str, newest: str) -> Snapshot:
