@@ -128,4 +128,6 @@ def test_who_was_away_for_too_long_is_told_to_start_anew(service, clients, clien
     many_events(anna, 100_001)
     assert clients.connect(service.url, token, after=first).closing() == closings.RESUME_TOO_FAR
     assert clients.connect(service.url, token, after="beginning").closing() == closings.RESUME_TOO_FAR
-    assert clients.subscribe(service.url, token, after="bulk-100000").events(1)[0]["event_id"] == "bulk-100001"
+    again = clients.subscribe(service.url, token, after="bulk-100000")
+    # What was committed while somebody else was writing may come a second time.
+    assert "bulk-100001" in (again.events(1)[0]["event_id"] for _ in range(3))
