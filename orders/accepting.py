@@ -7,35 +7,19 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from lemon_market.database.base import prepared_cursor
 from orders import lifecycle
-from orders.dispatch import QUEUE_WAKE_UP, tell_workers, wake_up_parameters, wake_workers
+from orders.dispatch import tell_workers, wake_workers
+from orders.group_commit import Request, group_commit, store_requests
 from orders.limits import Refusal, is_too_fast, lock_limits, refusals
 from orders.models import AccountLimits, Order, event
 from orders.policy import PlacementPolicy
-from orders.safety import NOTHING_TO_CHECK, safety_of
+from orders.safety import safety_of
 from orders.states import EventType
-from orders.storage import EVENT_COLUMNS, events_as_json, orders_as_json, save_changes, tell_events
-
-# One statement is one round trip and one transaction.
-STORE_AT_ONCE = f"""
-WITH allowed AS (
-    SELECT WHERE {NOTHING_TO_CHECK} AND NOT EXISTS (
-        SELECT FROM orders_order WHERE account_id = %(account)s::integer AND client_order_id = ANY(%(client_order_ids)s::text[])
-    )
-), stored AS (
-    INSERT INTO orders_order SELECT new.* FROM allowed, json_populate_recordset(NULL::orders_order, %(orders)s::json) AS new
-    RETURNING id
-), told AS (
-    INSERT INTO orders_orderevent ({EVENT_COLUMNS})
-    SELECT {EVENT_COLUMNS} FROM allowed, json_populate_recordset(NULL::orders_orderevent, %(events)s::json)
-), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM allowed))
-SELECT count(*) FROM stored"""  # noqa: S608 - no value stands in it
-
+from orders.storage import events_as_json, orders_as_json, save_changes, tell_events
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
@@ -131,17 +115,17 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
     policy = PlacementPolicy.from_settings()
     orders = [new_order(account_id, request, now, policy) for request in requested]
     events = [event(order, EventType.ACCEPTED, now) for order in orders]
-    parameters: dict[str, Any] = {
-        "account": account_id,
-        "instruments": list({request.instrument for request in requested}),
-        "client_order_ids": [request.client_order_id for request in requested if request.client_order_id],
-        "orders": orders_as_json(in_locking_sequence(orders)),
-        "events": events_as_json(events),
-    }
-    with prepared_cursor() as cursor:
-        cursor.execute(STORE_AT_ONCE, parameters | wake_up_parameters())
-        [stored] = cursor.fetchone()
-    if not stored:
+    ask = Request(
+        id=orders[0].id,
+        account_id=account_id,
+        instruments=list({request.instrument for request in requested}),
+        client_order_ids=[request.client_order_id for request in requested if request.client_order_id],
+        orders=orders_as_json(in_locking_sequence(orders)),
+        events=events_as_json(events),
+    )
+    # A batch would have others wait for it, and what is part of the caller's transaction is to be taken back with it.
+    goes_alone = len(requested) > 1 or connection.in_atomic_block
+    if not (ask.id in store_requests([ask]) if goes_alone else group_commit.store(ask)):
         return None
     tell_events(events)
     tell_workers([order.id for order in orders])

@@ -8,20 +8,32 @@ from django.db import connection
 from orders.limits import LIMIT_NAMES
 from orders.models import AccountLimits, Halt
 
+def halt_covers(account: str, instruments: str) -> str:
+    """SQL: whether a halt is in force for the account, or for one of the instruments; both are expressions."""
+    return f"""halt.ended_at IS NULL
+        AND (halt.account_id IS NULL OR halt.account_id = {account})
+        AND (halt.instrument IS NULL OR halt.instrument = ANY({instruments}))"""
+
+
+def nothing_to_check(account: str, instruments: str) -> str:
+    """SQL: whether there are neither halts nor limits for an account's orders in some instruments.
+
+    OFFSET 0 has PostgreSQL look these up for each account, by their indexes. Otherwise it could join whole tables, by a plan
+    that it made when they were empty.
+    """
+    covers = halt_covers(account, instruments)
+    return f"""
+        NOT EXISTS (SELECT FROM orders_accountlimits AS limits WHERE limits.account_id = {account} OFFSET 0)
+        AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {covers} OFFSET 0)"""  # noqa: S608 - no value stands in it
+
+
 # One statement for both, because every order that is accepted waits for it. One row, or one for each halt.
-HALT_COVERS = """halt.ended_at IS NULL
-    AND (halt.account_id IS NULL OR halt.account_id = %(account)s::integer)
-    AND (halt.instrument IS NULL OR halt.instrument = ANY(%(instruments)s::text[]))"""
-# True when there is neither for an account's orders in some instruments.
-NOTHING_TO_CHECK = f"""
-    NOT EXISTS (SELECT FROM orders_accountlimits WHERE account_id = %(account)s::integer)
-    AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {HALT_COVERS})"""  # noqa: S608 - no value stands in it
 QUERY = f"""
 SELECT account.id = limits.account_id, {", ".join(f"limits.{name}" for name in LIMIT_NAMES)},
        halt.id, halt.account_id, halt.instrument
 FROM (SELECT %(account)s::integer AS id) AS account
 LEFT JOIN orders_accountlimits AS limits ON limits.account_id = account.id
-LEFT JOIN orders_halt AS halt ON {HALT_COVERS}
+LEFT JOIN orders_halt AS halt ON {halt_covers("%(account)s::integer", "%(instruments)s::text[]")}
 """  # noqa: S608 - only column names of our own
 
 

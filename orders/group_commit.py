@@ -1,0 +1,149 @@
+"""Storing new orders in one statement, and those that come at the same time with one commit.
+
+A statement of its own for each order would have PostgreSQL read 23 CHECK constraints, write its log and wait for the disk
+each time. So of the threads that have something to store one leads: it stores all that has come together, and hands over
+to one of those that came meanwhile (group commit, as databases do it with their logs). Nobody waits for a clock, and who
+is alone is a group of one.
+"""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from lemon_market.database.base import prepared_cursor
+from orders.dispatch import QUEUE_WAKE_UP, wake_up_parameters
+from orders.safety import nothing_to_check
+from orders.storage import EVENT_COLUMNS
+
+# More wait for the next group, so that nobody waits for many others.
+LARGEST_GROUP = 50
+# One statement is one round trip and one transaction. What is in the way of one request is in no other's way.
+STORE_AT_ONCE = f"""
+WITH allowed AS MATERIALIZED (
+    SELECT request.id, request.orders, request.events FROM json_to_recordset(%(requests)s::json) AS request
+        (id uuid, account_id integer, instruments text[], client_order_ids text[], orders json, events json)
+    WHERE {nothing_to_check('request.account_id', 'request.instruments')} AND NOT EXISTS (
+        SELECT FROM orders_order AS known
+        WHERE known.account_id = request.account_id AND known.client_order_id = ANY(request.client_order_ids)
+        OFFSET 0
+    )
+), stored AS (
+    INSERT INTO orders_order SELECT new.* FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders) AS new
+), told AS (
+    INSERT INTO orders_orderevent ({EVENT_COLUMNS})
+    SELECT {EVENT_COLUMNS} FROM allowed, json_populate_recordset(NULL::orders_orderevent, allowed.events)
+), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM allowed))
+SELECT id FROM allowed"""  # noqa: S608 - no value stands in it
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Orders that are stored together or not at all, with their events; `orders` and `events` are their rows in JSON.
+
+    The orders come in the sequence of `client_order_ids`, which are those that could be known already.
+    """
+
+    id: uuid.UUID
+    account_id: int
+    instruments: Sequence[str]
+    client_order_ids: Sequence[str]
+    orders: str
+    events: str
+
+    @property
+    def sequence(self) -> tuple[int, str]:
+        """Two transactions that insert the same client order ids in different sequences would wait for one another."""
+        return self.account_id, min(self.client_order_ids, default="")
+
+
+def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
+    """Store what nothing stands in the way of; returns the ids of those requests. Raises Django's database errors."""
+    rows = [
+        {
+            "id": request.id,
+            "account_id": request.account_id,
+            "instruments": request.instruments,
+            "client_order_ids": request.client_order_ids,
+            "orders": orjson.Fragment(request.orders),
+            "events": orjson.Fragment(request.events),
+        }
+        for request in sorted(requests, key=lambda request: request.sequence)
+    ]
+    with prepared_cursor() as cursor:
+        cursor.execute(STORE_AT_ONCE, {"requests": orjson.dumps(rows).decode(), **wake_up_parameters()})
+        return {id for [id] in cursor.fetchall()}
+
+
+class Member:
+    """A request and the thread that waits for it: `turn` is released when it is dealt with, or leads the next group."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.is_dealt_with = False
+        # None when nobody knows, because the group failed for some reason of one of them.
+        self.is_stored: bool | None = None
+        self.database_away: DatabaseError | InterfaceError | None = None
+
+
+class GroupCommit:
+    """The requests of the threads of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting: list[Member] = []
+        self.has_leader = False
+
+    def store(self, request: Request) -> bool:
+        """Whether it is stored: it is not when something stands in its way. Raises Django's database errors.
+
+        Not inside of a transaction of the caller, who could not take it back.
+        """
+        member = Member(request)
+        with self.lock:
+            self.waiting.append(member)
+            leads = not self.has_leader
+            self.has_leader = True
+        if not leads:
+            member.turn.acquire()
+        if not member.is_dealt_with:
+            self.lead()
+        if member.database_away is not None:
+            raise OperationalError(*member.database_away.args) from member.database_away
+        return request.id in store_requests([request]) if member.is_stored is None else member.is_stored
+
+    def lead(self) -> None:
+        """Store the group that waits, the caller's request among it, and let the next one begin."""
+        with self.lock:
+            group, self.waiting = self.waiting[:LARGEST_GROUP], self.waiting[LARGEST_GROUP:]
+        try:
+            stored = store_requests([member.request for member in group])
+            for member in group:
+                member.is_stored = member.request.id in stored
+        except (OperationalError, InterfaceError) as error:
+            # Those who came meanwhile, too: they have waited already for as long as one statement may take.
+            with self.lock:
+                group, self.waiting = group + self.waiting, []
+            for member in group:
+                member.database_away = error
+        except DatabaseError:
+            # Something that one of them did; each tries by itself.
+            if len(group) == 1:
+                raise
+        finally:
+            with self.lock:
+                following = self.waiting[:1]
+                self.has_leader = bool(following)
+            for member in group:
+                member.is_dealt_with = True
+            for member in group + following:
+                member.turn.release()
+
+
+group_commit = GroupCommit()
+
