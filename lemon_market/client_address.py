@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -21,10 +22,17 @@ def client_address(peer: str, forwarded: Sequence[str]) -> str:
     address = peer
     if settings.TRUSTED_PROXIES and len(hops) >= settings.TRUSTED_PROXIES:
         address = hops[-settings.TRUSTED_PROXIES]
+    return counted_as(address) or peer
+
+
+# One client sends many requests, and the parser of addresses is thorough.
+@lru_cache(maxsize=10_000)
+def counted_as(address: str) -> str | None:
+    """The address, or the network when it is an IPv6 one; None when it is neither."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        return peer
+        return None
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)
     return str(ip.ipv4_mapped or ipaddress.ip_network((ip, IPV6_NETWORK_BITS), strict=False).network_address)

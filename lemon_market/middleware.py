@@ -5,12 +5,12 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 
 from lemon_market import logs
 from lemon_market.database.base import answers_within
 from lemon_market.measuring import observe_acceptance
-from orders.api.errors import DATABASE_AWAY
+from orders.api.errors import database_away
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = perf_counter()
-        request_id = logs.request_id(request.headers.get("X-Request-ID"))
+        request_id = logs.request_id(request.META.get("HTTP_X_REQUEST_ID"))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response = self.get_response(request)
@@ -56,5 +56,4 @@ class DatabaseUnavailableMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, OperationalError | InterfaceError):
             return None
-        log.warning("database_away", doing="request", path=request.path, error=str(error))
-        return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
+        return database_away(request, error)

@@ -95,12 +95,13 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "lemon_market.throttling.AddressThrottleMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "orders.api.short_way.ShortWayMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "lemon_market.urls"
@@ -179,6 +180,8 @@ AXES_SENSITIVE_PARAMETERS = ["username"]
 ACCOUNT_REQUESTS_PER_SECOND = env.int("ACCOUNT_REQUESTS_PER_SECOND", 10_000)
 ADDRESS_REQUESTS_PER_SECOND = env.int("ADDRESS_REQUESTS_PER_SECOND", 10_000)
 FAILED_LOGINS_PER_MINUTE = env.int("FAILED_LOGINS_PER_MINUTE", 30)
+# Kept with the session: the default would prepare to sign a cookie at each request, those of the API included.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "trading"
 
@@ -264,6 +267,8 @@ REST_FRAMEWORK = {
 }
 # Days that a token lasts, unless `create_token` is told otherwise; 0 stands for no end.
 TOKEN_TTL = env.int("TOKEN_TTL", 30)
+# Seconds for which a process believes a token without looking again whether it was revoked; 0: it looks at each request.
+TOKEN_REMEMBERED = env.float("TOKEN_REMEMBERED", 1.0)
 REST_KNOX = {"TOKEN_TTL": timedelta(days=TOKEN_TTL) if TOKEN_TTL else None, "AUTO_REFRESH": False}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Lemon Market",

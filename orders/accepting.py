@@ -21,6 +21,7 @@ from orders.safety import safety_of
 from orders.states import EventType
 from orders.storage import events_as_json, orders_as_json, save_changes, tell_events
 
+
 @dataclass(frozen=True, slots=True)
 class NewOrder:
     """What a client asks for, validated: `quantity` in units of the instrument, `limit_price` per unit."""

@@ -51,7 +51,9 @@ class Doorbell:
         """Notify whoever listens to `channel`, soon. Never blocks, never fails."""
         if self.process != os.getpid():
             self.start()
-        self.add({channel})
+        # Whoever waits to be notified already is notified after now, which is all that is asked for.
+        if channel not in self.channels:
+            self.add({channel})
 
     def start(self) -> None:
         """At the first ring, and at the first since a fork: a thread does not survive one."""
@@ -93,8 +95,7 @@ class Doorbell:
             try:
                 if database is None:
                     database = psycopg.connect(**connection_parameters(), autocommit=True)
-                for channel in channels:
-                    database.execute(f"NOTIFY {channel}")
+                database.execute("SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel", [list(channels)])
             except psycopg.OperationalError as error:
                 log.debug("doorbell_not_heard", error=str(error))
                 if database is None:

@@ -26,7 +26,7 @@ STORE_AT_ONCE = f"""
 WITH allowed AS MATERIALIZED (
     SELECT request.id, request.orders, request.events FROM json_to_recordset(%(requests)s::json) AS request
         (id uuid, account_id integer, instruments text[], client_order_ids text[], orders json, events json)
-    WHERE {nothing_to_check('request.account_id', 'request.instruments')} AND NOT EXISTS (
+    WHERE {nothing_to_check("request.account_id", "request.instruments")} AND NOT EXISTS (
         SELECT FROM orders_order AS known
         WHERE known.account_id = request.account_id AND known.client_order_id = ANY(request.client_order_ids)
         OFFSET 0
@@ -146,4 +146,3 @@ class GroupCommit:
 
 
 group_commit = GroupCommit()
-

@@ -8,6 +8,7 @@ from django.db import connection
 from orders.limits import LIMIT_NAMES
 from orders.models import AccountLimits, Halt
 
+
 def halt_covers(account: str, instruments: str) -> str:
     """SQL: whether a halt is in force for the account, or for one of the instruments; both are expressions."""
     return f"""halt.ended_at IS NULL

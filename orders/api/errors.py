@@ -56,6 +56,12 @@ class LengthRequired(APIException):
     default_code = "length_required"
 
 
+def database_away(request: HttpRequest, error: InterfaceError | OperationalError) -> HttpResponse:
+    """The answer wherever Django REST framework does not make it."""
+    log.warning("database_away", doing="request", path=request.path, error=str(error))
+    return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """For addresses that are none: a client of the API reads JSON, whatever it asked for."""
     if request.path.startswith("/orders"):

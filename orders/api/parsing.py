@@ -16,19 +16,24 @@ class StrictJSONParser(JSONParser):
     """
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        try:
-            return json.loads(
-                stream.read().decode(),
-                parse_float=exact_number,
-                parse_int=whole_number,
-                object_pairs_hook=without_repeated_names,
-            )
-        except UnicodeDecodeError:
-            raise ParseError("The request body is not UTF-8.") from None
-        except RecursionError:
-            raise ParseError("The request body is nested too deeply.") from None
-        except ValueError as error:
-            raise ParseError(f"The request body is not JSON: {error}") from None
+        return parsed(stream.read())
+
+
+def parsed(body: bytes) -> Any:
+    """Raises ParseError, and ValidationError for a name that stands twice."""
+    try:
+        return json.loads(
+            body.decode(),
+            parse_float=exact_number,
+            parse_int=whole_number,
+            object_pairs_hook=without_repeated_names,
+        )
+    except UnicodeDecodeError:
+        raise ParseError("The request body is not UTF-8.") from None
+    except RecursionError:
+        raise ParseError("The request body is nested too deeply.") from None
+    except ValueError as error:
+        raise ParseError(f"The request body is not JSON: {error}") from None
 
 
 def exact_number(text: str) -> Decimal:

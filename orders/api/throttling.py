@@ -5,6 +5,9 @@ from rest_framework.throttling import BaseThrottle
 
 from lemon_market.throttling import account_rate, counter
 
+# In META of a request that is counted already. No header can be called so.
+COUNTED = "lemon_market.counted"
+
 
 class AccountThrottle(BaseThrottle):
     """429 with Retry-After for an account that asks too often."""
@@ -14,7 +17,8 @@ class AccountThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         # The description of the API is for everybody; there only addresses are counted.
-        if request.user is not None:
+        # And what took the short way first is counted already.
+        if request.user is not None and COUNTED not in request.META:
             self.retry_after_s = counter.add(account_rate(), str(request.user.pk))
         return self.retry_after_s is None
 

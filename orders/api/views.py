@@ -40,8 +40,10 @@ from orders.api.serializers import (
     NewOrderSerializer,
     OrderSerializer,
     OrderWithHistorySerializer,
+    location,
     represented,
     validated,
+    with_idempotency_key,
 )
 from orders.canceling import TooLateToCancel, cancel_order
 from orders.models import CLIENT_ORDER_ID_PATTERN, Order
@@ -90,7 +92,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         examples=EXAMPLES,
     )
     def create(self, request: Request) -> Response:
-        requested = validated(with_idempotency_key(request))
+        requested = validated(with_idempotency_key(request.headers.get("Idempotency-Key"), request.data))
         try:
             accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
         except AlreadyExpired:
@@ -102,10 +104,10 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         except TooManyOrders as error:
             raise too_many(error) from None
         [order] = accepted.orders
-        location = request.build_absolute_uri(f"/orders/{order.id}")
+        headers = {"Location": location(request, order)}
         for problem in kept_refusals(accepted.orders).values():
-            return Response(problem, status.HTTP_422_UNPROCESSABLE_ENTITY, headers={"Location": location})
-        return answer(accepted, represented(order), {"Location": location})
+            return Response(problem, status.HTTP_422_UNPROCESSABLE_ENTITY, headers=headers)
+        return answer(accepted, represented(order), headers)
 
     @extend_schema(
         request=NewOrderSerializer(many=True),
@@ -164,16 +166,6 @@ def caller_id(request: Request) -> int:
     """The id of the account that the permission classes have let in."""
     assert request.user.pk is not None
     return request.user.pk
-
-
-def with_idempotency_key(request: Request) -> Any:
-    """The body, with the header's id where it has none. Raises ValidationError when the two differ."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None or not isinstance(request.data, dict):
-        return request.data
-    if request.data.get("client_order_id", key) != key:
-        raise ValidationError({"client_order_id": ["The Idempotency-Key header says otherwise."]})
-    return {**request.data, "client_order_id": key}
 
 
 def validated_batch(request: Request) -> list[NewOrder]:
