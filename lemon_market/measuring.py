@@ -1,5 +1,7 @@
 """What the web process counts of its own work; what can be read from the database is read there, see `metrics`."""
 
+from functools import cache
+
 from django.http import HttpRequest
 from prometheus_client import CollectorRegistry, Histogram
 
@@ -17,4 +19,10 @@ acceptance = Histogram(
 def observe_acceptance(request: HttpRequest, status: int, took_s: float) -> None:
     call = ACCEPTING.get((request.method or "", request.path))
     if call is not None:
-        acceptance.labels(call, status).observe(took_s)
+        counted_as(call, status).observe(took_s)
+
+
+@cache
+def counted_as(call: str, status: int) -> Histogram:
+    """The histogram's own way to the same one locks and looks up each time. There are few of them."""
+    return acceptance.labels(call, status)

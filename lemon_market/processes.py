@@ -15,7 +15,7 @@ _GRANIAN_LOGS = ("--log-config", "lemon_market/granian-json-logs.json") if setti
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 # Of the web process: how many there are, and the threads of each.
-WEB_PROCESSES, WEB_THREADS = 2, 20
+WEB_PROCESSES, WEB_THREADS = 2, 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ class BodyReads:
 
     def end(self, address: str) -> None:
         with self.changed:
-            self.reading -= Counter([address])
+            self.reading[address] -= 1
+            if not self.reading[address]:
+                del self.reading[address]
             # Each waits for another address.
             self.changed.notify_all()
 

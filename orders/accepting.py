@@ -1,10 +1,10 @@
 """Taking orders in: stored with their first event and a wake-up in one transaction, or found to be known already."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -15,11 +15,11 @@ from orders import lifecycle
 from orders.dispatch import tell_workers, wake_workers
 from orders.group_commit import Request, group_commit, store_requests
 from orders.limits import Refusal, is_too_fast, lock_limits, refusals
-from orders.models import AccountLimits, Order, event
+from orders.models import AccountLimits, Order, event, new_event_id
 from orders.policy import PlacementPolicy
 from orders.safety import safety_of
 from orders.states import EventType
-from orders.storage import events_as_json, orders_as_json, save_changes, tell_events
+from orders.storage import Told, as_json, order_row, save_changes, tell_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +115,14 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         return None
     policy = PlacementPolicy.from_settings()
     orders = [new_order(account_id, request, now, policy) for request in requested]
-    events = [event(order, EventType.ACCEPTED, now) for order in orders]
+    events = [Told(order.id, EventType.ACCEPTED.value, new_event_id()) for order in orders]
+    rows = [order_row(order) | {"event_id": event.event_id} for order, event in zip(orders, events, strict=True)]
     ask = Request(
         id=orders[0].id,
         account_id=account_id,
         instruments=list({request.instrument for request in requested}),
         client_order_ids=[request.client_order_id for request in requested if request.client_order_id],
-        orders=orders_as_json(in_locking_sequence(orders)),
-        events=events_as_json(events),
+        orders=as_json(sorted(rows, key=itemgetter("client_order_id"))),
     )
     # A batch would have others wait for it, and what is part of the caller's transaction is to be taken back with it.
     goes_alone = len(requested) > 1 or connection.in_atomic_block
@@ -131,11 +131,6 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
     tell_events(events)
     tell_workers([order.id for order in orders])
     return orders
-
-
-def in_locking_sequence(orders: Iterable[Order]) -> list[Order]:
-    """Two transactions that insert the same client order ids in different sequences would wait for one another."""
-    return sorted(orders, key=attrgetter("client_order_id"))
 
 
 def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool) -> list[Order]:
@@ -159,7 +154,8 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
             events += lifecycle.refused_by_limits(order, refused[index], now)
         else:
             events.append(event(order, EventType.ACCEPTED, now))
-    Order.objects.bulk_create(in_locking_sequence(orders))
+    # Two transactions that insert the same client order ids in different sequences would wait for one another.
+    Order.objects.bulk_create(sorted(orders, key=attrgetter("client_order_id")))
     save_changes([], events)
     if to_be_placed := [order.id for index, order in enumerate(orders) if index not in refused]:
         wake_workers(to_be_placed)

@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from lemon_market.database.base import prepared_cursor
 from orders.dispatch import QUEUE_WAKE_UP, wake_up_parameters
 from orders.safety import nothing_to_check
+from orders.states import EventType
 from orders.storage import EVENT_COLUMNS
 
 # More wait for the next group, so that nobody waits for many others.
@@ -24,8 +25,8 @@ LARGEST_GROUP = 50
 # One statement is one round trip and one transaction. What is in the way of one request is in no other's way.
 STORE_AT_ONCE = f"""
 WITH allowed AS MATERIALIZED (
-    SELECT request.id, request.orders, request.events FROM json_to_recordset(%(requests)s::json) AS request
-        (id uuid, account_id integer, instruments text[], client_order_ids text[], orders json, events json)
+    SELECT request.id, request.orders FROM json_to_recordset(%(requests)s::json) AS request
+        (id uuid, account_id integer, instruments text[], client_order_ids text[], orders json)
     WHERE {nothing_to_check("request.account_id", "request.instruments")} AND NOT EXISTS (
         SELECT FROM orders_order AS known
         WHERE known.account_id = request.account_id AND known.client_order_id = ANY(request.client_order_ids)
@@ -35,16 +36,18 @@ WITH allowed AS MATERIALIZED (
     INSERT INTO orders_order SELECT new.* FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders) AS new
 ), told AS (
     INSERT INTO orders_orderevent ({EVENT_COLUMNS})
-    SELECT {EVENT_COLUMNS} FROM allowed, json_populate_recordset(NULL::orders_orderevent, allowed.events)
+    SELECT new.event_id, new.id, new.account_id, '{EventType.ACCEPTED.value}', '{{}}', new.created_at, new.created_at
+    FROM allowed, json_to_recordset(allowed.orders) AS new (event_id text, id uuid, account_id integer, created_at timestamptz)
 ), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM allowed))
 SELECT id FROM allowed"""  # noqa: S608 - no value stands in it
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Orders that are stored together or not at all, with their events; `orders` and `events` are their rows in JSON.
+    """Orders that are stored together or not at all, each with the event that tells it.
 
-    The orders come in the sequence of `client_order_ids`, which are those that could be known already.
+    `orders` are their rows in JSON, each with the event's `event_id`, in the sequence of their client order ids.
+    `client_order_ids` are those that could be known already.
     """
 
     id: uuid.UUID
@@ -52,7 +55,6 @@ class Request:
     instruments: Sequence[str]
     client_order_ids: Sequence[str]
     orders: str
-    events: str
 
     @property
     def sequence(self) -> tuple[int, str]:
@@ -69,7 +71,6 @@ def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
             "instruments": request.instruments,
             "client_order_ids": request.client_order_ids,
             "orders": orjson.Fragment(request.orders),
-            "events": orjson.Fragment(request.events),
         }
         for request in sorted(requests, key=lambda request: request.sequence)
     ]

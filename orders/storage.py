@@ -4,9 +4,10 @@ Rows go to PostgreSQL as one JSON text, which it turns into rows by the types of
 each value into the statement, and the statement stays the same, so that it is planned once for a connection.
 """
 
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -72,7 +73,11 @@ def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
 
 def orders_as_json(orders: Iterable[Order]) -> str:
     """All columns of the orders' rows. Raises ValueError."""
-    return as_json([{name: value for name, value in vars(order).items() if name != "_state"} for order in orders])
+    return as_json([order_row(order) for order in orders])
+
+
+def order_row(order: Order) -> dict[str, Any]:
+    return {name: value for name, value in vars(order).items() if name != "_state"}
 
 
 def events_as_json(events: Iterable[OrderEvent]) -> str:
@@ -101,13 +106,21 @@ def as_json(rows: list[dict[str, Any]]) -> str:
         raise ValueError(str(error)) from error
 
 
-def tell_events(events: Sequence[OrderEvent]) -> None:
+class Told(NamedTuple):
+    """What is told of an event."""
+
+    order_id: uuid.UUID
+    type: str
+    event_id: str
+
+
+def tell_events(events: Sequence[Told | OrderEvent]) -> None:
     """When the caller's transaction commits: ring for those who listen, and log them if so much is to be logged."""
     ring_after_commit(ORDER_EVENTS)
     if settings.LOG_TRAFFIC:
         transaction.on_commit(partial(log_events, events))
 
 
-def log_events(events: Sequence[OrderEvent]) -> None:
+def log_events(events: Sequence[Told | OrderEvent]) -> None:
     for happened in events:
         log.info("order_event", order_id=str(happened.order_id), type=happened.type, event_id=happened.event_id)
