@@ -12,6 +12,7 @@ from lemon_market import local_install
 LIMITS = [
     "TRUSTED_PROXIES",
     "TOKEN_TTL",
+    "TOKEN_REMEMBERED",
     "ACCOUNT_REQUESTS_PER_SECOND",
     "ADDRESS_REQUESTS_PER_SECOND",
     "FAILED_LOGINS_PER_MINUTE",

@@ -14,7 +14,8 @@ _MANAGE = (sys.executable, "manage.py")
 _GRANIAN_LOGS = ("--log-config", "lemon_market/granian-json-logs.json") if settings.LOG_JSON else ()
 # Staying root is on purpose, and supervisord warns of it unless told so.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
-# Of the web process: how many there are, and the threads of each.
+# Of the web process: how many there are, and the threads of each. One stores what others of its process wait for
+# (orders/group_commit.py), so more threads than these would only be more that wait.
 WEB_PROCESSES, WEB_THREADS = 2, 16
 
 

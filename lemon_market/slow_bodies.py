@@ -17,7 +17,7 @@ from django.conf import settings
 from lemon_market.client_address import of_environment
 from lemon_market.processes import WEB_THREADS
 
-OF_ONE_ADDRESS = WEB_THREADS // 3
+OF_ONE_ADDRESS = WEB_THREADS // 4
 OF_ALL = WEB_THREADS * 3 // 4
 PATIENCE_S = 1.0
 BUSY = {"detail": "Too many requests are waiting for the rest of their body: send it again, all at once."}

@@ -14,10 +14,13 @@ from django.utils import timezone
 from benchmarks.tests.costs import counted
 from exchange.gateway import Acknowledged
 from exchange.reports import ExecutionReport, ReportType
+from orders.accepting import NewOrder, new_order
 from orders.executions import apply_reports
-from orders.models import Order
+from orders.group_commit import Request, store_requests
+from orders.models import Order, new_event_id
 from orders.placement import Result, claim_due_orders, record
 from orders.states import ExecutionStatus
+from orders.storage import as_json, order_row
 from orders.tests.api_calls import MARKET, client_for
 from orders.tests.working import POLICY
 
@@ -27,7 +30,9 @@ TOKEN_READS = {"knox_authtoken": 1, "auth_user": 1}
 
 
 @pytest.fixture
-def api(account: Any) -> Any:
+def api(account: Any, settings: Any) -> Any:
+    # Each request looks its token up, so that it makes no difference how long a test takes.
+    settings.TOKEN_REMEMBERED = 0.0
     client = client_for(account)
     # The first requests of a process set up what later ones use, and those of a connection prepare its statements.
     client.get("/orders?page_size=1")
@@ -69,6 +74,38 @@ def test_accepting_one_order(api: Any) -> None:
     # The account and the order exist: the foreign keys of both rows. And one wake-up waits already.
     assert cost.read == {"knox_authtoken": 1, "auth_user": 1 + 2, "orders_order": 1, "django_q_ormq": 1}
     assert cost.updated == cost.deleted == {}
+
+
+def test_accepting_one_order_of_a_client_that_is_known(api: Any, settings: Any) -> None:
+    settings.TOKEN_REMEMBERED = 3600.0
+    with counted() as cost:
+        answer = api.post("/orders", json.dumps(MARKET), content_type="application/json")
+    assert answer.status_code == 202
+    # The token was read by an earlier request, and nothing else is asked.
+    assert cost.queries == cost.round_trips == 1
+    assert cost.read == {"auth_user": 2, "orders_order": 1, "django_q_ormq": 1}
+    assert cost.inserted == {"orders_order": 1, "orders_orderevent": 1, "django_q_ormq": 1}
+    assert cost.updated == cost.deleted == {}
+
+
+def test_accepting_orders_that_come_together_takes_no_more_round_trips_than_one(api: Any, account: Any) -> None:
+    asked = [a_request(account.pk, f"c{number}") for number in range(20)]
+    store_requests([a_request(account.pk, "c")])
+    with counted() as cost:
+        assert store_requests(asked) == {request.id for request in asked}
+    assert cost.queries == cost.round_trips == 1
+    # No order was read to find the client order ids unknown: 20 foreign keys of the events are left.
+    # And one wake-up waits for each worker already.
+    assert cost.read == {"auth_user": 2 * 20, "orders_order": 20, "django_q_ormq": 2}
+    assert cost.inserted == {"orders_order": 20, "orders_orderevent": 20}
+    assert cost.updated == cost.deleted == {}
+
+
+def a_request(account_id: int, client_order_id: str) -> Request:
+    new = NewOrder(**MARKET, client_order_id=client_order_id)
+    order = new_order(account_id, new, timezone.now(), POLICY)
+    row = as_json([order_row(order) | {"event_id": new_event_id()}])
+    return Request(order.id, account_id, [new.instrument], [client_order_id], row)
 
 
 def test_accepting_500_orders_takes_no_more_round_trips_than_one(api: Any) -> None:

@@ -18,7 +18,7 @@ class AccountThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         # The description of the API is for everybody; there only addresses are counted.
         # And what took the short way first is counted already.
-        if request.user is not None and COUNTED not in request.META:
+        if COUNTED not in request.META and request.user is not None:
             self.retry_after_s = counter.add(account_rate(), str(request.user.pk))
         return self.retry_after_s is None
 

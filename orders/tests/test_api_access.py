@@ -22,6 +22,11 @@ Accept = Callable[..., Order]
 METHODS = ["get", "head", "options", "post", "put", "patch", "delete"]
 
 
+@pytest.fixture(autouse=True)
+def tokens_looked_up_each_time(settings: Any) -> None:
+    settings.TOKEN_REMEMBERED = 0.0
+
+
 @pytest.fixture
 def bert(django_user_model: Any) -> Any:
     return django_user_model.objects.create_user("bert")

@@ -5,11 +5,22 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from knox.crypto import hash_token
 from knox.models import AuthToken
 from rest_framework.test import APIClient
+
+from orders.api import authentication
+
+
+@pytest.fixture(autouse=True)
+def looked_up_each_time(settings: Any) -> None:
+    settings.TOKEN_REMEMBERED = 0.0
 
 
 def create_token(*options: str) -> str:
@@ -61,3 +72,50 @@ def test_an_administrator_revokes_a_token(account: Any, admin_user: Any) -> None
     row = AuthToken.objects.get(token_key=revoked[:15])
     assert browser.post(f"/admin/knox/authtoken/{row.pk}/delete/", {"post": "yes"}).status_code == 302
     assert (status_with(revoked), status_with(kept)) == (401, 200)
+
+
+def test_for_a_second_a_token_is_believed_without_being_looked_up(
+    account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TOKEN_REMEMBERED = 1.0
+    now_s = 1000.0
+    monkeypatch.setattr(authentication, "monotonic", lambda: now_s)
+    revoked, kept = create_token(), create_token()
+    assert (status_with(revoked), status_with(kept)) == (200, 200)
+    AuthToken.objects.get(token_key=revoked[:15]).delete()
+    account.first_name = "Anna"
+    account.save()
+    now_s += 0.99
+    with CaptureQueriesContext(connection) as captured:
+        assert (status_with(revoked), status_with(kept)) == (200, 200)
+    assert not [query for query in captured.captured_queries if "knox_authtoken" in query["sql"]]
+    now_s += 0.01
+    assert (status_with(revoked), status_with(kept)) == (401, 200)
+    # A wrong one is looked up each time, and never kept.
+    assert status_with(revoked) == 401
+    assert hash_token(revoked) not in authentication.remembered
+
+
+def test_an_account_that_is_switched_off_is_believed_for_a_second_at_most(
+    account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TOKEN_REMEMBERED = 1.0
+    now_s = 1000.0
+    monkeypatch.setattr(authentication, "monotonic", lambda: now_s)
+    token = create_token()
+    assert status_with(token) == 200
+    User.objects.update(is_active=False)
+    assert status_with(token) == 200
+    now_s += 1.0
+    assert status_with(token) == 401
+
+
+def test_only_so_many_tokens_are_remembered(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.TOKEN_REMEMBERED = 1.0
+    monkeypatch.setattr(authentication, "remembered", {})
+    monkeypatch.setattr(authentication, "MOST_REMEMBERED", 3)
+    tokens = [create_token() for _ in range(8)]
+    for token in tokens:
+        assert status_with(token) == 200
+        assert len(authentication.remembered) <= 3
+    assert hash_token(tokens[-1]) in authentication.remembered

@@ -1,0 +1,220 @@
+"""Orders of different threads that are stored together: what one of them meets, and what the others do not notice of it."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError, OperationalError, connection, connections
+
+from orders import accepting, group_commit
+from orders.accepting import NewOrder, accept_orders
+from orders.group_commit import GroupCommit, Request
+from orders.models import Order
+from orders.tests.api_calls import stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MARKET = NewOrder("market", "buy", "AAPL_2025_03", 100)
+Accepted = accepting.Accepted
+Store = Callable[[Sequence[Request]], set[uuid.UUID]]
+WAIT_S = 30
+
+
+class Meeting:
+    """Holds the first group, of one, until everybody else has come."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.commit = GroupCommit()
+        self.groups: list[int] = []
+        self.holds_next = False
+        self.may_go_on = threading.Event()
+        self.leads = threading.Event()
+        self.really_store: Store = group_commit.store_requests
+        monkeypatch.setattr(accepting, "group_commit", self.commit)
+        monkeypatch.setattr(group_commit, "store_requests", self.store)
+        self.pool = ThreadPoolExecutor(100)
+
+    def store(self, requests: Sequence[Request]) -> set[uuid.UUID]:
+        self.groups.append(len(requests))
+        if self.holds_next:
+            self.holds_next = False
+            self.leads.set()
+            assert self.may_go_on.wait(WAIT_S)
+        return self.really_store(requests)
+
+    def accept(self, account: User, requested: NewOrder) -> Future[Accepted]:
+        def accept_and_leave() -> Accepted:
+            try:
+                return accept_orders(account.pk, [requested])
+            finally:
+                connections.close_all()
+
+        return self.pool.submit(accept_and_leave)
+
+    def begin(self, account: User) -> Future[Accepted]:
+        """One order leads, and waits for the others."""
+        self.holds_next = True
+        first = self.accept(account, MARKET)
+        assert self.leads.wait(WAIT_S)
+        return first
+
+    def all_wait(self, count: int) -> None:
+        """Returns when so many others stand behind the first."""
+        done = threading.Event()
+        for _ in range(WAIT_S * 1000):
+            with self.commit.lock:
+                if len(self.commit.waiting) == count:
+                    return
+            done.wait(0.001)
+        raise AssertionError(f"{len(self.commit.waiting)} wait instead of {count}")
+
+    def go_on(self) -> None:
+        self.may_go_on.set()
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
+    meeting = Meeting(monkeypatch)
+    yield meeting
+    meeting.go_on()
+    meeting.pool.shutdown()
+
+
+@pytest.fixture
+def bert(account: User) -> User:
+    return User.objects.create_user("bert")
+
+
+def writers() -> int:
+    """How many transactions have written the orders."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(DISTINCT xmin::text) FROM orders_order")
+        [count] = cursor.fetchone()
+    return int(count)
+
+
+def test_who_comes_while_others_are_stored_is_stored_with_all_who_wait(meeting: Meeting, account: User, bert: User) -> None:
+    first = meeting.begin(account)
+    others = [meeting.accept(who, MARKET) for who in [account, bert] * 5]
+    meeting.all_wait(10)
+    meeting.go_on()
+    accepted = [waiting.result(WAIT_S) for waiting in [first, *others]]
+    assert meeting.groups == [1, 10]
+    assert writers() == 2
+    assert [answer.orders[0].account_id for answer in accepted] == [account.pk] + [account.pk, bert.pk] * 5
+    assert {answer.orders[0].id for answer in accepted} == set(Order.objects.values_list("id", flat=True))
+    # One wake-up is enough for those of a group.
+    assert stored() == {"orders": 11, "events": 11, "wake_ups": 2}
+
+
+def test_a_group_is_not_larger_than_allowed(meeting: Meeting, account: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "LARGEST_GROUP", 4)
+    first = meeting.begin(account)
+    others = [meeting.accept(account, MARKET) for _ in range(10)]
+    meeting.all_wait(10)
+    meeting.go_on()
+    for waiting in [first, *others]:
+        assert not waiting.result(WAIT_S).replayed
+    assert meeting.groups == [1, 4, 4, 2]
+    assert stored()["orders"] == 11
+
+
+def test_what_is_in_the_way_of_one_is_in_the_way_of_no_other(meeting: Meeting, account: User, bert: User) -> None:
+    known = NewOrder("market", "sell", "AAPL_2025_03", 7, client_order_id="c1")
+    [order] = accept_orders(account.pk, [known]).orders
+    meeting.groups.clear()
+    first = meeting.begin(account)
+    again, same_id_of_another, new = (
+        meeting.accept(who, what) for who, what in [(account, known), (bert, known), (bert, MARKET)]
+    )
+    meeting.all_wait(3)
+    meeting.go_on()
+    assert not first.result(WAIT_S).replayed
+    assert (again.result(WAIT_S).replayed, again.result().orders[0].id) == (True, order.id)
+    assert not same_id_of_another.result(WAIT_S).replayed
+    assert not new.result(WAIT_S).replayed
+    # Only those that nothing was in the way of.
+    assert meeting.groups == [1, 3]
+    assert stored()["orders"] == 4
+
+
+def test_one_id_twice_in_a_group_is_one_order(meeting: Meeting, account: User) -> None:
+    first = meeting.begin(account)
+    twice = NewOrder("market", "sell", "AAPL_2025_03", 7, client_order_id="c1")
+    others = [meeting.accept(account, requested) for requested in (twice, MARKET, twice)]
+    meeting.all_wait(3)
+    meeting.go_on()
+    one, new, other = (waiting.result(WAIT_S) for waiting in others)
+    assert not first.result(WAIT_S).replayed
+    assert not new.replayed
+    assert sorted([one.replayed, other.replayed]) == [False, True]
+    assert one.orders[0].id == other.orders[0].id
+    assert stored() == {"orders": 3, "events": 3, "wake_ups": 2}
+
+
+def test_what_the_database_refuses_of_one_it_takes_of_the_others(meeting: Meeting, account: User) -> None:
+    first = meeting.begin(account)
+    others = [meeting.accept(account, requested) for requested in (MARKET, NewOrder("market", "buy", "too short", 1), MARKET)]
+    meeting.all_wait(3)
+    meeting.go_on()
+    assert not first.result(WAIT_S).replayed
+    assert not others[0].result(WAIT_S).replayed
+    with pytest.raises(IntegrityError, match="instrument"):
+        others[1].result(WAIT_S)
+    assert not others[2].result(WAIT_S).replayed
+    assert stored() == {"orders": 3, "events": 3, "wake_ups": 2}
+
+
+def test_when_the_database_is_away_all_who_wait_hear_of_it_at_once(meeting: Meeting, account: User) -> None:
+    def fail(requests: Sequence[Request]) -> set[uuid.UUID]:
+        raise OperationalError("the server closed the connection")
+
+    meeting.really_store = fail
+    first = meeting.begin(account)
+    others = [meeting.accept(account, MARKET) for _ in range(5)]
+    meeting.all_wait(5)
+    meeting.go_on()
+    for waiting in [first, *others]:
+        with pytest.raises(OperationalError, match="the server closed the connection"):
+            waiting.result(WAIT_S)
+    # Each of them would have waited for as long again.
+    assert meeting.groups == [1]
+    assert stored()["orders"] == 0
+
+
+def test_after_a_failure_the_next_one_leads(meeting: Meeting, account: User) -> None:
+    really_store = meeting.really_store
+
+    def fail_once(requests: Sequence[Request]) -> set[uuid.UUID]:
+        meeting.really_store = really_store
+        raise OperationalError("away")
+
+    meeting.really_store = fail_once
+    first = meeting.begin(account)
+    meeting.go_on()
+    with pytest.raises(OperationalError, match="away"):
+        first.result(WAIT_S)
+    assert not meeting.accept(account, MARKET).result(WAIT_S).replayed
+    assert stored()["orders"] == 1
+
+
+def test_an_error_of_ours_in_the_leader_costs_nobody_else_the_order(meeting: Meeting, account: User) -> None:
+    really_store = meeting.really_store
+
+    def break_once(requests: Sequence[Request]) -> set[uuid.UUID]:
+        meeting.really_store = really_store
+        raise RuntimeError("a mistake of ours")
+
+    meeting.really_store = break_once
+    first = meeting.begin(account)
+    others = [meeting.accept(account, MARKET) for _ in range(5)]
+    meeting.all_wait(5)
+    meeting.go_on()
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        first.result(WAIT_S)
+    for waiting in others:
+        assert not waiting.result(WAIT_S).replayed
+    assert stored()["orders"] == 5
