@@ -5,13 +5,13 @@ the order to us: first every client gets its close frame, then the server stops.
 """
 
 import asyncio
-import resource
 import signal
 
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from exchange.sockets import allow_many_sockets
 from lemon_market import addresses
 from lemon_market.asgi import application, service
 
@@ -25,7 +25,7 @@ def run(port: int) -> int:
     addresses.check_exposure(host)
     # Granian shares its port with whoever else would (SO_REUSEPORT), and each would get some of the clients.
     addresses.listener("NOTIFICATIONS_PORT", host, port).close()
-    _allow_many_sockets()
+    allow_many_sockets()
     return asyncio.run(_serve(host, port))
 
 
@@ -50,9 +50,3 @@ async def _serve(host: str, port: int) -> int:
     server.stop()  # type: ignore[no-untyped-call]
     await serving
     return 0 if stopping.is_set() else 1
-
-
-def _allow_many_sockets() -> None:
-    """As many as the system lets us have: the usual limit is below the number of connections that we take."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -34,7 +34,7 @@ def is_stopping() -> bool:
 
 async def run_loop() -> int:
     policy = PlacementPolicy.from_settings()
-    gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=policy.exchange_timeout_s)
+    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.window)
     try:
         return await PlacementLoop(gateway, policy, breaker, is_stopping=is_stopping).run()
     finally:

@@ -15,6 +15,7 @@ from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.faults import add_fault_arguments, faults_from_arguments
 from exchange.simulator.journal import JournalError
 from exchange.simulator.server import create_app
+from exchange.sockets import allow_many_sockets
 
 # Simulated faults must stay on this computer, whoever starts them.
 HOST = "127.0.0.1"
@@ -42,6 +43,7 @@ def run(arguments: dict[str, Any], announce: Callable[[str], None] = print_addre
     """Run until SIGTERM or SIGINT; returns the exit code, after one line on stderr when it is not 0."""
     if arguments["retention"] < 1:
         return _fail("--retention must be at least 1")
+    allow_many_sockets()
     try:
         listener = _bind(arguments["port"])
     except (OSError, OverflowError) as error:
@@ -85,7 +87,7 @@ async def _serve(listener: socket.socket, arguments: dict[str, Any], announce: C
     try:
         await runner.setup()
         exchange.start()
-        await web.SockSite(runner, listener, backlog=1024).start()
+        await web.SockSite(runner, listener, backlog=4096).start()
         announce(f"http://{HOST}:{listener.getsockname()[1]}")
         waiting = [asyncio.create_task(event.wait()) for event in (stopped, exchange.failed)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -5,6 +5,7 @@ from typing import Any
 from django_q.cluster import Cluster
 from django_q.management.commands.qcluster import Command as DjangoQCommand
 
+from exchange.sockets import allow_many_sockets
 from lemon_market.parent_death import die_with_parent
 from orders import tasks
 from orders.worker_process import register_this_process
@@ -33,6 +34,7 @@ class Command(DjangoQCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         kill_children_with_this_process()
+        allow_many_sockets()
         register_this_process()
         if options.get("cluster_name"):
             os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError
 
 from exchange.http_gateway import HttpGateway
+from exchange.sockets import allow_many_sockets
 from orders.breaker import Breaker
 from orders.kafka.wake_ups import OrdersTopic
 from orders.placement_loop import PlacementLoop
@@ -19,6 +20,7 @@ class Command(BaseCommand):
     help = "Places orders, woken by the topic `orders` (ORDER_TRANSPORT=kafka); as many of these as wanted, on any machines."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        allow_many_sockets()
         register_this_process()
         try:
             asyncio.run(place_until_stopped())
@@ -33,7 +35,7 @@ async def place_until_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     policy = PlacementPolicy.from_settings()
-    gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=policy.exchange_timeout_s)
+    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.window)
     topic = OrdersTopic()
     endless = {"run_for_s": float("inf"), "idle_before_return_s": float("inf")}
     try:
