@@ -43,6 +43,10 @@ class WholeNumberField(serializers.IntegerField):
 class PriceField(serializers.DecimalField):
     """A JSON number or a string such as "250.50": exact, above 0, at most 2 decimals."""
 
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        # A decimal field takes blank text for null, too.
+        return serializers.Field.validate_empty_values(self, data)
+
     def to_internal_value(self, data: Any) -> Decimal:
         is_number = isinstance(data, int | Decimal) and not isinstance(data, bool)
         if not is_number and not (isinstance(data, str) and re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", data)):

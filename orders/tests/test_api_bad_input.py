@@ -62,7 +62,8 @@ BAD_VALUES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["123456789012345678", '"123456789012345678.0"', "1e17"], PRICE_TOO_LONG),
         **dict.fromkeys(["12345678901234567890", '"123456789012345678.00"', "1e400", "1e-400"], PRICE_TOO_EXACT),
         "1" + "0" * 5000: "String value too large.",
-        **dict.fromkeys(["null", '""'], "A limit order needs a limit price."),
+        **dict.fromkeys(['""', '" "'], NOT_A_NUMBER),
+        "null": "A limit order needs a limit price.",
     },
     "client_order_id": {
         **dict.fromkeys(
@@ -117,6 +118,13 @@ def test_a_bad_value_is_refused_by_the_fields_name(client: Any, field: str, valu
     answer = post(client, f'{rest}, "{field}": {value}}}')
     assert (answer.status_code, answer.json()) == (400, {field: [problem]})
     assert stored() == NOTHING
+
+
+def test_a_market_orders_price_may_be_null_and_not_blank(client: Any) -> None:
+    answer = post(client, MARKET | {"limit_price": ""})
+    assert (answer.status_code, answer.json()) == (400, {"limit_price": [NOT_A_NUMBER]})
+    assert stored() == NOTHING
+    assert post(client, MARKET | {"limit_price": None}).status_code == 202
 
 
 @pytest.mark.parametrize("field", ["type", "side", "instrument", "quantity"])
