@@ -28,7 +28,7 @@ def markdown(results: Results, measures: Sequence[Measure], machine: Mapping[str
         "",
     ]
     lines += ["## Targets", "", "| target | measured | |", "|---|---|---|", *(verdict(target, results) for target in TARGETS), ""]
-    lines += ["What stands in the way of what was missed: [NOTES.md](NOTES.md#what-stands-in-the-way-of-what-was-missed).", ""]
+    lines += ["What was tried, and what stands in the way of more: [NOTES.md](NOTES.md).", ""]
     for measure in measures:
         lines += [f"## {measure.title}", "", measure.explanation, "", *table(rows_of(results, measure)), ""]
     if results.problems:

@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
 import psycopg
 
-from benchmarks.children import Children, free_port, is_listening
+from benchmarks.children import Children, free_port, is_listening, run
 from benchmarks.measures.resting import is_ready
 from lemon_market import local_install
 from lemon_market.tests.kafka_broker import free_port_pair
@@ -60,11 +61,12 @@ def processor_seconds(pid: int) -> dict[str, float]:
     return used
 
 
-def post(port: int, numbers: range) -> None:
+def post(port: int, token: str, numbers: range) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Content-Type": "application/json", "Authorization": f"Token {token}"}
     for number in numbers:
         order = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100, "client_order_id": f"c{number}"}
-        connection.request("POST", "/orders", json.dumps(order), {"Content-Type": "application/json"})
+        connection.request("POST", "/orders", json.dumps(order), headers)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 202, answer.status
@@ -87,12 +89,13 @@ def measure(directory: Path, transport: str, orders: int) -> tuple[dict[str, flo
                 return database.execute(SETTLED).fetchone()  # type: ignore[return-value]
 
             # The first ones pay for connections and caches.
-            post(ports["WEB_PORT"], range(-100, 0))
+            token = run([sys.executable, "manage.py", "create_token", "demo"], within_s=READY_S, environment=environment).strip()
+            post(ports["WEB_PORT"], token, range(-100, 0))
             children.wait_until(lambda: filled_and_events()[0] == 100, "warmed up", READY_S)
             time.sleep(2)
             before, events = processor_seconds(system.pid), filled_and_events()[1]
             with ThreadPoolExecutor(CLIENTS) as pool:
-                list(pool.map(post, [ports["WEB_PORT"]] * CLIENTS, [range(n, orders, CLIENTS) for n in range(CLIENTS)]))
+                list(pool.map(partial(post, ports["WEB_PORT"], token), [range(n, orders, CLIENTS) for n in range(CLIENTS)]))
             children.wait_until(lambda: filled_and_events()[0] == orders + 100, "all are filled", SETTLED_S)
             after = processor_seconds(system.pid)
             return {role: after[role] - before[role] for role in after}, filled_and_events()[1] - events
