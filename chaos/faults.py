@@ -5,7 +5,7 @@ import random
 import signal
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,13 +13,21 @@ import psutil
 
 from lemon_market.tests.system import System
 
-# Part of the command lines of the processes that each transport has.
-COMMON = ("granian", "run_sweep", "run_update_consumer", "run_notification_service", "run_exchange_simulator")
+# Part of the command lines of the processes that each transport has, and how many there are of each.
+COMMON = {
+    "granian": 3,
+    "run_sweep": 1,
+    "run_update_consumer": 1,
+    "run_notification_service": 1,
+    "run_exchange_simulator": 1,
+}
 OF_TRANSPORT = {
-    "django_q": ("qcluster",),
-    "kafka": ("run_exchange_consumer", "run_update_recorder", "run_outbox_relay", "kafka.Kafka"),
+    # The parent and its guard, two workers, the one that fetches tasks and the one that stores results.
+    "django_q": {"qcluster": 6},
+    "kafka": {"run_exchange_consumer": 2, "run_update_recorder": 2, "run_outbox_relay": 1, "kafka.Kafka": 1},
 }
 DATABASE = "postgres -D"
+POSTGRES, EXCHANGE = "PostgreSQL", "the exchange"
 # What the simulated exchange does wrong during a trial; the rest of its faults come one at a time.
 WRONG = {
     "latency": 0.1,
@@ -54,20 +62,38 @@ def control(system: System, wishes: dict[str, object]) -> None:
         pass
 
 
-def next_fault(system: System, chance: random.Random) -> Fault:
-    """Any of them, each as likely as any other."""
-    return chance.choice([process_fault, process_fault, process_fault, database_fault, exchange_fault])(system, chance)
+def roles(transport: str) -> dict[str, int]:
+    return COMMON | OF_TRANSPORT[transport]
 
 
-def process_fault(system: System, chance: random.Random) -> Fault:
-    """One process of one kind, parents and children alike, is killed, stopped for a while, or told to end."""
-    kind = chance.choice([*COMMON, *OF_TRANSPORT[system.transport]])
-    pids = system.installation.pids(kind)
-    if not pids:
-        return Fault(f"{kind} is away already", lambda: None)
-    number = chance.randrange(len(pids))
-    name = f"{kind} #{number}" if len(pids) > 1 else kind
-    how = chance.choice(["killed", "frozen", "told to end"])
+def dealt(transport: str, chance: random.Random) -> Iterator[tuple[str, str, int]]:
+    """Victim, what is done to it, and which of its processes: every pair of these once before any comes again."""
+    cards = [
+        (victim, how, number)
+        for victim, count in roles(transport).items()
+        for number in range(count)
+        for how in ("killed", "frozen", "told to end")
+        # Of those that are alike it is enough to kill each.
+        if how == "killed" or number == 0
+    ]
+    cards += [(POSTGRES, how, 0) for how in ("killed", "frozen", "one process")]
+    cards += [(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", "close")]
+    while True:
+        chance.shuffle(cards)
+        yield from cards
+
+
+def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> Fault:
+    """What is dealt, of the processes that there are now."""
+    victim, how, number = card
+    if victim == EXCHANGE:
+        return exchange_fault(system, how)
+    pids = postgres_processes(system) if victim == POSTGRES else system.installation.pids(victim)
+    if len(pids) <= number:
+        return Fault(f"{victim} #{number} is away already", lambda: None)
+    if victim == POSTGRES:
+        return database_fault(pids, how, chance)
+    name = f"{victim} #{number}" if len(pids) > 1 else victim
     if how == "frozen":
         seconds = round(chance.uniform(1.0, LONGEST_FREEZE_S), 1)
         return Fault(f"{name} is frozen for {seconds} s", lambda: freeze([pids[number]], seconds))
@@ -75,12 +101,8 @@ def process_fault(system: System, chance: random.Random) -> Fault:
     return Fault(f"{name} is {how}", lambda: send(pids[number], sent))
 
 
-def database_fault(system: System, chance: random.Random) -> Fault:
-    """PostgreSQL as a whole is killed or frozen, or one of its processes is."""
-    pids = postgres_processes(system)
-    if not pids:
-        return Fault("PostgreSQL is away already", lambda: None)
-    how = chance.choice(["killed", "frozen", "one process"])
+def database_fault(pids: list[int], how: str, chance: random.Random) -> Fault:
+    """PostgreSQL as a whole is killed or frozen, or one of its processes is killed."""
     if how == "frozen":
         return Fault("PostgreSQL is frozen for 3 s", lambda: freeze(pids, 3.0))
     if how == "killed":
@@ -89,9 +111,8 @@ def database_fault(system: System, chance: random.Random) -> Fault:
     return Fault("one process of PostgreSQL is killed", lambda: send(victim, signal.SIGKILL))
 
 
-def exchange_fault(system: System, chance: random.Random) -> Fault:
+def exchange_fault(system: System, wish: str) -> Fault:
     """Its feed is cut, its session begins anew, or it is closed for a while."""
-    wish = chance.choice(["cut_feed", "new_session", "close"])
     if wish != "close":
         return Fault(f"the exchange: {wish}", lambda: tell(system, {wish: True}))
 
@@ -101,6 +122,13 @@ def exchange_fault(system: System, chance: random.Random) -> Fault:
         tell(system, {"open": True})
 
     return Fault("the exchange is closed for 3 s", close_for_a_while)
+
+
+def missing_roles(system: System) -> list[str]:
+    """Of those that have to be there, which are not, or not all of them."""
+    commands = list(system.installation.processes().values())
+    wanted = roles(system.transport) | {DATABASE: 1}
+    return [name for name, count in wanted.items() if sum(name in command for command in commands) < count]
 
 
 def tell(system: System, wishes: dict[str, object]) -> None:

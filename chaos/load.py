@@ -3,7 +3,6 @@
 import json
 import random
 import threading
-import time
 import urllib.error
 import urllib.request
 
@@ -17,37 +16,39 @@ PATIENCE_S = 10.0
 class Client(threading.Thread):
     """Sends one order after the other, each until it is answered; `answered` are the ids of those that were."""
 
-    def __init__(self, system: System, name: str, seed: int) -> None:
+    def __init__(self, system: System, name: str, token: str, seed: int) -> None:
         super().__init__(name=name, daemon=True)
         self.url = f"http://127.0.0.1:{system.installation.port}/orders"
+        self.headers = {"Content-Type": "application/json", "Authorization": f"Token {token}"}
         self.chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
         self.stopping = threading.Event()
         self.answered: list[str] = []
-        self.refused: list[str] = []
 
     def run(self) -> None:
         number = 0
         while not self.stopping.wait(PAUSE_S):
             number += 1
-            order_id = self.place(f"{self.name}-{number}", self.chance.choice(INSTRUMENTS))
+            client_order_id, instrument = f"{self.name}-{number}", self.chance.choice(INSTRUMENTS)
+            while not (answer := self.try_to_place(client_order_id, instrument)) and not self.stopping.wait(0.2):
+                pass
+            order_id = answer and answer.get("id")
             if order_id is not None and self.chance.random() < CANCELED:
                 self.call(f"{self.url}/{order_id}/cancel", {})
 
-    def place(self, client_order_id: str, instrument: str) -> str | None:
-        """Until it is answered; returns the order's id."""
+    def try_to_place(self, client_order_id: str, instrument: str) -> dict[str, object] | None:
+        """The answer's body, when there was one; repeated with the same id it does no harm."""
         body = {"type": "market", "side": "buy", "quantity": 10, "client_order_id": client_order_id, "instrument": instrument}
-        while (answer := self.call(self.url, body)) is None and not self.stopping.is_set():
-            time.sleep(0.2)
+        answer = self.call(self.url, body)
         if answer is None:
             return None
         status, document = answer
-        (self.answered if status in (200, 202) else self.refused).append(client_order_id)
-        return str(document["id"]) if status in (200, 202) else None
+        assert status in (200, 202), f"{client_order_id}: {status}"
+        self.answered.append(client_order_id)
+        return document
 
     def call(self, url: str, body: dict[str, object]) -> tuple[int, dict[str, object]] | None:
         """Status and body of the answer; None when there was none, or none that can be relied on."""
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http it is
+        request = urllib.request.Request(url, json.dumps(body).encode(), self.headers)  # noqa: S310 - http it is
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - http it is
                 return answer.status, json.load(answer)

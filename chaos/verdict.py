@@ -44,7 +44,9 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
     completed = {str(order["id"]): order for order in orders if order["status"] == "completed"}
     return Verdict(
         accepted=len(accepted),
-        lost=len(accepted - {order["client_order_id"] for order in orders}) + len(completed.keys() - book.keys()),
+        lost=len(accepted - {order["client_order_id"] for order in orders})
+        + len(completed.keys() - book.keys())
+        + sum(is_failed_for_nothing(order) for order in orders),
         doubled=sum(theirs["times_received"] > 1 for theirs in book.values())
         + sum(count > 1 for count in placed.values())
         + len(book.keys() - {str(order["id"]) for order in orders}),
@@ -58,6 +60,11 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
 def unseen_events(system: System) -> set[str]:
     """Ids of events that the client has not been told of."""
     return {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")} - set(system.seen_event_ids())
+
+
+def is_failed_for_nothing(order: dict[str, Any]) -> bool:
+    """In so short a time only the exchange's refusal is a reason."""
+    return bool(order["status"] == "failed" and order["error_code"] != "refused_by_exchange")
 
 
 def is_stuck(order: dict[str, Any]) -> bool:

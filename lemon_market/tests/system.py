@@ -34,6 +34,14 @@ class System:
         wait_until(lambda: "connected as demo" in self.said.read_text(), within_s=30, what="the client is connected")
         return watching
 
+    def token(self) -> str:
+        """For the account that the client which watches sees."""
+        command = [sys.executable, "manage.py", "create_token", "demo"]
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=self.installation.environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
     def seen_event_ids(self) -> list[str]:
         lines = self.seen.read_text().splitlines()
         return [message["event_id"] for line in lines if "event_id" in (message := json.loads(line))]

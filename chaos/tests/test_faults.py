@@ -1,0 +1,40 @@
+"""What is dealt: everybody is a victim, and the minute that is run before each change has the worst of it."""
+
+import random
+from itertools import islice
+
+import pytest
+
+from chaos.faults import COMMON, EXCHANGE, OF_TRANSPORT, POSTGRES, dealt
+
+# As .ci/run has it. A minute is long enough for so many faults on a slow machine.
+SEED, IN_A_MINUTE = 80644, 6
+
+
+def cards(transport: str, seed: int, count: int) -> list[tuple[str, str, int]]:
+    return list(islice(dealt(transport, random.Random(seed)), count))  # noqa: S311 - it is to be repeatable
+
+
+@pytest.mark.parametrize("transport", ["django_q", "kafka"])
+def test_everything_happens_to_everybody_before_anything_happens_twice(transport: str) -> None:
+    victims = COMMON | OF_TRANSPORT[transport]
+    expected = {(victim, "killed", number) for victim, count in victims.items() for number in range(count)}
+    expected |= {(victim, how, 0) for victim in victims for how in ("frozen", "told to end")}
+    expected |= {(POSTGRES, how, 0) for how in ("killed", "frozen", "one process")}
+    expected |= {(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", "close")}
+    first = cards(transport, 7, len(expected))
+    assert len(first) == len(set(first))
+    assert set(first) == expected
+    assert set(cards(transport, 7, 2 * len(expected))[len(expected) :]) == expected
+
+
+def test_a_seed_deals_the_same_again() -> None:
+    assert cards("kafka", 5, 100) == cards("kafka", 5, 100) != cards("kafka", 6, 100)
+
+
+@pytest.mark.parametrize(
+    ("transport", "victims"),
+    [("django_q", {"qcluster", "granian", POSTGRES}), ("kafka", {"kafka.Kafka", "run_exchange_consumer", "run_update_recorder"})],
+)
+def test_the_minute_before_each_change_kills_what_hurts_most(transport: str, victims: set[str]) -> None:
+    assert victims <= {victim for victim, how, _ in cards(transport, SEED, IN_A_MINUTE) if how == "killed"}
