@@ -85,7 +85,7 @@ class Trial:
         return took_s, next_one.name
 
     def lacking(self, probe: str) -> str | None:
-        """What is not as it was. None when an order is taken and filled, or refused, a client has heard of it, and all is there."""
+        """What is not as it was. None when an order is taken, and filled or refused, a client has heard, and all is there."""
         if probe not in self.prober.answered and not self.prober.try_to_place(probe, "AAPL_2025_03"):
             return "an order is not taken"
         # The database may be what was killed.
