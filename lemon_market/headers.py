@@ -11,6 +11,7 @@ Nothing may be loaded from elsewhere, nothing may show us in a frame, and no pag
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBase
 
 from orders.live_events import live_events_url
@@ -45,5 +46,9 @@ def page_policy(request: HttpRequest) -> str:
 
 
 def live_events_origin(request: HttpRequest) -> str:
-    address = urlsplit(live_events_url(request))
+    try:
+        address = urlsplit(live_events_url(request))
+    except DisallowedHost:
+        # The page says so, and connects to nothing.
+        return ""
     return f"{address.scheme}://{address.netloc}"

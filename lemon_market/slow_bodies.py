@@ -37,7 +37,8 @@ class BodyReads:
         """Whether the body may be read; then `end` has to follow."""
         with self.changed:
             may_read = self.changed.wait_for(lambda: self.is_room_for(address), PATIENCE_S)
-            self.reading[address] += may_read
+            if may_read:
+                self.reading[address] += 1
         return may_read
 
     def is_room_for(self, address: str) -> bool:

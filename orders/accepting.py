@@ -7,8 +7,9 @@ from decimal import Decimal
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 from uuid_utils.compat import uuid7
 
 from orders import lifecycle
@@ -85,15 +86,18 @@ class RefusedByLimits(Exception):
     refusals: dict[int, Refusal]
 
 
-def accept_orders(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool = False) -> Accepted:
+def accept_orders(
+    account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool = False, was_tried: bool = False
+) -> Accepted:
     """Store all of the orders or none. The client order ids among them must differ.
 
     With `keep_refused` orders that break limits are stored all the same, as failed, for audit: nothing of them is sent.
+    `was_tried` tells that `store_at_once` has found something in their way already.
     Safe to repeat: the same ids with the same terms give the orders that exist.
     Raises ClientOrderIdConflict, AlreadyExpired, TradingHalted, TooManyOrders and RefusedByLimits.
     """
     try:
-        orders = store_at_once(account_id, requested)
+        orders = None if was_tried else store_at_once(account_id, requested)
         if orders is None:
             with transaction.atomic():
                 orders = store(account_id, requested, keep_refused=keep_refused)
@@ -126,8 +130,14 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
     )
     # A batch would have others wait for it, and what is part of the caller's transaction is to be taken back with it.
     goes_alone = len(requested) > 1 or connection.in_atomic_block
-    if not (ask.id in store_requests([ask]) if goes_alone else group_commit.store(ask)):
-        return None
+    try:
+        if not (ask.id in store_requests([ask]) if goes_alone else group_commit.store(ask)):
+            return None
+    except OperationalError as error:
+        # Somebody holds a lock on the account, or stores the same client order id: `store` has more patience.
+        if isinstance(error.__cause__, LockNotAvailable):
+            return None
+        raise
     tell_events(events)
     tell_workers([order.id for order in orders])
     return orders

@@ -10,11 +10,11 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from django_q.signing import SignedPackage
 
-from orders.doorbell import ORDERS_DUE, ring_after_commit, rings
+from orders.doorbell import ORDERS_DUE, after_commit, ring_after_commit, rings
 from orders.models import Order
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def queue_wake_up() -> None:
 def tell_workers(order_ids: Sequence[uuid.UUID]) -> None:
     """Tell those that are running, when the caller's transaction commits; it has queued the task, if one is needed."""
     if settings.ORDER_TRANSPORT == "kafka":
-        transaction.on_commit(partial(orders_producer().publish, order_ids))
+        after_commit(partial(orders_producer().publish, order_ids))
     else:
         ring_after_commit(ORDERS_DUE)
 

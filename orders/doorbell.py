@@ -8,7 +8,8 @@ polls as well.
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -111,8 +112,19 @@ class Doorbell:
 doorbell = Doorbell()
 
 
+def after_commit(act: Callable[[], object]) -> None:
+    """When the caller's transaction commits, or now when there is none.
+
+    Django's own would want a connection for that, and what is committed already must not fail for the lack of one.
+    """
+    if connection.in_atomic_block:
+        transaction.on_commit(act)
+    else:
+        act()
+
+
 def ring_after_commit(channel: str) -> None:
-    transaction.on_commit(lambda: doorbell.ring(channel))
+    after_commit(partial(doorbell.ring, channel))
 
 
 async def rings(channel: str) -> AsyncIterator[None]:

@@ -10,11 +10,12 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import orjson
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 
-from lemon_market.database.base import prepared_cursor
+from lemon_market.database.base import Patience, patience, prepared_cursor
 from orders.dispatch import QUEUE_WAKE_UP, wake_up_parameters
 from orders.safety import nothing_to_check
 from orders.states import EventType
@@ -22,12 +23,13 @@ from orders.storage import EVENT_COLUMNS
 
 # More wait for the next group, so that nobody waits for many others.
 LARGEST_GROUP = 50
-# One statement is one round trip and one transaction. What is in the way of one request is in no other's way.
+# One statement is one round trip and one transaction. What is in the way of one request is in no other's way; a lock that
+# somebody holds is in all of their ways, so it is waited for only so long, until the transaction ends.
 STORE_AT_ONCE = f"""
-WITH allowed AS MATERIALIZED (
+WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)), allowed AS MATERIALIZED (
     SELECT request.id, request.orders FROM json_to_recordset(%(requests)s::json) AS request
         (id uuid, account_id integer, instruments text[], client_order_ids text[], orders json)
-    WHERE {nothing_to_check("request.account_id", "request.instruments")} AND NOT EXISTS (
+    WHERE EXISTS (SELECT FROM patience) AND {nothing_to_check("request.account_id", "request.instruments")} AND NOT EXISTS (
         SELECT FROM orders_order AS known
         WHERE known.account_id = request.account_id AND known.client_order_id = ANY(request.client_order_ids)
         OFFSET 0
@@ -86,6 +88,7 @@ class Member:
         self.request = request
         self.turn = threading.Lock()
         self.turn.acquire()
+        self.leads = False
         self.is_dealt_with = False
         # None when nobody knows, because the group failed for some reason of one of them.
         self.is_stored: bool | None = None
@@ -103,22 +106,41 @@ class GroupCommit:
     def store(self, request: Request) -> bool:
         """Whether it is stored: it is not when something stands in its way. Raises Django's database errors.
 
-        Not inside of a transaction of the caller, who could not take it back.
+        Not inside of a transaction of the caller, who could not take it back. It takes no longer than one statement may.
         """
+        own = patience()
+        if own is not None and own.is_over:
+            raise OperationalError("the database has not answered this request before")
         member = Member(request)
         with self.lock:
             self.waiting.append(member)
-            leads = not self.has_leader
+            member.leads = not self.has_leader
             self.has_leader = True
-        if not leads:
-            member.turn.acquire()
+        if not member.leads:
+            self.wait(member, own)
         if not member.is_dealt_with:
-            self.lead()
+            self.lead(own)
         if member.database_away is not None:
             raise OperationalError(*member.database_away.args) from member.database_away
-        return request.id in store_requests([request]) if member.is_stored is None else member.is_stored
+        return store_alone(request) if member.is_stored is None else member.is_stored
 
-    def lead(self) -> None:
+    def wait(self, member: Member, own: Patience | None) -> None:
+        """Until the member is dealt with, or leads. Raises OperationalError when that takes too long."""
+        began_s = monotonic()
+        is_called = member.turn.acquire(timeout=-1 if own is None else own.limit_s)
+        if own is not None:
+            own.spend(monotonic() - began_s)
+        if is_called:
+            return
+        with self.lock:
+            if member.leads or member.is_dealt_with:
+                # Just now.
+                return
+            if member in self.waiting:
+                self.waiting.remove(member)
+        raise OperationalError("the database did not answer another request in time")
+
+    def lead(self, own: Patience | None) -> None:
         """Store the group that waits, the caller's request among it, and let the next one begin."""
         with self.lock:
             group, self.waiting = self.waiting[:LARGEST_GROUP], self.waiting[LARGEST_GROUP:]
@@ -126,24 +148,36 @@ class GroupCommit:
             stored = store_requests([member.request for member in group])
             for member in group:
                 member.is_stored = member.request.id in stored
-        except (OperationalError, InterfaceError) as error:
-            # Those who came meanwhile, too: they have waited already for as long as one statement may take.
-            with self.lock:
-                group, self.waiting = group + self.waiting, []
-            for member in group:
-                member.database_away = error
-        except DatabaseError:
-            # Something that one of them did; each tries by itself.
-            if len(group) == 1:
+        except (DatabaseError, InterfaceError) as error:
+            if own is not None and own.is_over:
+                # Nor would it answer the others, who have waited for as long as those who came meanwhile have.
+                with self.lock:
+                    group, self.waiting = group + self.waiting, []
+                for member in group:
+                    member.database_away = error
+            elif len(group) == 1:
                 raise
+            # Else it is something that one of them did, or the fault of this connection: each tries by itself.
         finally:
             with self.lock:
                 following = self.waiting[:1]
                 self.has_leader = bool(following)
-            for member in group:
-                member.is_dealt_with = True
+                for member in following:
+                    member.leads = True
+                for member in group:
+                    member.is_dealt_with = True
             for member in group + following:
                 member.turn.release()
+
+
+def store_alone(request: Request) -> bool:
+    """After a group that failed, which may have been stored all the same: when the answer was lost on its way."""
+    try:
+        return request.id in store_requests([request])
+    except IntegrityError as error:
+        if any(ours in str(error) for ours in ("orders_order_pkey", "order_event_id_once")):
+            return True
+        raise
 
 
 group_commit = GroupCommit()

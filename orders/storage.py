@@ -13,10 +13,9 @@ import orjson
 import structlog
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import transaction
 
 from lemon_market.database.base import prepared_cursor
-from orders.doorbell import ORDER_EVENTS, ring_after_commit
+from orders.doorbell import ORDER_EVENTS, after_commit, ring_after_commit
 from orders.models import Order, OrderEvent
 
 log = structlog.get_logger()
@@ -118,7 +117,7 @@ def tell_events(events: Sequence[Told | OrderEvent]) -> None:
     """When the caller's transaction commits: ring for those who listen, and log them if so much is to be logged."""
     ring_after_commit(ORDER_EVENTS)
     if settings.LOG_TRAFFIC:
-        transaction.on_commit(partial(log_events, events))
+        after_commit(partial(log_events, events))
 
 
 def log_events(events: Sequence[Told | OrderEvent]) -> None:

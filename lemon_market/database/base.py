@@ -17,6 +17,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.postgresql import base, operations
 from django.db.backends.utils import CursorWrapper
 
+from lemon_market.database.hanging import hanging
+
 
 @dataclass
 class Patience:
@@ -25,7 +27,13 @@ class Patience:
     limit_s: float
     is_over: bool = False
 
+    def spend(self, waited_s: float) -> None:
+        """What was waited for an answer to somebody else's statement is not there for one's own, but for a little."""
+        self.limit_s = max(self.limit_s - waited_s, LEAST_S)
 
+
+# Enough for a database that is there.
+LEAST_S = 0.25
 _patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 
@@ -43,30 +51,47 @@ def answers_within(limit_s: float) -> Iterator[None]:
         _patience.reset(token)
 
 
+def patience() -> Patience | None:
+    """That of the request, if there is one."""
+    return _patience.get()
+
+
 class PunctualConnection(psycopg.Connection[Any]):
     """Closes itself when its answer does not come in time."""
 
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Any:
-        patience = _patience.get()
-        if patience is not None and patience.is_over:
-            raise psycopg.OperationalError("the database has not answered this request before")
-        return super().connect(*args, **options)
+        own = _patience.get()
+        if own is not None and (own.is_over or hanging.is_certain):
+            raise psycopg.OperationalError("the database has not answered before")
+        try:
+            return super().connect(*args, **options)
+        except psycopg.errors.ConnectionTimeout:
+            if own is not None:
+                own.is_over = True
+                hanging.begin(connections[DEFAULT_DB_ALIAS].get_connection_params())
+            raise
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-        patience = _patience.get()
-        if patience is None:
+        own = _patience.get()
+        if own is None:
             return super().wait(gen, *args, **options)
+        if hanging.is_certain:
+            own.is_over = True
+            raise psycopg.OperationalError("the database has not answered other requests")
         started = monotonic()
         try:
-            return super().wait(gen, *args, **options | {"timeout": patience.limit_s})
+            answer = super().wait(gen, *args, **options | {"timeout": own.limit_s})
         except psycopg.OperationalError as error:
-            if monotonic() - started < patience.limit_s:
+            if monotonic() - started < own.limit_s:
                 raise
-            patience.is_over = True
+            own.is_over = True
             # A late answer would be taken for that to the next statement.
             self.close()
-            raise psycopg.OperationalError(f"the database did not answer within {patience.limit_s:g} s") from error
+            hanging.begin(connections[DEFAULT_DB_ALIAS].get_connection_params())
+            raise psycopg.OperationalError(f"the database did not answer within {own.limit_s:g} s") from error
+        hanging.is_certain = False
+        return answer
 
     def was_closed_by_server(self) -> bool:
         """Whether an idle connection is of no use any more, without a question to the server: it has something to read."""

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from lemon_market.processes import WEB_THREADS
+from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import Answer, WebProcess
 
 DETAIL = (
@@ -32,7 +34,7 @@ def frozen(web: WebProcess) -> Iterator[WebProcess]:
     web.freeze_postgres()
     yield web
     web.thaw_postgres()
-    assert web.order().status == 202
+    wait_until(lambda: web.order().status == 202, within_s=5, what="it has noticed that the database answers again")
 
 
 def assert_says_that_the_database_is_away(answer: Answer) -> None:
@@ -94,9 +96,11 @@ def test_no_connection_is_used_that_died_with_an_earlier_server(web: WebProcess)
     assert set(statuses_of_many(web)) == {202}
 
 
-def test_orders_sent_to_a_database_that_hangs_are_answered_in_time(frozen: WebProcess) -> None:
-    with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: frozen.order(), range(10)))
+@pytest.mark.parametrize("count", [10, 3 * WEB_THREADS])
+def test_orders_sent_to_a_database_that_hangs_are_answered_in_time(frozen: WebProcess, count: int) -> None:
+    """More of them than there are threads have to queue for one, and do not wait themselves, too."""
+    with ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(lambda _: frozen.order(), range(count)))
     for answer in answers:
         assert_says_that_the_database_is_away(answer)
 
@@ -109,7 +113,7 @@ def test_an_order_that_met_a_hanging_database_is_stored_once_by_its_repeat(web: 
         assert_says_that_the_database_is_away(web.order(client_order_id=own_id))
     finally:
         web.thaw_postgres()
-    assert web.order(client_order_id=own_id).status in {200, 202}
+    wait_until(lambda: web.order(client_order_id=own_id).status in {200, 202}, within_s=5, what="the repeat is taken")
     assert len(orders_with(web, own_id)) == 1
 
 

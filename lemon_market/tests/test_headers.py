@@ -98,6 +98,12 @@ def test_every_answer_keeps_browsers_careful(client: Client, path: str) -> None:
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
+def test_an_answer_about_a_wrong_host_is_careful_too(client: Client) -> None:
+    answer = client.get("/", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers["X-Frame-Options"]) == (400, "DENY")
+    assert policy(answer)["connect-src"] == SELF
+
+
 @pytest.mark.parametrize("path", ["/", "/orders", "/admin/", "/admin/orders/order/export/", "/admin/blotter/latest", "/metrics"])
 def test_no_cache_keeps_what_is_told_of_orders(client: Client, path: str) -> None:
     assert "no-store" in client.get(path).headers["Cache-Control"]

@@ -3,11 +3,11 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found
 from rest_framework import status
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
@@ -74,6 +74,9 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     if isinstance(error, OperationalError | InterfaceError):
         log.warning("database_away", doing="request", error=str(error))
         error = DatabaseAway()
+    elif isinstance(error, IntegrityError) and "auth_user" in str(error):
+        # The account is gone since its token was looked at, a second ago at most.
+        error = AuthenticationFailed("Invalid token.")
     elif isinstance(error, RequestDataTooBig):
         error = BodyTooLarge(f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
     return exception_handler(error, context)

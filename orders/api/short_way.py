@@ -19,9 +19,9 @@ from lemon_market.throttling import account_rate, counter
 from orders.accepting import store_at_once
 from orders.api.authentication import remembered_account_id
 from orders.api.errors import database_away
+from orders.api.marks import COUNTED, TRIED
 from orders.api.parsing import parsed
 from orders.api.serializers import location, represented, validated, with_idempotency_key
-from orders.api.throttling import COUNTED
 
 ALLOW = "GET, POST, HEAD, OPTIONS"
 WANTED = {"*/*", "application/json"}
@@ -51,7 +51,7 @@ def accepted_at_once(request: HttpRequest) -> HttpResponse | None:
         return None
     if counter.add(account_rate(), str(account_id)) is not None:
         return None
-    header[COUNTED] = True
+    header[COUNTED] = header[TRIED] = True
     try:
         orders = store_at_once(account_id, [requested])
     except (OperationalError, InterfaceError) as error:

@@ -4,9 +4,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from lemon_market.throttling import account_rate, counter
-
-# In META of a request that is counted already. No header can be called so.
-COUNTED = "lemon_market.counted"
+from orders.api.marks import COUNTED
 
 
 class AccountThrottle(BaseThrottle):

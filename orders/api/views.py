@@ -23,6 +23,7 @@ from orders.accepting import (
 )
 from orders.api.errors import Conflict, LengthRequired, Refused
 from orders.api.filters import OrderFilter, OrderPagination
+from orders.api.marks import TRIED
 from orders.api.refusals import (
     BATCH_REFUSED,
     REFUSED,
@@ -94,7 +95,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
     def create(self, request: Request) -> Response:
         requested = validated(with_idempotency_key(request.headers.get("Idempotency-Key"), request.data))
         try:
-            accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
+            accepted = accept_orders(caller_id(request), [requested], keep_refused=True, was_tried=TRIED in request.META)
         except AlreadyExpired:
             raise ValidationError({"expires_at": [PASSED]}) from None
         except ClientOrderIdConflict as conflict:

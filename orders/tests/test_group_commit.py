@@ -5,12 +5,15 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, OperationalError, connection, connections
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, connections
 
+from lemon_market.database.base import answers_within, patience
 from orders import accepting, group_commit
 from orders.accepting import NewOrder, accept_orders
+from orders.doorbell import connection_parameters
 from orders.group_commit import GroupCommit, Request
 from orders.models import Order
 from orders.tests.api_calls import stored
@@ -45,10 +48,11 @@ class Meeting:
             assert self.may_go_on.wait(WAIT_S)
         return self.really_store(requests)
 
-    def accept(self, account: User, requested: NewOrder) -> Future[Accepted]:
+    def accept(self, account: User, requested: NewOrder, patience_s: float = WAIT_S) -> Future[Accepted]:
         def accept_and_leave() -> Accepted:
             try:
-                return accept_orders(account.pk, [requested])
+                with answers_within(patience_s):
+                    return accept_orders(account.pk, [requested])
             finally:
                 connections.close_all()
 
@@ -168,21 +172,106 @@ def test_what_the_database_refuses_of_one_it_takes_of_the_others(meeting: Meetin
     assert stored() == {"orders": 3, "events": 3, "wake_ups": 2}
 
 
-def test_when_the_database_is_away_all_who_wait_hear_of_it_at_once(meeting: Meeting, account: User) -> None:
-    def fail(requests: Sequence[Request]) -> set[uuid.UUID]:
-        raise OperationalError("the server closed the connection")
+def test_when_the_database_does_not_answer_all_who_wait_hear_of_it_at_once(meeting: Meeting, account: User) -> None:
+    def wait_in_vain(requests: Sequence[Request]) -> set[uuid.UUID]:
+        own = patience()
+        assert own is not None
+        own.is_over = True
+        raise OperationalError("no answer")
 
-    meeting.really_store = fail
+    meeting.really_store = wait_in_vain
     first = meeting.begin(account)
     others = [meeting.accept(account, MARKET) for _ in range(5)]
     meeting.all_wait(5)
     meeting.go_on()
     for waiting in [first, *others]:
-        with pytest.raises(OperationalError, match="the server closed the connection"):
+        with pytest.raises(OperationalError, match="no answer"):
             waiting.result(WAIT_S)
     # Each of them would have waited for as long again.
     assert meeting.groups == [1]
     assert stored()["orders"] == 0
+
+
+@pytest.mark.parametrize("error", [OperationalError("the connection was closed"), InterfaceError("the connection is closed")])
+def test_a_connection_that_is_lost_concerns_its_own_thread_only(meeting: Meeting, account: User, error: Exception) -> None:
+    really_store = meeting.really_store
+
+    def fail_together(requests: Sequence[Request]) -> set[uuid.UUID]:
+        if len(requests) > 1:
+            raise error
+        return really_store(requests)
+
+    meeting.really_store = fail_together
+    first = meeting.begin(account)
+    others = [meeting.accept(account, MARKET) for _ in range(5)]
+    meeting.all_wait(5)
+    meeting.go_on()
+    assert not any(waiting.result(WAIT_S).replayed for waiting in [first, *others])
+    assert meeting.groups == [1, 5, 1, 1, 1, 1, 1]
+    assert stored()["orders"] == 6
+
+
+@pytest.mark.parametrize("error", [OperationalError("the connection was closed"), MemoryError()])
+def test_orders_whose_answer_was_lost_after_the_commit_are_stored_once(meeting: Meeting, account: User, error: Exception) -> None:
+    really_store = meeting.really_store
+
+    def lose_the_answer(requests: Sequence[Request]) -> set[uuid.UUID]:
+        done = really_store(requests)
+        if len(requests) > 1:
+            raise error
+        return done
+
+    meeting.really_store = lose_the_answer
+    first = meeting.begin(account)
+    named = NewOrder("market", "sell", "AAPL_2025_03", 7, client_order_id="c1")
+    others = [meeting.accept(account, requested) for requested in (MARKET, named, MARKET)]
+    meeting.all_wait(3)
+    meeting.go_on()
+    answers = [waiting for waiting in [first, *others] if not isinstance(waiting.exception(WAIT_S), MemoryError)]
+    ids = {waiting.result(WAIT_S).orders[0].id for waiting in answers}
+    # Who had the mistake is told so, and everybody else has the one order.
+    assert len(ids) == len(answers) >= 3
+    assert stored()["orders"] == stored()["events"] == 4
+    assert ids <= set(Order.objects.values_list("id", flat=True))
+
+
+def test_a_lock_on_one_account_holds_up_no_other(meeting: Meeting, account: User, bert: User) -> None:
+    with psycopg.connect(**connection_parameters()) as other:
+        other.execute("SELECT FROM auth_user WHERE id = %s FOR UPDATE", [account.pk])
+        first = meeting.begin(bert)
+        held_up, free = meeting.accept(account, MARKET), meeting.accept(bert, MARKET)
+        meeting.all_wait(2)
+        meeting.go_on()
+        assert not first.result(WAIT_S).replayed
+        assert not free.result(WAIT_S).replayed
+        assert not held_up.done()
+        assert set(Order.objects.values_list("account_id", flat=True)) == {bert.pk}
+    assert not held_up.result(WAIT_S).replayed
+    assert stored()["orders"] == 3
+
+
+def test_nobody_waits_longer_than_one_statement_may_take(meeting: Meeting, account: User) -> None:
+    first = meeting.begin(account)
+    impatient = meeting.accept(account, MARKET, patience_s=0.2)
+    with pytest.raises(OperationalError, match="did not answer another request in time"):
+        impatient.result(WAIT_S)
+    patient = meeting.accept(account, MARKET)
+    meeting.all_wait(1)
+    meeting.go_on()
+    assert not first.result(WAIT_S).replayed
+    assert not patient.result(WAIT_S).replayed
+    assert meeting.groups == [1, 1]
+    assert stored()["orders"] == 2
+
+
+def test_who_has_waited_in_vain_already_does_not_wait_again(meeting: Meeting, account: User) -> None:
+    with answers_within(WAIT_S):
+        own = patience()
+        assert own is not None
+        own.is_over = True
+        with pytest.raises(OperationalError, match="has not answered this request before"):
+            accept_orders(account.pk, [MARKET])
+    assert meeting.groups == []
 
 
 def test_after_a_failure_the_next_one_leads(meeting: Meeting, account: User) -> None:

@@ -16,6 +16,7 @@ from knox.models import AuthToken
 from rest_framework.test import APIClient
 
 from orders.api import authentication
+from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,19 @@ def test_an_account_that_is_switched_off_is_believed_for_a_second_at_most(
     assert status_with(token) == 200
     now_s += 1.0
     assert status_with(token) == 401
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/orders", "/orders/batch"])
+def test_an_account_that_is_gone_is_told_so(settings: Any, path: str) -> None:
+    settings.TOKEN_REMEMBERED = 3600.0
+    account = User.objects.create_user("zoe")
+    client = client_for(account)
+    assert client.get("/orders").status_code == 200
+    User.objects.filter(pk=account.pk).delete()
+    answer = post(client, [MARKET] if path.endswith("batch") else MARKET, path)
+    assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid token."})
+    assert stored() == NOTHING
 
 
 def test_only_so_many_tokens_are_remembered(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
