@@ -17,6 +17,9 @@ _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 # Of the web process: how many there are, and the threads of each. One stores what others of its process wait for
 # (orders/group_commit.py), so more threads than these would only be more that wait.
 WEB_PROCESSES, WEB_THREADS = 2, 16
+# What granian needs to be told wherever it runs: its threads, on which slow_bodies.py counts, and the bytes and milliseconds
+# that a request's head may take.
+WEB_LIMITS = f"--blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,12 @@ def supervisor_configuration() -> str:
 def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
-    size = ("--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS))
+    size = ("--workers", str(WEB_PROCESSES), *WEB_LIMITS.split())
     # One that was only just forked can miss the signal to stop, and would be waited for for ever.
     stopping = ("--workers-kill-timeout", "8")
-    # The bytes and milliseconds that a request's head may take; how its body may be sent is in slow_bodies.py.
-    head = ("--http1-buffer-size", "65536", "--http1-header-read-timeout", "10000")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     logging = ("--log-level", "error", *_GRANIAN_LOGS)
-    options = ("--interface", "wsgi", "--no-ws", *size, *stopping, *head, *logging, *address)
+    options = ("--interface", "wsgi", "--no-ws", *size, *stopping, *logging, *address)
     return (sys.executable, "-m", "granian", *options, "lemon_market.wsgi:application")
 
 

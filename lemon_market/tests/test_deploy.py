@@ -1,5 +1,6 @@
 """What of deploy/ can be checked without systemd and Docker at work: that it is well formed, and names what exists."""
 
+import json
 import re
 import shlex
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from django.core.management import get_commands
+
+from lemon_market.processes import WEB_LIMITS
 
 CHECKOUT = Path(__file__).parents[2]
 DEPLOY = CHECKOUT / "deploy"
@@ -25,11 +28,12 @@ def test_there_is_a_unit_for_each_role() -> None:
     started = set(re.findall(r"manage\.py (\w+)", text)) | ({"web"} if "granian" in text else set())
     assert started == {
         *("web", "qcluster", "run_sweep", "run_update_consumer", "run_notification_service", "backup"),
+        *("clearsessions", "prune_events"),
         *("run_exchange_consumer", "run_update_recorder", "run_outbox_relay"),
     }
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: apt-get install systemd")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     # A name without spaces for a checkout whose own may have some.
     installed = tmp_path / "installed"
@@ -45,6 +49,18 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     ours = [line for line in (done.stdout + done.stderr).splitlines() if "lemon-market" in line]
     assert (done.returncode, ours) == (0, [])
+
+
+def test_the_web_process_is_bounded_wherever_it_runs() -> None:
+    assert f" {WEB_LIMITS} " in (DEPLOY / "systemd" / "lemon-market-web.service").read_text()
+    [command] = re.findall(r"^CMD (.+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert f" {WEB_LIMITS} " in " ".join(json.loads(command))
+
+
+def test_a_browser_on_this_machine_reaches_what_compose_starts() -> None:
+    """Over plain HTTP, which a database of one's own would otherwise have redirected to where nothing is."""
+    environment = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["x-role"]["environment"]
+    assert environment["HTTPS_ONLY"] == "${HTTPS_ONLY:-false}"
 
 
 def test_compose_starts_commands_that_exist_and_refers_to_services_that_it_has() -> None:

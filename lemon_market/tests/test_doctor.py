@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -16,10 +18,14 @@ from django.test import override_settings
 from django.utils import timezone
 
 from lemon_market.doctor import Level, examine
+from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
+from lemon_market.doctor.outside import check_kafka, clock_of_exchange
 from lemon_market.tests.installation import CHECKOUT, Installation, free_port
+from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
 from orders.accepting import NewOrder, accept_orders
+from orders.doorbell import connection_parameters
 from orders.feed_connection import save_connection
 from orders.feeds import move_position
 from orders.halting import halt_trading
@@ -67,6 +73,11 @@ def test_a_whole_installation_is_fine(installation: Installation) -> None:
         "run_sweep",
         "web",
         "notifications",
+        "clock of the database",
+        "clock of the exchange",
+        "connections",
+        "transactions",
+        "settings",
     } <= findings.keys()
 
 
@@ -160,3 +171,56 @@ def test_missing_migrations_and_an_unprepared_restore_are_bad(
 def test_a_full_disk_is_bad(found: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"total": 1000, "free": 10}))
     assert found()["disk"].level is Level.BAD
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "level"), [(0.0, Level.OK), (-0.6, Level.WARN), (0.6, Level.WARN), (-2.1, Level.BAD), (2.1, Level.BAD)]
+)
+def test_the_clock_of_the_database_may_be_half_a_second_apart(apart_s: float, level: Level) -> None:
+    finding = clock(apart_s)
+    assert (finding.name, finding.level) == ("clock of the database", level)
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "level"), [(0, Level.OK), (3, Level.WARN), (-3, Level.WARN), (60, Level.BAD), (-60, Level.BAD)]
+)
+def test_the_clock_of_the_exchange_is_told_in_full_seconds(apart_s: int, level: Level, settings: Any) -> None:
+    # So that a second more or less, which HTTP does not tell, decides nothing.
+    settings.EXCHANGE_CLOCK_MARGIN = 4.0
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=apart_s), usegmt=True)
+    assert clock_of_exchange(date, 0.0).level is level
+
+
+def test_an_exchange_that_does_not_tell_the_time_is_no_proof(found: Callable[[], dict[str, Finding]]) -> None:
+    finding = clock_of_exchange(None, 0.0)
+    assert (finding.level, finding.text) == (Level.WARN, "it does not tell the time")
+
+
+def test_a_transaction_that_is_left_open_is_told(
+    found: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lemon_market.doctor.database.LONG_TRANSACTION_S", 0)
+    with psycopg.connect(**connection_parameters()) as other:
+        other.execute("SELECT 1")
+        assert found()["transactions"].level is Level.WARN
+
+
+def test_kafka_is_asked_for_its_topics_and_for_what_waits(kafka: Transport) -> None:
+    findings = {finding.name: finding for finding in check_kafka()}
+    assert findings["kafka"].level is Level.OK
+    assert {"lag of orders", "lag of executions"} <= findings.keys()
+
+
+def test_topics_that_are_missing_are_named(kafka: Transport, settings: Any) -> None:
+    settings.KAFKA_PREFIX = "nobody-has-made-these-"
+    [finding] = check_kafka()
+    assert (finding.level, finding.advice) == (Level.BAD, "Run manage.py create_topics.")
+    assert "nobody-has-made-these-orders" in finding.text
+
+
+def test_a_kafka_that_is_away_is_bad_and_stops_no_order(settings: Any) -> None:
+    settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{free_port()}"
+    settings.EXCHANGE_TIMEOUT = 1.0
+    [finding] = check_kafka()
+    assert (finding.name, finding.level) == ("kafka", Level.BAD)
+    assert "placed all the same" in finding.advice

@@ -24,6 +24,12 @@ ADVICE = {
     "RunSQL": "nobody can tell what it locks",
 }
 
+# Those that neither lock a table for long nor change what the release before sees.
+HARMLESS = {
+    *("CreateModel", "AddIndexConcurrently", "RemoveIndexConcurrently", "AddConstraintNotValid", "ValidateConstraint"),
+    *("RemoveConstraint", "AlterModelOptions", "AlterModelManagers"),
+}
+
 
 def problem_of(operation: Operation) -> str | None:
     name = type(operation).__name__
@@ -32,7 +38,9 @@ def problem_of(operation: Operation) -> str | None:
         if not field.null and field.db_default is NOT_PROVIDED:
             return "the release before inserts rows without this column: it needs null=True or db_default"
         return "it builds an index under a lock" if field.unique or getattr(field, "db_index", False) else None
-    return ADVICE.get(name)
+    if name in HARMLESS:
+        return None
+    return ADVICE.get(name, "nobody has looked at what it locks, or what the release before makes of it")
 
 
 def problems(migration: migrations.Migration) -> list[str]:
@@ -68,6 +76,10 @@ def test_no_migration_stops_the_release_before_it() -> None:
         (migrations.RenameField("order", "side", "direction"), True),
         (migrations.RunPython(migrations.RunPython.noop), True),
         (migrations.AddField("order", "note", models.TextField(default="")), True),
+        (migrations.SeparateDatabaseAndState(), True),
+        (migrations.AlterModelTable("order", "orders"), True),
+        (migrations.AlterUniqueTogether("order", {("side", "type")}), True),
+        (migrations.AlterModelOptions("order", {}), False),
         (migrations.AddField("order", "note", models.TextField(null=True)), False),
         (migrations.AddField("order", "note", models.TextField(db_default="")), False),
     ],

@@ -8,6 +8,7 @@ import pytest
 from lemon_market import addresses, processes
 from lemon_market.addresses import AddressError
 from lemon_market.tests.installation import Installation, free_port
+from lemon_market.tests.system import System
 from lemon_market.tests.waiting import wait_until
 
 
@@ -116,6 +117,22 @@ def test_a_killed_child_of_the_web_process_is_replaced(running):
 
     wait_until(lambda: not running.is_ready(), within_s=10, what="the worker is gone")
     wait_until(running.is_ready, within_s=15, what="ready again")
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_no_killed_process_of_the_workers_keeps_orders_from_being_placed(running, number):
+    """A cluster of django-q whose idle worker was killed is frozen, and looks healthy to itself: the sweep replaces it."""
+    wait_until(lambda: len(running.pids("qcluster")) == 6, within_s=20, what="the workers are there")
+    system = System(running, running.data_dir.parent, "django_q")
+    os.kill(running.pids("qcluster")[number], signal.SIGKILL)
+
+    system.post(number)
+
+    wait_until(lambda: is_placed(system, number), within_s=30, what="the order is placed")
+
+
+def is_placed(system, number):
+    return system.query(f"SELECT FROM orders_order WHERE client_order_id = 'c{number}' AND status = 'completed'")
 
 
 def test_a_signal_stops_everything_quietly(running):
