@@ -7,14 +7,14 @@ from decimal import Decimal
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 from uuid_utils.compat import uuid7
 
 from orders import lifecycle
 from orders.dispatch import tell_workers, wake_workers
-from orders.group_commit import Request, group_commit, store_requests
+from orders.group_commit import Request, store_request
 from orders.limits import Refusal, is_too_fast, lock_limits, refusals
 from orders.models import AccountLimits, Order, event, new_event_id
 from orders.policy import PlacementPolicy
@@ -121,17 +121,16 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
     orders = [new_order(account_id, request, now, policy) for request in requested]
     events = [Told(order.id, EventType.ACCEPTED.value, new_event_id()) for order in orders]
     rows = [order_row(order) | {"event_id": event.event_id} for order, event in zip(orders, events, strict=True)]
+    rows.sort(key=itemgetter("client_order_id"))
     ask = Request(
-        id=orders[0].id,
+        ids=[order.id for order in orders],
         account_id=account_id,
         instruments=list({request.instrument for request in requested}),
-        client_order_ids=[request.client_order_id for request in requested if request.client_order_id],
-        orders=as_json(sorted(rows, key=itemgetter("client_order_id"))),
+        client_order_id=rows[0]["client_order_id"],
+        orders=as_json(rows),
     )
-    # A batch would have others wait for it, and what is part of the caller's transaction is to be taken back with it.
-    goes_alone = len(requested) > 1 or connection.in_atomic_block
     try:
-        if not (ask.id in store_requests([ask]) if goes_alone else group_commit.store(ask)):
+        if not store_request(ask):
             return None
     except OperationalError as error:
         # Somebody holds a lock on the account, or stores the same client order id: `store` has more patience.

@@ -10,13 +10,15 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from time import monotonic
 
 import orjson
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from lemon_market.database.base import Patience, patience, prepared_cursor
 from orders.dispatch import QUEUE_WAKE_UP, wake_up_parameters
+from orders.models import Order
 from orders.safety import nothing_to_check
 from orders.states import EventType
 from orders.storage import EVENT_COLUMNS
@@ -24,57 +26,50 @@ from orders.storage import EVENT_COLUMNS
 # More wait for the next group, so that nobody waits for many others.
 LARGEST_GROUP = 50
 # One statement is one round trip and one transaction. What is in the way of one request is in no other's way; a lock that
-# somebody holds is in all of their ways, so it is waited for only so long, until the transaction ends.
+# somebody holds is in all of their ways, so it is waited for only so long, until the transaction ends. Known client order ids
+# are found by the index that forbids them: a query for them could be planned when the table was empty, to read all of it.
 STORE_AT_ONCE = f"""
 WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)), allowed AS MATERIALIZED (
-    SELECT request.id, request.orders FROM json_to_recordset(%(requests)s::json) AS request
-        (id uuid, account_id integer, instruments text[], client_order_ids text[], orders json)
-    WHERE EXISTS (SELECT FROM patience) AND {nothing_to_check("request.account_id", "request.instruments")} AND NOT EXISTS (
-        SELECT FROM orders_order AS known
-        WHERE known.account_id = request.account_id AND known.client_order_id = ANY(request.client_order_ids)
-        OFFSET 0
-    )
+    SELECT request.orders FROM json_to_recordset(%(requests)s::json) AS request
+        (account_id integer, instruments text[], orders json)
+    WHERE EXISTS (SELECT FROM patience) AND {nothing_to_check("request.account_id", "request.instruments")}
 ), stored AS (
     INSERT INTO orders_order SELECT new.* FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders) AS new
+    ON CONFLICT (account_id, client_order_id) DO NOTHING
+    RETURNING id
 ), told AS (
     INSERT INTO orders_orderevent ({EVENT_COLUMNS})
     SELECT new.event_id, new.id, new.account_id, '{EventType.ACCEPTED.value}', '{{}}', new.created_at, new.created_at
     FROM allowed, json_to_recordset(allowed.orders) AS new (event_id text, id uuid, account_id integer, created_at timestamptz)
-), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM allowed))
-SELECT id FROM allowed"""  # noqa: S608 - no value stands in it
+    WHERE new.id IN (SELECT id FROM stored)
+), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM stored))
+SELECT id FROM stored"""  # noqa: S608 - no value stands in it
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Orders that are stored together or not at all, each with the event that tells it.
+    """New orders of one account. `orders` are their rows in JSON, each with the `event_id` of the event that tells it.
 
-    `orders` are their rows in JSON, each with the event's `event_id`, in the sequence of their client order ids.
-    `client_order_ids` are those that could be known already.
+    They come in the sequence of their client order ids, of which `client_order_id` is the first.
     """
 
-    id: uuid.UUID
+    ids: Sequence[uuid.UUID]
     account_id: int
     instruments: Sequence[str]
-    client_order_ids: Sequence[str]
+    client_order_id: str
     orders: str
 
     @property
     def sequence(self) -> tuple[int, str]:
         """Two transactions that insert the same client order ids in different sequences would wait for one another."""
-        return self.account_id, min(self.client_order_ids, default="")
+        return self.account_id, self.client_order_id
 
 
 def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
-    """Store what nothing stands in the way of; returns the ids of those requests. Raises Django's database errors."""
+    """Store the orders that nothing stands in the way of, and return their ids. Raises Django's database errors."""
     rows = [
-        {
-            "id": request.id,
-            "account_id": request.account_id,
-            "instruments": request.instruments,
-            "client_order_ids": request.client_order_ids,
-            "orders": orjson.Fragment(request.orders),
-        }
-        for request in sorted(requests, key=lambda request: request.sequence)
+        {"account_id": request.account_id, "instruments": request.instruments, "orders": orjson.Fragment(request.orders)}
+        for request in sorted(requests, key=attrgetter("sequence"))
     ]
     with prepared_cursor() as cursor:
         cursor.execute(STORE_AT_ONCE, {"requests": orjson.dumps(rows).decode(), **wake_up_parameters()})
@@ -104,7 +99,7 @@ class GroupCommit:
         self.has_leader = False
 
     def store(self, request: Request) -> bool:
-        """Whether it is stored: it is not when something stands in its way. Raises Django's database errors.
+        """Whether its one order is stored: it is not when something stands in its way. Raises Django's database errors.
 
         Not inside of a transaction of the caller, who could not take it back. It takes no longer than one statement may.
         """
@@ -147,7 +142,7 @@ class GroupCommit:
         try:
             stored = store_requests([member.request for member in group])
             for member in group:
-                member.is_stored = member.request.id in stored
+                member.is_stored = stored.issuperset(member.request.ids)
         except (DatabaseError, InterfaceError) as error:
             if own is not None and own.is_over:
                 # Nor would it answer the others, who have waited for as long as those who came meanwhile have.
@@ -170,14 +165,30 @@ class GroupCommit:
                 member.turn.release()
 
 
+def store_whole(request: Request) -> bool:
+    """All of its orders, or none when something stands in the way of one."""
+    with transaction.atomic():
+        is_whole = store_requests([request]).issuperset(request.ids)
+        if not is_whole:
+            transaction.set_rollback(True)
+    return is_whole
+
+
 def store_alone(request: Request) -> bool:
     """After a group that failed, which may have been stored all the same: when the answer was lost on its way."""
-    try:
-        return request.id in store_requests([request])
-    except IntegrityError as error:
-        if any(ours in str(error) for ours in ("orders_order_pkey", "order_event_id_once")):
-            return True
-        raise
+    is_stored = store_requests([request]).issuperset(request.ids)
+    return is_stored or Order.objects.filter(id__in=request.ids).exists()
 
 
 group_commit = GroupCommit()
+
+
+def store_request(request: Request) -> bool:
+    """Whether all of its orders are stored; none is when something stands in the way of one. Raises Django's database errors."""
+    if len(request.ids) > 1:
+        # Others would have to wait for it.
+        return store_whole(request)
+    if connection.in_atomic_block:
+        # The caller can take it back.
+        return store_requests([request]).issuperset(request.ids)
+    return group_commit.store(request)

@@ -36,7 +36,7 @@ class Meeting:
         self.may_go_on = threading.Event()
         self.leads = threading.Event()
         self.really_store: Store = group_commit.store_requests
-        monkeypatch.setattr(accepting, "group_commit", self.commit)
+        monkeypatch.setattr(group_commit, "group_commit", self.commit)
         monkeypatch.setattr(group_commit, "store_requests", self.store)
         self.pool = ThreadPoolExecutor(100)
 
