@@ -66,6 +66,10 @@ def new_consumer(group: str, **options: Any) -> Consumer:
         # A member that was killed is missed after so long, and its partitions go to others.
         "session.timeout.ms": 6000,
         "heartbeat.interval.ms": 1500,
+        # For so long, too, the others wait in a rebalance for one that says nothing, such as a name that a member had before
+        # the broker was killed; the usual five minutes would be five minutes without executions. Who is put out because the
+        # database kept it waiting joins again, and reads its messages again.
+        "max.poll.interval.ms": 10_000,
         "allow.auto.create.topics": False,
     }
     return Consumer(common_options() | careful | options)

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.transport_plugin import Transport, used_here
-from orders.kafka.clients import AcknowledgedProducer, Record
+from lemon_market.tests.transport_plugin import PARTITIONS, Transport, used_here
+from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer
 from orders.kafka.recorder import UpdateRecorder
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
@@ -185,3 +185,16 @@ def test_switching_the_transport_loses_nothing(accept: Accept, simulator: Simula
     assert Order.objects.filter(execution_status="filled").count() == 17
     assert_equal_to_the_book(simulator)
     assert SetAsideReport.objects.count() == 0
+
+
+def test_the_partitions_of_a_member_that_reads_nothing_any_more_go_to_others_soon() -> None:
+    """It goes on saying that it lives, and by default the others would wait for it for five minutes."""
+    silent, other = new_consumer(EXECUTIONS.group or ""), new_consumer(EXECUTIONS.group or "")
+    try:
+        silent.subscribe([EXECUTIONS.full_name])
+        wait_until(lambda: silent.poll(0.2) is None and len(silent.assignment()) == PARTITIONS)
+        other.subscribe([EXECUTIONS.full_name])
+        wait_until(lambda: other.poll(0.2) is None and len(other.assignment()) == PARTITIONS, 45)
+    finally:
+        other.close()
+        silent.close()
