@@ -180,8 +180,6 @@ AXES_SENSITIVE_PARAMETERS = ["username"]
 ACCOUNT_REQUESTS_PER_SECOND = env.int("ACCOUNT_REQUESTS_PER_SECOND", 10_000)
 ADDRESS_REQUESTS_PER_SECOND = env.int("ADDRESS_REQUESTS_PER_SECOND", 10_000)
 FAILED_LOGINS_PER_MINUTE = env.int("FAILED_LOGINS_PER_MINUTE", 30)
-# Kept with the session: the default would prepare to sign a cookie at each request, those of the API included.
-MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "trading"
 
