@@ -47,6 +47,13 @@ class Trial:
 
     def run(self, minutes: float) -> Verdict:
         watching = self.system.watch()
+        try:
+            return self.try_everything(minutes)
+        finally:
+            watching.terminate()
+            watching.wait(10)
+
+    def try_everything(self, minutes: float) -> Verdict:
         control(self.system, dict(WRONG))
         for client in self.clients:
             client.start()
@@ -58,10 +65,7 @@ class Trial:
             slowest = max(slowest, self.inflict(number))
         say(f"{number} faults; the slowest to be mended took {slowest[0]:.1f} s: {slowest[1]}")
         self.come_to_rest()
-        verdict = judge(self.system, [*self.prober.answered, *(id for client in self.clients for id in client.answered)])
-        watching.terminate()
-        watching.wait(10)
-        return verdict
+        return judge(self.system, [*self.prober.answered, *(id for client in self.clients for id in client.answered)])
 
     def inflict(self, number: int) -> tuple[float, str]:
         """One fault, and then a probe: until the system is back, which is measured."""

@@ -68,6 +68,15 @@ def test_whoever_has_signed_in_is_not_the_demo_account(client: Client, demo: Any
     assert Order.objects.get().account.username == "anna"
 
 
+def test_nobody_in_particular_gets_no_session(demo: Any) -> None:
+    """What the page tells afterwards is kept elsewhere: with a session of nobody it would never be live."""
+    client = Client()
+    answer = client.post("/", TICKET)
+    assert "sessionid" not in answer.cookies
+    assert b"The order is taken." in client.get("/").content
+    assert "sessionid" not in client.cookies
+
+
 def test_a_session_that_has_ended_is_taken_away(demo: Any) -> None:
     """The notification service refuses it, and the page would never be live."""
     client = Client()
