@@ -67,6 +67,9 @@ def main() -> int:
         finally:
             web.stop()
     print(f"{answers.total()} questions; answers by status: {dict(sorted(answers.items()))}")  # noqa: T201
+    if answers.total() < options.cases:
+        print(f"These are fewer than the {options.cases} that were wanted.")  # noqa: T201
+        return 1
     return code
 
 
