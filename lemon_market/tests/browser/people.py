@@ -8,7 +8,7 @@ import django
 PASSWORD = "only-for-tests-7"
 TRADER, VIEWER, OPERATOR = "tara", "vera", "otto"
 LARGEST = 5000
-HALTED = "HALTED______"
+HALTED = "GAME_2026_12"
 ROLES = {TRADER: None, VIEWER: "desk viewer", OPERATOR: "desk operator"}
 
 
@@ -23,7 +23,7 @@ def make() -> None:
         person = User.objects.create_user(name, password=PASSWORD, is_staff=role is not None)
         person.groups.set(Group.objects.filter(name=role))
     AccountLimits.objects.create(account=User.objects.get(username=TRADER), max_quantity=LARGEST)
-    halt_trading(OPERATOR, "only for tests", instrument=HALTED)
+    halt_trading(OPERATOR, "its prices contradict the news", instrument=HALTED)
 
 
 if __name__ == "__main__":
