@@ -32,9 +32,6 @@ def test_a_seed_deals_the_same_again() -> None:
     assert cards("kafka", 5, 100) == cards("kafka", 5, 100) != cards("kafka", 6, 100)
 
 
-@pytest.mark.parametrize(
-    ("transport", "victims"),
-    [("django_q", {"qcluster", "granian", POSTGRES}), ("kafka", {"kafka.Kafka", "run_exchange_consumer", "run_update_recorder"})],
-)
-def test_the_minute_before_each_change_kills_what_hurts_most(transport: str, victims: set[str]) -> None:
-    assert victims <= {victim for victim, how, _ in cards(transport, SEED, IN_A_MINUTE) if how == "killed"}
+def test_the_minute_before_each_change_kills_what_hurts_most() -> None:
+    killed = {victim for victim, how, _ in cards("django_q", SEED, IN_A_MINUTE) if how == "killed"}
+    assert {"qcluster", "granian", POSTGRES} <= killed
