@@ -65,6 +65,9 @@ ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be plac
 class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
     """The orders of the caller's own account; somebody else's do not exist here."""
 
+    # Most requests that bring one order are answered by short_way.py and never come here: whatever is to hold for all of them
+    # (a permission, a throttle, a header) has to be added there as well, and tests/test_short_way.py holds both to one another.
+
     # For the API's schema, which is made without a caller.
     queryset = Order.objects.none()
     lookup_value_converter = "uuid"
