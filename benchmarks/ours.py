@@ -4,9 +4,10 @@ import json
 import secrets
 import sys
 
-from benchmarks.children import free_port, run
+from benchmarks.children import run
 from benchmarks.contenders import OURS, Contender
 from benchmarks.stage import Stage
+from lemon_market.free_ports import free_port
 from lemon_market.local_install import POSTGRES_DATABASE
 
 ACCOUNTS = 100

@@ -12,10 +12,11 @@ from urllib.request import Request, urlopen
 import orjson
 import psycopg
 
-from benchmarks.children import CHECKOUT, Children, free_port
+from benchmarks.children import CHECKOUT, Children
 from benchmarks.contenders import WEB, Contender
 from lemon_market import local_install
 from lemon_market.embedded_postgres import Server
+from lemon_market.free_ports import free_port
 
 if TYPE_CHECKING:
     import subprocess

@@ -20,10 +20,10 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from benchmarks.children import Children, free_port, is_listening, run
+from benchmarks.children import Children, is_listening, run
 from benchmarks.measures.resting import is_ready
 from lemon_market import local_install
-from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market.free_ports import free_port
 
 CLIENTS = 4
 READY_S = 60.0
@@ -74,7 +74,8 @@ def post(port: int, token: str, numbers: range) -> None:
 
 def measure(directory: Path, transport: str, orders: int) -> tuple[dict[str, float], int]:
     """Processor seconds of each role, and the number of events, for so many orders from the request to the last fill."""
-    ports = {name: free_port() for name in ("WEB_PORT", "NOTIFICATIONS_PORT", "EXCHANGE_PORT")} | {"KAFKA_PORT": free_port_pair()}
+    ports = {name: free_port() for name in ("WEB_PORT", "NOTIFICATIONS_PORT", "EXCHANGE_PORT")}
+    ports["KAFKA_PORT"] = free_port(in_a_row=2)
     environment = {name: str(port) for name, port in ports.items()}
     environment |= {"DATA_DIR": str(directory / "data"), "ANONYMOUS_ACCOUNT": "demo", "ORDER_TRANSPORT": transport}
     environment |= dict.fromkeys(("DATABASE_URL", "SECRET_KEY", "EXCHANGE_URL", "KAFKA_BOOTSTRAP_SERVERS"), "")

@@ -6,19 +6,16 @@ Settings read it before Django is ready, so nothing here imports Django.
 import fcntl
 import json
 import os
-import random
 import secrets
-import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from lemon_market.free_ports import NoFreePortError, free_port, is_free
+
 POSTGRES_ROLE = "lemon_market"
 POSTGRES_DATABASE = "lemon_market"
-
-# Below the ports that Linux and macOS hand out to outgoing connections: one of those could hold ours during a restart.
-_PORTS = range(20_000, 32_000)
 
 
 class LocalInstallError(Exception):
@@ -57,11 +54,11 @@ def load(data_dir: Path) -> LocalInstall:
 def load_with_free_port(data_dir: Path) -> LocalInstall:
     """Like `load`, for whoever is about to start PostgreSQL: a port that somebody else took meanwhile is replaced for good."""
     install = load(data_dir)
-    if _is_free(install.postgres_port):
+    if is_free(install.postgres_port):
         return install
     try:
         with _locked(data_dir):
-            install = replace(_read(data_dir), postgres_port=_free_port())
+            install = replace(_read(data_dir), postgres_port=_postgres_port())
             _write(data_dir, install)
     except OSError as error:
         raise LocalInstallError(f"DATA_DIR {data_dir} cannot be written: {error}") from error
@@ -75,7 +72,7 @@ def _path(data_dir: Path) -> Path:
 def _made_up() -> LocalInstall:
     return LocalInstall(
         secret_key=secrets.token_urlsafe(48),
-        postgres_port=_free_port(),
+        postgres_port=_postgres_port(),
         postgres_password=secrets.token_urlsafe(24),
         admin_password=secrets.token_urlsafe(12),
     )
@@ -111,21 +108,8 @@ def _locked(data_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _is_free(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        # What a closed connection leaves behind for a minute does not make the port taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen()
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    """A random one, so that two installations that start at once hardly ever agree."""
-    for port in random.sample(_PORTS, 200):
-        if _is_free(port):
-            return port
-    raise LocalInstallError(f"no free TCP port for PostgreSQL between {_PORTS.start} and {_PORTS.stop}")
+def _postgres_port() -> int:
+    try:
+        return free_port()
+    except NoFreePortError as error:
+        raise LocalInstallError(f"PostgreSQL cannot be started: {error}") from error

@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.children import BenchmarkError, free_port, run
+from benchmarks.children import BenchmarkError, run
 from benchmarks.contenders import OURS, UPDATES, Contender
 from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.measures.notifying import made_up_orders, start_replay
 from benchmarks.stage import Stage
 from lemon_market import embedded_kafka
-from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market.free_ports import free_port
 
 TOPIC = "executions"
 WARM_UP_S = 2.0
@@ -27,7 +27,7 @@ def append(stage: Stage, contender: Contender) -> list[Figure]:
     """As many reports as the update consumer takes; each counts when the broker has acknowledged it."""
     if not embedded_kafka.is_available():
         raise BenchmarkError(embedded_kafka.HOW_TO_GET_IT)
-    feed_port, broker_port = free_port(), free_port_pair()
+    feed_port, broker_port = free_port(), free_port(in_a_row=2)
     servers = f"127.0.0.1:{broker_port}"
     transport = {"ORDER_TRANSPORT": "kafka", "KAFKA_BOOTSTRAP_SERVERS": servers}
     data_dir = stage.directory / "kafka"

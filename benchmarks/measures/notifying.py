@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 import orjson
 import psutil
 
-from benchmarks.children import BenchmarkError, Children, free_port
+from benchmarks.children import BenchmarkError, Children
 from benchmarks.contenders import NOTIFICATIONS, OURS, UPDATES, Contender
 from benchmarks.feed_replay import SESSION_ID
 from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.memory import proportional_bytes
 from benchmarks.stage import Stage, Turn
+from lemon_market.free_ports import free_port
 
 WARM_UP_S = 2.0
 READY_S = 60.0

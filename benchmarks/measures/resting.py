@@ -8,12 +8,13 @@ from urllib.request import urlopen
 
 import psutil
 
-from benchmarks.children import Children, free_port, is_listening
+from benchmarks.children import Children, is_listening
 from benchmarks.contenders import OURS, Contender
 from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.memory import proportional_bytes
 from benchmarks.stage import Stage
+from lemon_market.free_ports import free_port
 
 # Everything has started and settled by then.
 REST_S = 10.0

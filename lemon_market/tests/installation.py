@@ -1,5 +1,4 @@
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -7,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from lemon_market.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -81,8 +81,3 @@ class Installation:
     def pids(self, name: str) -> list[int]:
         """Those with `name` in their command line, oldest first."""
         return [pid for pid, command in self.processes().items() if name in command]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

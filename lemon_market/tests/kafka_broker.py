@@ -2,15 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
 
@@ -22,7 +21,7 @@ class KafkaBroker:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port_pair()
+        self.port = free_port(in_a_row=2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,19 +68,6 @@ class KafkaBroker:
             self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self.kill()
-
-
-def free_port_pair() -> int:
-    """A free port that has a free one behind it."""
-    while True:
-        with ExitStack() as held:
-            first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port = int(first.getsockname()[1])
-            try:
-                held.enter_context(socket.create_server(("127.0.0.1", port + 1)))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def given_servers() -> str:

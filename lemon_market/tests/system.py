@@ -11,8 +11,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from lemon_market import local_install
+from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT, Installation
-from lemon_market.tests.kafka_broker import free_port_pair
 from lemon_market.tests.waiting import wait_until
 
 INSTRUMENTS = ["AAPL_2025_03"] * 17 + ["TIMEOUT_____", "PARTIAL_____", "REFUSE______"]
@@ -104,5 +104,5 @@ def new_installation(directory: Path, transport: str) -> Installation:
     """One that starts all that it needs itself, Kafka included."""
     installation = Installation(directory)
     if transport == "kafka":
-        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port_pair())}
+        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port(in_a_row=2))}
     return installation

@@ -21,7 +21,8 @@ from lemon_market.doctor import Level, examine
 from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
 from lemon_market.doctor.outside import check_kafka, clock_of_exchange
-from lemon_market.tests.installation import CHECKOUT, Installation, free_port
+from lemon_market.free_ports import free_port
+from lemon_market.tests.installation import CHECKOUT, Installation
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
 from orders.accepting import NewOrder, accept_orders

@@ -11,8 +11,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from lemon_market import embedded_kafka
+from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.kafka_broker import KafkaBroker, free_port_pair
+from lemon_market.tests.kafka_broker import KafkaBroker
 from lemon_market.tests.waiting import wait_until
 
 
@@ -45,7 +46,7 @@ def test_it_stops_with_its_parent(tmp_path: Path) -> None:
         "print(broker.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(free_port_pair())]
+    command = [sys.executable, "-c", script, str(tmp_path), str(free_port(in_a_row=2))]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         broker = psutil.Process(int(parent.stdout.readline()))
@@ -55,7 +56,7 @@ def test_it_stops_with_its_parent(tmp_path: Path) -> None:
 
 
 def test_without_kafka_it_says_how_to_get_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lemon_market.embedded_kafka", str(tmp_path), str(free_port_pair())]
+    command = [sys.executable, "-m", "lemon_market.embedded_kafka", str(tmp_path), str(free_port(in_a_row=2))]
     # No java on this path.
     environment = {**os.environ, "PATH": str(tmp_path)}
     answer = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)

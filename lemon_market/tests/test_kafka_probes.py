@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import doorbell
@@ -50,7 +50,7 @@ def test_the_lag_is_looked_at_again(kafka: object, client: Client, monkeypatch: 
 
 
 def test_a_kafka_that_is_away_is_named_and_orders_are_still_accepted(client: Client, settings: Any) -> None:
-    settings.ORDER_TRANSPORT, settings.KAFKA_BOOTSTRAP_SERVERS = "kafka", f"127.0.0.1:{free_port_pair()}"
+    settings.ORDER_TRANSPORT, settings.KAFKA_BOOTSTRAP_SERVERS = "kafka", f"127.0.0.1:{free_port()}"
     answer = client.get("/health/ready")
     assert answer.status_code == 200
     assert answer.json()["kafka"]["problem"].startswith("Kafka does not answer")

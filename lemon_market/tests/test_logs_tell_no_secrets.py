@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from lemon_market import local_install
-from lemon_market.tests.installation import free_port
+from lemon_market.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import CHECKOUT, ORDER, WebProcess
 from notifications.tests.raw import RawClient

@@ -16,7 +16,8 @@ from django.test import Client
 from django.utils import timezone
 
 from lemon_market import local_install
-from lemon_market.tests.installation import CHECKOUT, free_port
+from lemon_market.free_ports import free_port
+from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import WebProcess
 from orders.accepting import NewOrder, accept_orders

@@ -7,7 +7,8 @@ import pytest
 
 from lemon_market import addresses, processes
 from lemon_market.addresses import AddressError
-from lemon_market.tests.installation import Installation, free_port
+from lemon_market.free_ports import free_port
+from lemon_market.tests.installation import Installation
 from lemon_market.tests.system import System
 from lemon_market.tests.waiting import wait_until
 

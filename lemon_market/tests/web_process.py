@@ -23,7 +23,7 @@ from django.test import Client, override_settings
 
 from lemon_market import local_install, processes
 from lemon_market.embedded_postgres import Server
-from lemon_market.tests.installation import free_port
+from lemon_market.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 from django.db import connection
 
-from lemon_market.tests.installation import free_port
+from lemon_market.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from lemon_market.addresses import AddressError
-from lemon_market.tests.installation import free_port
+from lemon_market.free_ports import free_port
 from notifications import server
 from notifications.checks import notification_settings
 from notifications.tests.raw import RawClient

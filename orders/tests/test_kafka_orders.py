@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market.free_ports import free_port
 from orders.kafka.topics import ORDERS
 from orders.kafka.wake_ups import OrdersTopic, orders_producer
 from orders.models import Order
@@ -58,7 +58,7 @@ def test_an_order_that_is_rolled_back_is_not_announced(kafka: object, accept: Ac
 
 
 def test_without_a_broker_orders_are_accepted_at_once(settings: Any, accept: Accept) -> None:
-    settings.ORDER_TRANSPORT, settings.KAFKA_BOOTSTRAP_SERVERS = "kafka", f"127.0.0.1:{free_port_pair()}"
+    settings.ORDER_TRANSPORT, settings.KAFKA_BOOTSTRAP_SERVERS = "kafka", f"127.0.0.1:{free_port()}"
     started = monotonic()
     for _ in range(20):
         accept()

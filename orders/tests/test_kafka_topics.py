@@ -5,7 +5,7 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 from django.core.management import CommandError, call_command
 
-from lemon_market.tests.kafka_broker import free_port_pair
+from lemon_market.free_ports import free_port
 from orders.checks import placement_settings
 from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, ORDERS, TOPICS, new_admin, wait_for_topics
 
@@ -66,7 +66,7 @@ def test_more_copies_than_there_are_brokers_are_refused(empty_kafka: None) -> No
 
 
 def test_a_broker_that_is_away_is_one_line(settings: Any) -> None:
-    settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{free_port_pair()}"
+    settings.KAFKA_BOOTSTRAP_SERVERS = f"127.0.0.1:{free_port()}"
     with pytest.raises(CommandError, match="No Kafka broker answers"):
         create()
 
