@@ -4,10 +4,11 @@ import json
 import sys
 import time
 from dataclasses import replace
+from http import HTTPStatus
 from urllib.request import Request, urlopen
 
 from benchmarks import wrk
-from benchmarks.children import run
+from benchmarks.children import BenchmarkError, run
 from benchmarks.contenders import WEB, Contender
 from benchmarks.figures import Figure
 from benchmarks.filling import fill
@@ -21,7 +22,7 @@ FEW, MANY = "100,000 orders", "many more orders"
 PAGES = {
     "landing page": "/admin/",
     "order list": "/admin/orders/order/",
-    "failed list": "/admin/orders/order/?needs_person=yes",
+    "failed list": "/admin/orders/order/?attention=person&status__exact=failed",
 }
 CLAIMS_S = 120.0
 FIRST_PAGE_S = 60.0
@@ -37,8 +38,11 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
         fill_once(turn)
         last = newest(turn)
         claiming = json.loads(run([sys.executable, "-m", "benchmarks.claiming"], within_s=CLAIMS_S, environment=turn.environment))
-        first_page_s = time_once(root + PAGES["landing page"], contender.session)
+        # It counts a whole day, and everybody after it that day's newest minutes.
+        first_page_s = fetch(root + PAGES["landing page"], session)
         reads = {"GET /orders": ("/orders", token)} | {name: (path, session) for name, path in PAGES.items()}
+        for path, header in reads.values():
+            fetch(root + path, header)
         loads = {
             name: wrk.get(root + path, [header], seconds=seconds, connections=READERS) for name, (path, header) in reads.items()
         }
@@ -52,11 +56,17 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
     ]
 
 
-def time_once(url: str, session: str) -> float:
-    """Seconds. It counts a whole day, and everybody after it that day's newest minutes."""
+def fetch(url: str, header: str) -> float:
+    """Seconds that the page takes. Raises BenchmarkError unless the answer is the page itself, and no redirect."""
+    name, _, value = header.partition(": ")
     begun_at = time.monotonic()
-    with urlopen(Request(url, headers={"Cookie": f"sessionid={session}"}), timeout=FIRST_PAGE_S) as answer:  # noqa: S310 - http it is
-        answer.read()
+    try:
+        with urlopen(Request(url, headers={name: value}), timeout=FIRST_PAGE_S) as answer:  # noqa: S310 - http it is
+            answer.read()
+    except OSError as error:
+        raise BenchmarkError(f"{url}: {error}") from error
+    if answer.status != HTTPStatus.OK or answer.url != url:
+        raise BenchmarkError(f"{url}: status {answer.status} of {answer.url}")
     return time.monotonic() - begun_at
 
 
