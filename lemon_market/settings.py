@@ -1,4 +1,4 @@
-"""Every setting of Lemon Market; the README's table explains those that come from the environment."""
+"""Every setting of Lemon Market; `.env.example` lists and explains those that come from the environment."""
 
 import sys
 from datetime import timedelta
