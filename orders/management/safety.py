@@ -1,7 +1,5 @@
-"""What the commands that switch halts share: scope and reason from the command line, and who gives it."""
+"""What the commands that switch halts share: scope and reason from the command line."""
 
-import getpass
-import os
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from orders.halting import AlreadyHalted, NotHalted
+from orders.management.person import person
 from orders.models import INSTRUMENT_PATTERN, Halt
 
 
@@ -48,11 +47,3 @@ def switch(do: Callable[..., Halt], command: str, options: dict[str, Any]) -> Ha
         raise CommandError(str(error)) from error
     except (OperationalError, InterfaceError) as error:
         raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
-
-
-def person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user need not have a name.
-        return f"user {os.getuid()}"

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 
-from orders.management.safety import person
+from orders.management.person import person
 from orders.restoring import NotAlone, make_fit_for_work
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
-from orders.management.safety import person
+from orders.management.person import person
 from orders.models import NEEDS_PERSON, Order
 from orders.retrying import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
 
