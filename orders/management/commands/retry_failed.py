@@ -2,7 +2,6 @@ import sys
 import uuid
 from argparse import ArgumentTypeError
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -100,5 +99,4 @@ def would_retry(ids: list[uuid.UUID]) -> Retried:
 
 
 def chunks(ids: list[uuid.UUID]) -> list[list[uuid.UUID]]:
-    source = iter(ids)
-    return [*iter(lambda: list(islice(source, CHUNK)), [])]
+    return [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
