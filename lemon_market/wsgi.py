@@ -1,4 +1,4 @@
-"""The web process: REST API, admin and documentation pages (WSGI)."""
+"""The web process: REST API, trading page, back office and documentation pages (WSGI)."""
 
 import os
 
