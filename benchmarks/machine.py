@@ -23,7 +23,7 @@ def describe() -> dict[str, str]:
         "processor": f"{len(os.sched_getaffinity(0))} cores, {model}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "load before": f"{os.getloadavg()[0]:.2f}",
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": sys.version.split()[0],
         "packages": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
         "wrk": first_line(["wrk", "-v"], is_failing=True),
