@@ -3,18 +3,16 @@
  *
  *     import { connect } from "./live.js";
  *
- *     const live = connect("ws://localhost:8001/ws/orders", {
+ *     connect("ws://localhost:8001/ws/orders", {
  *       onEvent(message) {},        // one event, as in docs/notifications.md; each event_id once
  *       onState(state, reason) {},  // "connected"; "lost": it goes on trying; "ended": it cannot, and `reason` says why
  *       onMissed(hello) {},         // events may have been missed: read the current state now
- *       after: "<event_id>",        // optional: begin after this event instead of now
  *     });
- *     live.close();
  *
- * All callbacks are optional. Without `after`, `onMissed` is called once the first connection stands: whatever happened
- * between the making of the page and that moment is in no event. A connection that breaks is made again after a growing
- * random pause, and resumed after the last event, so that nothing is missed; where the service cannot resume that far,
- * `onMissed` is called again.
+ * All callbacks are optional. `onMissed` is called once the first connection stands: whatever happened between the making
+ * of the page and that moment is in no event. A connection that breaks is made again after a growing random pause, and
+ * resumed after the last event, so that nothing is missed; where the service cannot resume that far, `onMissed` is called
+ * again.
  */
 
 const PAUSE_BASE_MS = 500;
@@ -29,14 +27,14 @@ const CANNOT_RESUME_CODES = new Set([4404, 4409]);
 
 const ignore = () => {};
 
-export function connect(url, { onEvent = ignore, onState = ignore, onMissed = ignore, after = null } = {}) {
-  return new Connection(url, { onEvent, onState, onMissed }, after);
+export function connect(url, { onEvent = ignore, onState = ignore, onMissed = ignore } = {}) {
+  new Connection(url, { onEvent, onState, onMissed });
 }
 
 class Connection {
   #url;
   #callbacks;
-  #after;
+  #after = null;
   #socket = null;
   #state = null;
   #failures = 0;
@@ -46,23 +44,15 @@ class Connection {
   #pause = null;
   #retryNow = () => this.#pause !== null && !document.hidden && this.#open();
 
-  constructor(url, callbacks, after) {
+  constructor(url, callbacks) {
     this.#url = url;
     this.#callbacks = callbacks;
-    this.#after = after;
     // The moment at which somebody looks again, or the network is back, is a better one than the pause's end.
     window.addEventListener("online", this.#retryNow);
     document.addEventListener("visibilitychange", this.#retryNow);
     this.#open();
   }
 
-  /** End it for good; no callback is called any more. */
-  close() {
-    this.#drop();
-    clearTimeout(this.#pause);
-    window.removeEventListener("online", this.#retryNow);
-    document.removeEventListener("visibilitychange", this.#retryNow);
-  }
 
   #open() {
     clearTimeout(this.#pause);
@@ -106,7 +96,6 @@ class Connection {
   #lose(code, reason) {
     this.#drop();
     if (FINAL_CODES.has(code)) {
-      this.close();
       this.#tell("ended", reason);
       return;
     }
