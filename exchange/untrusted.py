@@ -83,9 +83,9 @@ def read_reason(document: dict[str, Any]) -> str | None:
     return printable(value)
 
 
-def printable(text: str, max_length: int = MAX_REASON_LENGTH) -> str:
+def printable(text: str) -> str:
     """The beginning of a text with every character that cannot be shown or stored replaced by a space."""
-    shortened = text[:max_length]
+    shortened = text[:MAX_REASON_LENGTH]
     return shortened if shortened.isprintable() else "".join(c if c.isprintable() else " " for c in shortened)
 
 

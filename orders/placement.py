@@ -31,6 +31,7 @@ log = structlog.get_logger()
 # When a halt begins, a backlog is held in steps; a claim that does nothing but hold goes on for so many of them.
 MAX_HELD = 500
 MAX_HOLDING_STEPS = 10
+MAX_OVERDUE = 1000
 
 
 class Step(Enum):
@@ -262,7 +263,7 @@ def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
             save_changes([order], events)
 
 
-def finish_overdue_orders(limit: int = 1000) -> int:
+def finish_overdue_orders() -> int:
     """Settle pending orders whose time is over and that nobody has a live claim on; returns how many it dealt with.
 
     `give_up_at` of an order that waits for the end of a halt does not count before then, but its own expiry does.
@@ -272,10 +273,10 @@ def finish_overdue_orders(limit: int = 1000) -> int:
         unclaimed = Order.objects.select_for_update(skip_locked=True).filter(
             Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING
         )
-        orders = list(unclaimed.filter(held_at__isnull=True, give_up_at__lte=now).order_by("give_up_at")[:limit])
+        orders = list(unclaimed.filter(held_at__isnull=True, give_up_at__lte=now).order_by("give_up_at")[:MAX_OVERDUE])
         halted = hold_halted([order for order in orders if order.expires_at is None or order.expires_at > now], now)
         over = [order for order in orders if order.id not in halted]
-        over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:limit]
+        over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:MAX_OVERDUE]
         events = [happened for order in over for happened in lifecycle.overdue(order, now)]
         save_changes(over, events)
     return len(halted) + len(over)
