@@ -273,19 +273,6 @@ def test_the_page_works_without_javascript(site: Site) -> None:
     expect(page.locator("#ticket-result")).to_contain_text("canceled")
 
 
-def test_the_page_needs_nothing_that_a_strict_content_security_policy_forbids(site: Site) -> None:
-    page = site.visit("/login")
-
-    def add_policy(route: Route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, headers={**answer.headers, "Content-Security-Policy": "default-src 'self'"})
-
-    page.route("**/*", add_policy)
-    page.route_web_socket(re.compile("/ws/orders"), lambda _: None)
-    page.goto("/")
-    place(page, instrument="AAPL_2025_03", quantity="1")
-
-
 def count(page: Page, instrument: str) -> int:
     """How many orders in this instrument the account has, as the API tells."""
     return len(page.request.get(f"/orders?instrument={instrument}").json()["results"])
