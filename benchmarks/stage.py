@@ -2,24 +2,21 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.request import Request, urlopen
 
 import orjson
 import psycopg
 
-from benchmarks.children import CHECKOUT, Children
+from benchmarks.children import Children
 from benchmarks.contenders import WEB, Contender
 from lemon_market import local_install
 from lemon_market.embedded_postgres import Server
 from lemon_market.free_ports import free_port
-
-if TYPE_CHECKING:
-    import subprocess
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +120,6 @@ class Turn:
                 self.children.start(f"{name}-{number}", command, self.environment, self.contender.directory)
         if WEB in services:
             self.children.wait_for_port(self.contender.web_port)
-
-    def start_heard(self, name: str, command: Sequence[str | Path]) -> "subprocess.Popen[str]":
-        return self.children.start(name, command, cwd=CHECKOUT, is_heard=True)
 
     def database(self) -> "psycopg.Connection[tuple[Any, ...]]":
         return self.stage.connect(self.contender.database)

@@ -241,7 +241,6 @@ Q_CLUSTER = {
     # A failed wake-up is not repeated; the sweep makes a new one while there is work.
     "ack_failures": True,
     "max_attempts": 1,
-    "catch_up": False,
     "scheduler": False,
 }
 
@@ -275,7 +274,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "orders.api.schema.add_refusals"],
     # The anonymous account is nothing that a client could present.
     "AUTHENTICATION_WHITELIST": [

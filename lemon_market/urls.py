@@ -6,7 +6,6 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from lemon_market import health
 from lemon_market.metrics import metrics
 
-admin.site.site_header = admin.site.site_title = "Lemon Market"
 admin.site.index_title = "Back office"
 
 handler404 = "orders.api.errors.not_found"

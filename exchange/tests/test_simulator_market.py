@@ -13,7 +13,6 @@ from exchange.simulator.market import Market
 from exchange.simulator.placements import ReceivedPlacement, Terms
 from exchange.tests.scenery import make_placement
 
-SIDES = ["buy", "sell"]
 NEW, PARTIALLY_FILLED, FILLED = ReportType.NEW, ReportType.PARTIALLY_FILLED, ReportType.FILLED
 
 

@@ -7,7 +7,6 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db.models import F
 from django.test import Client, override_settings
-from django.utils import timezone
 
 from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import doorbell
@@ -83,7 +82,3 @@ def let_time_pass(seconds: float) -> None:
         order.save()
     moved = {name: F(name) - past for name in ("started_at", "ended_at", "released_at")}
     Halt.objects.update(**moved)
-
-
-def soon() -> Any:
-    return timezone.now() + timedelta(hours=1)
