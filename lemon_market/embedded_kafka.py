@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from signal import SIGTERM
 
+from lemon_market.log_files import open_log
 from lemon_market.parent_death import die_with_parent
 
 # Where `make kafka-programs` puts what it fetches.
@@ -24,7 +25,6 @@ HOW_TO_GET_IT = "no Apache Kafka: install Java 17 and Maven (Debian: default-jre
 # Any 16 bytes in base64url; a broker refuses the storage of another cluster.
 CLUSTER_ID = "bGVtb24tbWFya2V0LWthZg"
 JAVA_OPTIONS = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-LONGEST_LOG = 1024 * 1024
 
 
 class KafkaError(Exception):
@@ -72,7 +72,7 @@ def become_broker(data_dir: Path, port: int) -> None:
     java = str(shutil.which("java"))
     directory = data_dir / "kafka"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = _open_log(directory)
+    log = open_log(directory / "log")
     # Java splits a class path at colons, so it gets names that hold none of ours.
     os.chdir(directory)
     _link(Path("programs"), PROGRAMS)
@@ -106,13 +106,6 @@ def _format(java: str) -> None:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise KafkaError(f"Kafka's storage cannot be made: {reason}")
-
-
-def _open_log(directory: Path) -> int:
-    log = directory / "log"
-    if log.exists() and log.stat().st_size > LONGEST_LOG:
-        log.replace(directory / "log.1")
-    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from signal import SIGINT, SIGQUIT, SIGTERM
 
 from lemon_market.local_install import POSTGRES_DATABASE, POSTGRES_ROLE, LocalInstall, LocalInstallError, load
+from lemon_market.log_files import open_log
 from lemon_market.parent_death import die_with_parent
 from lemon_market.postgres_programs import (
     ENVIRONMENT,
@@ -40,7 +41,6 @@ STOP_DEADLINE_S = 15.0
 # After SIGKILL of the server its other processes need a moment to notice and to let go of the data.
 LOCK_DEADLINE_S = 10.0
 POLL_S = 0.02
-LONGEST_LOG = 1024 * 1024
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -156,7 +156,7 @@ def become_server(data_dir: Path, install: LocalInstall, *, expendable: bool) ->
     _refuse_other_version(data, programs)
     # We hold the lock, so this names a server that is gone, or by now a stranger, for whom PostgreSQL would refuse to start.
     (data / "postmaster.pid").unlink(missing_ok=True)
-    log = _open_log(directory)
+    log = open_log(_log(directory))
     os.chdir(data)
     if account is not None:
         account.become()
@@ -232,13 +232,6 @@ def _refuse_other_version(data: Path, programs: Path) -> None:
 
 def _log(directory: Path) -> Path:
     return directory / "log"
-
-
-def _open_log(directory: Path) -> int:
-    log = _log(directory)
-    if log.exists() and log.stat().st_size > LONGEST_LOG:
-        log.replace(directory / "log.1")
-    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def _last_line(log: Path) -> str:
