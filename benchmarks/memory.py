@@ -13,8 +13,6 @@ def proportional_bytes(process: psutil.Process) -> int:
 def pss_bytes(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except ProcessLookupError:
-        return 0
-    except FileNotFoundError:
+    except (ProcessLookupError, FileNotFoundError):
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)

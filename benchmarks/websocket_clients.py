@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import base64
 import os
-import resource
 import sys
 import time
 from array import array
@@ -20,6 +19,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.figures import percentile
+from exchange.sockets import allow_many_sockets
 
 CONNECTED_AT_ONCE = 50
 OCCURRED_AT = b'"occurred_at":"'
@@ -133,9 +133,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--each", type=int, default=1, help="clients for each token")
     options = parser.parse_args()
-    # Many systems allow 1,024 unless asked.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_many_sockets()
     asyncio.run(run(options.port, options.path, options.tokens.read_text().split() * options.each))
 
 

