@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from exchange import untrusted
+from exchange.reports import MAX_ACCOUNT_LENGTH
 from exchange.untrusted import BadValue
 
 REFUSE = "REFUSE______"
@@ -46,7 +47,7 @@ def read_placement(body: bytes) -> ReceivedPlacement:
     if len(instrument) != 12:
         raise BadValue("instrument is not a string of exactly 12 characters")
     terms = Terms(
-        untrusted.read_identifier(document, "account", 150),
+        untrusted.read_identifier(document, "account", MAX_ACCOUNT_LENGTH),
         order_type,
         _read_choice(document, "side", ("buy", "sell")),
         instrument,
