@@ -4,14 +4,6 @@ import pytest
 from django.contrib.auth.models import User
 
 from lemon_market.tests.web_process import WebProcess
-from orders.doorbell import doorbell
-
-
-@pytest.fixture
-def quiet_doorbell() -> Iterator[None]:
-    """For tests that accept orders: the doorbell's connection would keep the test database from being dropped."""
-    yield
-    doorbell.close()
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,6 @@ from orders.feeds import move_position
 from orders.halting import halt_trading
 from orders.models import Order, SetAsideReport
 
-pytestmark = pytest.mark.usefixtures("quiet_doorbell")
-
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:

@@ -26,8 +26,6 @@ from orders.feeds import move_position
 from orders.models import Order, SetAsideReport, event
 from orders.states import EventType
 
-pytestmark = pytest.mark.usefixtures("quiet_doorbell")
-
 
 def read(text: str) -> dict[str, float]:
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]

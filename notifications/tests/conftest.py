@@ -21,13 +21,6 @@ from orders.models import Order, OrderEvent
 from orders.storage import save_changes
 
 
-@pytest.fixture(scope="session", autouse=True)
-def doorbell_closed_in_the_end(django_db_setup: None) -> Iterator[None]:
-    yield
-    # Its connection would keep the test database from being dropped.
-    doorbell.close()
-
-
 # The processes below end with the tests of this package: they look at the same database as all others.
 @pytest.fixture(scope="package", params=BOTH)
 def events_from(request: pytest.FixtureRequest, django_db_setup: None) -> Iterator[Transport]:

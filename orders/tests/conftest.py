@@ -9,7 +9,6 @@ from django.db.models import F
 from django.test import Client, override_settings
 
 from orders.accepting import NewOrder, accept_orders
-from orders.doorbell import doorbell
 from orders.models import Halt, Order
 from orders.policy import PlacementPolicy
 from orders.tests.working import POLICY
@@ -18,13 +17,6 @@ from orders.tests.working import POLICY
 @pytest.fixture
 def account(db: None) -> Any:
     return get_user_model().objects.create_user("anna")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def doorbell_closed_in_the_end(django_db_setup: None) -> Iterator[None]:
-    yield
-    # Its connection would keep the test database from being dropped.
-    doorbell.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
