@@ -134,12 +134,9 @@ async def _repeat(
 async def look_up(request: web.Request) -> web.StreamResponse:
     """GET /orders/{client_order_id}. The totals contain every report up to `last_sequence`, the newest of `session_id`."""
     exchange = request.app[EXCHANGE]
-    if exchange.dice.random() < exchange.faults.look_up_failure_rate:
-        return json_answer(500, {"reason": "internal error"})
-    client_order_id = request.match_info["client_order_id"]
-    order = exchange.book.find(client_order_id)
-    if order is None:
-        return _refer(404, client_order_id, "there is no such order")
+    order = _find(request, exchange)
+    if isinstance(order, web.Response):
+        return order
     position = {"session_id": exchange.book.session_id, "last_sequence": exchange.book.last_sequence}
     return json_answer(200, {**describe(order), **position})
 
@@ -147,16 +144,21 @@ async def look_up(request: web.Request) -> web.StreamResponse:
 async def cancel(request: web.Request) -> web.StreamResponse:
     """DELETE /orders/{client_order_id}. The result comes on the feed."""
     exchange = request.app[EXCHANGE]
+    order = _find(request, exchange)
+    if isinstance(order, web.Response):
+        return order
+    if not order.is_open:
+        return _refer(409, order.client_order_id, f"too late: the order is {order.status.value}")
+    exchange.request_cancel(order)
+    return json_answer(202, _acknowledgement(order))
+
+
+def _find(request: web.Request, exchange: SimulatedExchange) -> BookOrder | web.Response:
+    """The order that the address names; an answer when there is none, or when the look-up is to fail."""
     if exchange.dice.random() < exchange.faults.look_up_failure_rate:
         return json_answer(500, {"reason": "internal error"})
     client_order_id = request.match_info["client_order_id"]
-    order = exchange.book.find(client_order_id)
-    if order is None:
-        return _refer(404, client_order_id, "there is no such order")
-    if not order.is_open:
-        return _refer(409, client_order_id, f"too late: the order is {order.status.value}")
-    exchange.request_cancel(order)
-    return json_answer(202, _acknowledgement(order))
+    return exchange.book.find(client_order_id) or _refer(404, client_order_id, "there is no such order")
 
 
 def _refer(status: int, client_order_id: str, reason: str) -> web.Response:
