@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import SIGTERM
 
 from lemon_market.log_files import open_log
-from lemon_market.parent_death import die_with_parent
+from lemon_market.process_end import die_with_parent
 
 # Where `make kafka-programs` puts what it fetches.
 PROGRAMS = Path(__file__).resolve().parent.parent / ".local" / "kafka" / "programs"

@@ -23,7 +23,6 @@ from signal import SIGINT, SIGQUIT, SIGTERM
 
 from lemon_market.local_install import POSTGRES_DATABASE, POSTGRES_ROLE, LocalInstall, LocalInstallError, load
 from lemon_market.log_files import open_log
-from lemon_market.parent_death import die_with_parent
 from lemon_market.postgres_programs import (
     ENVIRONMENT,
     Account,
@@ -34,6 +33,7 @@ from lemon_market.postgres_programs import (
     remove_copy,
     run_as,
 )
+from lemon_market.process_end import die_with_parent
 
 # Recovery after a crash reads the log written since the last checkpoint, which takes seconds.
 START_DEADLINE_S = 60.0

@@ -21,7 +21,7 @@ from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
 
 from lemon_market.embedded_postgres import remove_copied_programs
-from lemon_market.parent_death import STOP_SIGNALS, die_with_parent
+from lemon_market.process_end import STOP_SIGNALS, die_with_parent
 
 # supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
 # wants to wait another minute for it to notice that the database is back.

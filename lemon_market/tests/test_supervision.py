@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from lemon_market import processes
-from lemon_market.parent_death import STOP_SIGNALS
+from lemon_market.process_end import STOP_SIGNALS
 from lemon_market.processes import ManagedProcess
 from lemon_market.supervision import LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 # A test run that is killed leaves no service behind.
 DIE_WITH_PARENT = """
 import os, signal, sys
-from lemon_market.parent_death import die_with_parent
+from lemon_market.process_end import die_with_parent
 die_with_parent(signal.SIGKILL, int(sys.argv[1]))
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """

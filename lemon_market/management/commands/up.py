@@ -15,8 +15,8 @@ from django.db import DatabaseError, connection, transaction
 from lemon_market import addresses, embedded_kafka, local_install, processes, supervision
 from lemon_market.embedded_postgres import Server
 from lemon_market.local_install import LocalInstall, LocalInstallError
-from lemon_market.parent_death import STOP_SIGNALS
 from lemon_market.postgres_programs import PostgresError
+from lemon_market.process_end import STOP_SIGNALS
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from django_q.cluster import Cluster
 from django_q.management.commands.qcluster import Command as DjangoQCommand
 
 from exchange.sockets import allow_many_sockets
-from lemon_market.parent_death import die_with_parent
+from lemon_market.process_end import die_with_parent
 from orders import tasks
 from orders.worker_process import register_this_process
 

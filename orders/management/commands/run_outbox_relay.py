@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from lemon_market.parent_death import run_until_stopped
+from lemon_market.process_end import run_until_stopped
 from orders.kafka.relay import OutboxRelay
 from orders.kafka.topics import ORDER_UPDATES, wait_for_topics
 

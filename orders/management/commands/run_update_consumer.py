@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from exchange.http_gateway import HttpGateway
-from lemon_market.parent_death import run_until_stopped
+from lemon_market.process_end import run_until_stopped
 from orders.update_consumer import UpdateConsumer
 
 
