@@ -13,7 +13,7 @@ from orders.models import Order
 from orders.states import ExecutionStatus, OrderType, Side, Status
 
 
-class MomentField(IsoDateTimeField):
+class MomentFilterField(IsoDateTimeField):
     """In UTC: PostgreSQL takes no offset beyond 15:59, and Python takes any below a day."""
 
     def to_python(self, value: Any) -> datetime | None:
@@ -27,7 +27,7 @@ class MomentField(IsoDateTimeField):
 
 
 class MomentFilter(django_filters.IsoDateTimeFilter):
-    field_class = MomentField
+    field_class = MomentFilterField
 
 
 class OrderFilter(django_filters.FilterSet):
