@@ -1,5 +1,6 @@
 """The order and its history. Every invariant that one row can express is a named constraint in the database."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -233,7 +234,6 @@ class OrderEvent(models.Model):
         return f"{self.type} {self.order_id}"
 
 
-def event(order: Order, type: EventType, occurred_at: Any = None, **data: Any) -> OrderEvent:
+def event(order: Order, type: EventType, occurred_at: datetime, **data: Any) -> OrderEvent:
     """An event of `order` that is not stored yet."""
-    happened = occurred_at or timezone.now()
-    return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=happened)
+    return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=occurred_at)

@@ -26,5 +26,5 @@ def test_what_no_row_can_hold_is_refused_by_its_value(accept: Accept, value: Any
     order = accept()
     order.exchange_order_id = value
     with pytest.raises(ValueError, match=r"64-bit|UTF-8"):
-        save_changes([order], [event(order, EventType.RETRYING)])
+        save_changes([order], [event(order, EventType.RETRYING, timezone.now())])
     assert OrderEvent.objects.count() == 1
