@@ -40,7 +40,7 @@ def restore_backup(path: Path) -> None:
 
 
 def run(program: str, *arguments: str) -> None:
-    """The password goes through the environment, where other users of the machine do not see it."""
+    """The password goes through the environment, where other users of the machine do not see it. Raises BackupError."""
     database = settings.DATABASES["default"]
     names = {"PGHOST": "HOST", "PGPORT": "PORT", "PGUSER": "USER", "PGPASSWORD": "PASSWORD", "PGDATABASE": "NAME"}
     environment = os.environ | {name: str(database[key]) for name, key in names.items() if database.get(key)}

@@ -52,7 +52,10 @@ def load(data_dir: Path) -> LocalInstall:
 
 
 def load_with_free_port(data_dir: Path) -> LocalInstall:
-    """Like `load`, for whoever is about to start PostgreSQL: a port that somebody else took meanwhile is replaced for good."""
+    """Like `load`, for whoever is about to start PostgreSQL: a port that somebody else took meanwhile is replaced for good.
+
+    Raises `LocalInstallError`.
+    """
     install = load(data_dir)
     if is_free(install.postgres_port):
         return install

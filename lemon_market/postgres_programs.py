@@ -43,7 +43,7 @@ class Account:
 def other_account(data: Path) -> Account | None:
     """The account to change to before running PostgreSQL on the directory `data`, or None: as an ordinary user it runs as us.
 
-    Root takes the account that owns the data already, which is `nobody` unless an ordinary user made it.
+    Root takes the account that owns the data already, which is `nobody` unless an ordinary user made it. Raises PostgresError.
     """
     if os.geteuid() != 0:
         return None

@@ -2,6 +2,7 @@
 
 Every function takes an order whose row is locked, changes it in memory, and returns the events that describe the
 change. Nothing here reads a clock, a database or the network: the caller stores order and events in one transaction.
+Only the pauses between attempts are random.
 """
 
 import random
