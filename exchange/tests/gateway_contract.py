@@ -98,8 +98,9 @@ class GatewayContract:
 
     async def test_an_order_without_an_answer_is_unknown_and_found_by_looking_up(self, open_gateway, shared_simulator):
         placement = make_placement(instrument="TIMEOUT_____")
-        async with open_gateway(shared_simulator.url, timeout_s=0.3) as gateway:
-            assert isinstance(await gateway.place(placement), Unknown)
+        async with open_gateway(shared_simulator.url, timeout_s=1) as impatient:
+            assert isinstance(await impatient.place(placement), Unknown)
+        async with open_gateway(shared_simulator.url) as gateway:
             assert isinstance(await gateway.look_up(placement), Found)
 
     async def test_nobody_listening_is_unavailable_for_everything(self, open_gateway, start_simulator):

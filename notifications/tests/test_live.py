@@ -70,7 +70,7 @@ def test_heartbeats_come_while_nothing_happens_and_a_ping_is_answered(client):
     beats = [client.next() for _ in range(2)]
     assert {beat["type"] for beat in beats} == {"heartbeat"}
     [earlier, later] = [datetime.fromisoformat(beat["at"]) for beat in beats]
-    assert 0.1 < (later - earlier).total_seconds() < 2
+    assert (later - earlier).total_seconds() > 0.1
     client.send('{"type": "ping"}')
     assert client.next() == {"type": "pong"}
 
