@@ -152,14 +152,15 @@ class GatewayContract:
     async def test_a_restarted_exchange_never_gets_an_order_twice(self, open_gateway, start_simulator):
         simulator = start_simulator()
         async with open_gateway(simulator.url) as gateway:
-            warm_up, placements = make_placement(), [make_placement() for _ in range(10)]
-            await asyncio.gather(*(gateway.place(warm_up) for _ in placements))
-            # The gateway's kept connections are dead now, and it may or may not have noticed.
+            warm_up, placements = make_placement(), [make_placement() for _ in range(20)]
+            await asyncio.gather(*(gateway.place(warm_up) for _ in range(10)))
+            # The connections that the gateway kept are dead now, and it may or may not have noticed. The others will be new.
             simulator.restart()
             outcomes = await asyncio.gather(*map(gateway.place, placements))
         assert {type(outcome) for outcome in outcomes} <= {Acknowledged, Unknown}
         book = simulator.book()
         del book[warm_up.client_order_id]
+        assert book
         assert all(order["times_received"] == 1 for order in book.values())
         acknowledged = {
             one.client_order_id for one, outcome in zip(placements, outcomes, strict=True) if isinstance(outcome, Acknowledged)

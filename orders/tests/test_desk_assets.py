@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group
@@ -13,6 +14,7 @@ from orders.tests.desk import LIST, page, refuse
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
 
+SCRIPTS = Path(__file__).parents[1] / "static" / "orders"
 ASSET = re.compile(r"""<(?:script|link|img)\b[^>]*?(?:src|href)="([^"]+)\"""")
 # The names of XML's own languages; nobody fetches them.
 ELSEWHERE = re.compile(r"""(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[^\s"'<>)]+""", re.IGNORECASE)
@@ -53,8 +55,10 @@ def test_no_page_and_no_style_sheet_names_another_host(admin_client: Client, acc
 
 
 def test_the_pages_scripts_import_only_each_other(client: Client) -> None:
-    for name in ("live", "refresh", "overview", "order_page"):
-        script = static_file(client, f"/static/orders/{name}.js")
+    scripts = sorted(path.name for path in SCRIPTS.glob("*.js"))
+    assert "blotter.js" in scripts
+    for name in scripts:
+        script = static_file(client, f"/static/orders/{name}")
         for imported in re.findall(r'^import .* from "([^"]+)"', script, re.MULTILINE):
             assert static_file(client, f"/static/orders/{imported.removeprefix('./')}")
 
