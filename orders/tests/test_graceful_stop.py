@@ -13,10 +13,11 @@ from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
+from lemon_market.tests.waiting import wait_until
 from orders.models import Order, OrderEvent
 from orders.states import OPEN_EXECUTION, Status
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import run_loop, wait_until
+from orders.tests.working import run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -62,7 +63,7 @@ def test_workers_finish_what_they_are_sending(
     workers = start("run_exchange_consumer" if transport.is_kafka else "qcluster")
     orders = [accept() for _ in range(30)]
     # Without the sweep; a wake-up may be lost while the cluster starts.
-    wait_until(lambda: len(simulator.book()) == len(orders), 30)
+    wait_until(lambda: len(simulator.book()) == len(orders), within_s=30)
     assert Order.objects.filter(status=Status.PENDING).exists()
 
     stop(workers)
@@ -78,7 +79,7 @@ def test_orders_that_nobody_has_begun_to_send_are_left_to_the_next_worker(
     simulator.control(latency=LATENCY_S)
     workers = start("run_exchange_consumer" if transport.is_kafka else "qcluster")
     orders = [accept() for _ in range(30)]
-    wait_until(simulator.book, 30)
+    wait_until(simulator.book, within_s=30)
 
     stop(workers)
 
@@ -110,17 +111,17 @@ def test_followers_of_the_feed_stop_between_two_reports_and_miss_none(
     for _ in range(100):
         accept()
     run_loop(simulator.url)
-    wait_until(lambda: OrderEvent.objects.filter(type="partially_filled").exists() or is_settled(), 30)
+    wait_until(lambda: OrderEvent.objects.filter(type="partially_filled").exists() or is_settled(), within_s=30)
     if transport.is_kafka:
         # Look-ups may settle everything before the recorder is up.
-        wait_until(has_recorded, 30)
+        wait_until(has_recorded, within_s=30)
 
     for follower in followers:
         stop(follower)
 
     for name in names:
         start(name)
-    wait_until(is_settled, 30)
+    wait_until(is_settled, within_s=30)
     book = simulator.book()
     for order in Order.objects.all():
         assert order.filled_quantity == book[str(order.id)]["filled_quantity"]
@@ -137,19 +138,19 @@ def test_the_relay_stops_between_two_pages_and_its_successor_misses_no_event(acc
     relay = start("run_outbox_relay")
     for _ in range(300):
         accept()
-    wait_until(lambda: len(all_messages(ORDER_UPDATES)) > 0, 30)
+    wait_until(lambda: len(all_messages(ORDER_UPDATES)) > 0, within_s=30)
 
     stop(relay)
     accept()
     start("run_outbox_relay")
 
     expected = {str(id) for id in Order.objects.values_list("id", flat=True)}
-    wait_until(lambda: {message.key for message in all_messages(ORDER_UPDATES)} >= expected, 30)
+    wait_until(lambda: {message.key for message in all_messages(ORDER_UPDATES)} >= expected, within_s=30)
 
 
 def test_the_sweep_stops_after_the_round_that_it_is_in(accept: Accept, start: Callable[..., Any]) -> None:
     order = accept()
     Order.objects.filter(id=order.id).update(give_up_at=timezone.now())
     sweep = start("run_sweep")
-    wait_until(lambda: Order.objects.get(id=order.id).status == Status.FAILED, 30)
+    wait_until(lambda: Order.objects.get(id=order.id).status == Status.FAILED, within_s=30)
     stop(sweep)

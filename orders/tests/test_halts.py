@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
+from lemon_market.tests.waiting import wait_until
 from orders.canceling import cancel_order
 from orders.halting import AlreadyHalted, NotHalted, halt_trading, release_orders, resume_trading
 from orders.models import Halt, Order, SafetyEvent
@@ -23,7 +24,7 @@ from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
 from orders.tests.conftest import let_time_pass
 from orders.tests.desk import refuse
 from orders.tests.following import follow_until_settled
-from orders.tests.working import POLICY, carry, claim_one, history, many_like, one_round, run_loop, wait_until
+from orders.tests.working import POLICY, carry, claim_one, history, many_like, one_round, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -9,6 +9,7 @@ import pytest
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.kafka_broker import KafkaBroker
 from lemon_market.tests.transport_plugin import fresh_kafka, used_here
+from lemon_market.tests.waiting import wait_until
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import Status
@@ -16,7 +17,6 @@ from orders.tests.following import everything_is_settled
 from orders.tests.on_kafka import Roles, all_messages, roles
 from orders.tests.test_kafka_relay import published
 from orders.tests.test_update_consumer import assert_equal_to_the_book
-from orders.tests.working import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -61,17 +61,17 @@ def test_a_broker_killed_under_load_costs_time_and_nothing_else(
     for number in range(200):
         accept()
         if number == 50:
-            wait_until(lambda: Order.objects.filter(execution_status="filled").exists(), deadline_s=40)
+            wait_until(lambda: Order.objects.filter(execution_status="filled").exists(), within_s=40)
             broker.kill()
     # Placing goes on without it: the rows are the truth, and exchange consumers look for themselves.
-    wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 200, deadline_s=40)
+    wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 200, within_s=40)
     assert not all_are_filled(200), "executions wait for it"
     assert FeedPosition.objects.get().sequence < simulator.health()["last_sequence"], "the position waits, too"
     broker.start()
-    wait_until(lambda: all_are_filled(200), deadline_s=60)
+    wait_until(lambda: all_are_filled(200), within_s=60)
     assert_equal_to_the_book(simulator)
     assert {order["times_received"] for order in simulator.book().values()} == {1}
-    wait_until(lambda: set(published()) == set(OrderEvent.objects.values_list("event_id", flat=True)), deadline_s=40)
+    wait_until(lambda: set(published()) == set(OrderEvent.objects.values_list("event_id", flat=True)), within_s=40)
     assert SetAsideReport.objects.count() == 0
     assert [role.poll() for role in running.started] == [None] * len(EVERY_ROLE), "nobody had to be started again"
 
@@ -84,10 +84,10 @@ def test_orders_are_placed_by_consumers_that_start_before_the_broker(
     with roles(EXCHANGE_URL=simulator.url, DATA_DIR=str(tmp_path)) as running:
         running.start(*EVERY_ROLE)
         orders = [accept() for _ in range(20)]
-        wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 20, deadline_s=40)
+        wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 20, within_s=40)
         broker.start()
-        wait_until(lambda: Order.objects.exists() and everything_is_settled() and all_are_filled(20), deadline_s=60)
-        wait_until(lambda: len(all_messages(ORDER_UPDATES)) >= OrderEvent.objects.count(), deadline_s=40)
+        wait_until(lambda: Order.objects.exists() and everything_is_settled() and all_are_filled(20), within_s=60)
+        wait_until(lambda: len(all_messages(ORDER_UPDATES)) >= OrderEvent.objects.count(), within_s=40)
     assert_equal_to_the_book(simulator)
     placed = Counter(OrderEvent.objects.filter(type="placed").values_list("order_id", flat=True))
     assert placed == dict.fromkeys((order.id for order in orders), 1)

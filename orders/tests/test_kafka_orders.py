@@ -17,6 +17,7 @@ from django.db import transaction
 
 from exchange.testing import SimulatorProcess
 from lemon_market.free_ports import free_port
+from lemon_market.tests.waiting import wait_until
 from orders.kafka.topics import ORDERS
 from orders.kafka.wake_ups import OrdersTopic, orders_producer
 from orders.models import Order
@@ -24,7 +25,7 @@ from orders.states import Status
 from orders.sweep import Sweep
 from orders.tests.on_kafka import all_messages, committed_offsets, roles
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import POLICY, run_loop, wait_until
+from orders.tests.working import POLICY, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -154,7 +155,7 @@ def test_three_consumers_share_the_work_and_place_each_order_once(
         running.start(*["run_exchange_consumer"] * 3)
         for _ in range(60):
             accept()
-        wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 60, deadline_s=40)
+        wait_until(lambda: Order.objects.filter(status=Status.COMPLETED).count() == 60, within_s=40)
         for consumer in running.started:
             consumer.terminate()
         assert [consumer.wait(15) for consumer in running.started] == [0, 0, 0]

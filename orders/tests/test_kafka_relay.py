@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from lemon_market.tests.waiting import wait_until
 from orders import lifecycle
 from orders.kafka import relay as relay_module
 from orders.kafka.clients import BrokerAway
@@ -17,7 +18,6 @@ from orders.models import Order, OrderEvent, RelayPosition
 from orders.placement import lock_orders
 from orders.storage import save_changes
 from orders.tests.on_kafka import all_messages, roles
-from orders.tests.working import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kafka")]
 Accept = Callable[..., Order]

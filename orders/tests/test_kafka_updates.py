@@ -12,6 +12,7 @@ import pytest
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import PARTITIONS, Transport, used_here
+from lemon_market.tests.waiting import wait_until
 from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer
 from orders.kafka.recorder import UpdateRecorder
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
@@ -20,7 +21,7 @@ from orders.tests.following import follow_until_settled
 from orders.tests.on_kafka import all_messages, committed_offsets, roles
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.test_update_consumer import assert_equal_to_the_book
-from orders.tests.working import run_loop, wait_until
+from orders.tests.working import run_loop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kafka")]
 Accept = Callable[..., Order]
@@ -194,7 +195,7 @@ def test_the_partitions_of_a_member_that_reads_nothing_any_more_go_to_others_soo
         silent.subscribe([EXECUTIONS.full_name])
         wait_until(lambda: silent.poll(0.2) is None and len(silent.assignment()) == PARTITIONS)
         other.subscribe([EXECUTIONS.full_name])
-        wait_until(lambda: other.poll(0.2) is None and len(other.assignment()) == PARTITIONS, 45)
+        wait_until(lambda: other.poll(0.2) is None and len(other.assignment()) == PARTITIONS, within_s=45)
     finally:
         other.close()
         silent.close()

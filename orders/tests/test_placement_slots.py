@@ -8,10 +8,10 @@ from django.contrib.auth.models import User
 from django.db import connections
 
 from exchange.testing import SimulatorProcess
+from lemon_market.tests.waiting import wait_until
 from orders import tasks
 from orders.accepting import NewOrder, accept_orders
 from orders.models import Order
-from orders.tests.working import wait_until
 
 # More than the 512 connections that a gateway has by itself.
 SLOTS = 600
@@ -34,7 +34,7 @@ def test_a_worker_has_a_connection_for_each_of_its_slots(account: User, settings
         settings.EXCHANGE_URL = simulator.url
         placing = thread.submit(place)
         try:
-            wait_until(lambda: len(simulator.book()) == SLOTS, 30)
+            wait_until(lambda: len(simulator.book()) == SLOTS, within_s=30)
             assert Order.objects.filter(may_be_at_exchange=True, status="pending").count() == SLOTS
         finally:
             tasks.stopping.value = 1

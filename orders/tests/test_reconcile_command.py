@@ -11,9 +11,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from exchange.testing import SimulatorProcess
+from lemon_market.tests.waiting import wait_until
 from orders.models import Order, SetAsideReport
 from orders.states import ExecutionStatus, Status
-from orders.tests.working import run_loop, wait_until
+from orders.tests.working import run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -14,6 +14,7 @@ from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
+from lemon_market.tests.waiting import wait_until
 from orders.halting import halt_trading, resume_trading
 from orders.models import Order
 from orders.placement import claim_due_orders
@@ -21,7 +22,7 @@ from orders.states import Status
 from orders.sweep import Sweep
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import POLICY, wait_until
+from orders.tests.working import POLICY
 from orders.worker_process import registered_processes
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -14,12 +14,13 @@ from django.db import connection
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
+from lemon_market.tests.waiting import wait_until
 from orders.canceling import cancel_order
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.tests.following import everything_is_settled, follow_until_settled
 from orders.tests.restarting_exchange import restarting_exchange
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import run_loop, wait_until
+from orders.tests.working import run_loop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transport")]
 Accept = Callable[..., Order]
@@ -270,6 +271,6 @@ def test_sessions_that_begin_while_the_last_one_is_reconciled_count_nothing_twic
             cancel_order(order.id, requested_by="anna")
         run_loop(simulator.url)
         simulator.control(new_session=True)
-    wait_until(lambda: is_equal_to_the_book(simulator), deadline_s=40)
+    wait_until(lambda: is_equal_to_the_book(simulator), within_s=40)
     assert_equal_to_the_book(simulator)
     assert SetAsideReport.objects.count() == 0

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -93,12 +91,3 @@ def many_like(order: Order, count: int, **changes: Any) -> None:
 
 def history(order: Order) -> list[str]:
     return list(order.events.values_list("type", flat=True))
-
-
-def wait_until(condition: Callable[[], Any], deadline_s: float = 20.0) -> Any:
-    """Poll until `condition` is true and return its value; fails after `deadline_s`, which only a broken system reaches."""
-    end = time.monotonic() + deadline_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return value
