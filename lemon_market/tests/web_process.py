@@ -94,8 +94,11 @@ class WebProcess:
         return self.ask("POST", "/orders", ORDER | terms, Authorization=f"Token {self.token}")
 
     def kill_postgres(self) -> None:
+        processes = self.postgres_processes()
         os.kill(self.postgres.pid, signal.SIGKILL)
         self.postgres.stop()
+        # One that serves a connection may answer once more before it notices.
+        wait_until(lambda: not any(map(is_alive, processes)), within_s=20, what="all of PostgreSQL has ended")
 
     def start_postgres(self) -> None:
         self.postgres = Server(self.data_dir)
@@ -111,6 +114,13 @@ class WebProcess:
     def thaw_postgres(self) -> None:
         for process in self.postgres_processes():
             process.resume()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def prepare() -> None:
