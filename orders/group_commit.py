@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from time import monotonic
+from typing import Any
 
 import orjson
+import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from lemon_market.database.base import Patience, patience, prepared_cursor
@@ -21,7 +23,7 @@ from orders.dispatch import QUEUE_WAKE_UP, wake_up_parameters
 from orders.models import Order
 from orders.safety import nothing_to_check
 from orders.states import EventType
-from orders.storage import EVENT_COLUMNS
+from orders.storage import EVENT_COLUMNS, ORDER_COLUMNS
 
 # More wait for the next group, so that nobody waits for many others.
 LARGEST_GROUP = 50
@@ -34,7 +36,8 @@ WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))
         (account_id integer, instruments text[], orders json)
     WHERE EXISTS (SELECT FROM patience) AND {nothing_to_check("request.account_id", "request.instruments")}
 ), stored AS (
-    INSERT INTO orders_order SELECT new.* FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders) AS new
+    INSERT INTO orders_order ({ORDER_COLUMNS})
+    SELECT {ORDER_COLUMNS} FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders)
     ON CONFLICT (account_id, client_order_id) DO NOTHING
     RETURNING id
 ), told AS (
@@ -67,13 +70,18 @@ class Request:
 
 def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
     """Store the orders that nothing stands in the way of, and return their ids. Raises Django's database errors."""
+    with prepared_cursor() as cursor:
+        cursor.execute(STORE_AT_ONCE, parameters(requests))
+        return {id for [id] in cursor.fetchall()}
+
+
+def parameters(requests: Sequence[Request]) -> dict[str, Any]:
+    """Of STORE_AT_ONCE."""
     rows = [
         {"account_id": request.account_id, "instruments": request.instruments, "orders": orjson.Fragment(request.orders)}
         for request in sorted(requests, key=attrgetter("sequence"))
     ]
-    with prepared_cursor() as cursor:
-        cursor.execute(STORE_AT_ONCE, {"requests": orjson.dumps(rows).decode(), **wake_up_parameters()})
-        return {id for [id] in cursor.fetchall()}
+    return {"requests": orjson.dumps(rows).decode(), **wake_up_parameters()}
 
 
 class Member:
@@ -87,6 +95,8 @@ class Member:
         self.is_dealt_with = False
         # None when nobody knows, because the group failed for some reason of one of them.
         self.is_stored: bool | None = None
+        # Such a group may have been stored all the same, or may yet be, unless the server said otherwise.
+        self.is_in_doubt = True
         self.database_away: DatabaseError | InterfaceError | None = None
 
 
@@ -117,7 +127,7 @@ class GroupCommit:
             self.lead(own)
         if member.database_away is not None:
             raise OperationalError(*member.database_away.args) from member.database_away
-        return store_alone(request) if member.is_stored is None else member.is_stored
+        return store_alone(member) if member.is_stored is None else member.is_stored
 
     def wait(self, member: Member, own: Patience | None) -> None:
         """Until the member is dealt with, or leads. Raises OperationalError when that takes too long."""
@@ -153,6 +163,8 @@ class GroupCommit:
             elif len(group) == 1:
                 raise
             # Else it is something that one of them did, or the fault of this connection: each tries by itself.
+            for member in group:
+                member.is_in_doubt = not is_rolled_back(error)
         finally:
             with self.lock:
                 following = self.waiting[:1]
@@ -174,10 +186,24 @@ def store_whole(request: Request) -> bool:
     return is_whole
 
 
-def store_alone(request: Request) -> bool:
-    """After a group that failed, which may have been stored all the same: when the answer was lost on its way."""
-    is_stored = store_requests([request]).issuperset(request.ids)
-    return is_stored or Order.objects.filter(id__in=request.ids).exists()
+def store_alone(member: Member) -> bool:
+    """After a group that failed. Raises Django's database errors."""
+    ids = member.request.ids
+    try:
+        if store_requests([member.request]).issuperset(ids) or Order.objects.filter(id__in=ids).exists():
+            return True
+    except OperationalError as error:
+        if not (member.is_in_doubt and is_rolled_back(error)):
+            raise
+    if member.is_in_doubt:
+        # The group may be in the middle of its commit, and hold the very lock. With another id there would be two orders.
+        raise OperationalError("whether the order is stored cannot be told yet")
+    return False
+
+
+def is_rolled_back(error: DatabaseError | InterfaceError) -> bool:
+    """Whether the server itself said that this statement came to nothing."""
+    return isinstance(error.__cause__, psycopg.errors.IntegrityError | psycopg.errors.DataError | psycopg.errors.LockNotAvailable)
 
 
 group_commit = GroupCommit()

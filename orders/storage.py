@@ -48,6 +48,8 @@ UPDATE_ORDERS = (
     + ", ".join(f"{name} = new.{name}" for name in MUTABLE_COLUMNS)
     + " FROM json_populate_recordset(NULL::orders_order, %s::json) AS new WHERE o.id = new.id"
 )
+# Named, since the next release may have added some that have their defaults in the database.
+ORDER_COLUMNS = ", ".join(str(field.column) for field in Order._meta.concrete_fields)  # noqa: SLF001 - its documented interface
 # The others have their defaults in the database.
 EVENT_COLUMNS = "event_id, order_id, account_id, type, data, occurred_at, recorded_at"
 INSERT_EVENTS = f"""

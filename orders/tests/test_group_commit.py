@@ -14,7 +14,7 @@ from lemon_market.database.base import answers_within, patience
 from orders import accepting, group_commit
 from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import connection_parameters
-from orders.group_commit import GroupCommit, Request
+from orders.group_commit import STORE_AT_ONCE, GroupCommit, Request, parameters, store_requests
 from orders.models import Order
 from orders.tests.api_calls import stored
 
@@ -233,6 +233,30 @@ def test_orders_whose_answer_was_lost_after_the_commit_are_stored_once(meeting: 
     assert len(ids) == len(answers) >= 3
     assert stored()["orders"] == stored()["events"] == 4
     assert ids <= set(Order.objects.values_list("id", flat=True))
+
+
+def test_a_group_that_is_still_being_committed_is_not_stored_a_second_time(meeting: Meeting, account: User) -> None:
+    """The connection was cut while the server waits for its disk, or for a replica."""
+    with psycopg.connect(**connection_parameters()) as server:
+
+        def cut_the_connection(requests: Sequence[Request]) -> set[uuid.UUID]:
+            if len(requests) == 1:
+                return store_requests(requests)
+            with server.cursor() as cursor:
+                cursor.execute(STORE_AT_ONCE, parameters(requests))
+            raise OperationalError("server closed the connection unexpectedly")
+
+        meeting.really_store = cut_the_connection
+        first = meeting.begin(account)
+        others = [meeting.accept(account, MARKET) for _ in range(3)]
+        meeting.all_wait(3)
+        meeting.go_on()
+        assert not first.result(WAIT_S).replayed
+        for waiting in others:
+            with pytest.raises(OperationalError, match="cannot be told yet"):
+                waiting.result(WAIT_S)
+    assert meeting.groups == [1, 3, 1, 1, 1]
+    assert stored()["orders"] == 4
 
 
 def test_a_lock_on_one_account_holds_up_no_other(meeting: Meeting, account: User, bert: User) -> None:

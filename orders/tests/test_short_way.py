@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, connection
 from django.test import override_settings
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -23,7 +23,7 @@ from lemon_market.throttling import counter
 from orders.api import short_way
 from orders.api.serializers import OrderSerializer, represented
 from orders.models import AccountLimits, Halt, Order
-from orders.tests.api_calls import LIMIT, MARKET, stored, token_for
+from orders.tests.api_calls import LIMIT, MARKET, post, stored, token_for
 
 LONG_S = 3600.0
 LATER = "2030-01-31T15:30:00Z"
@@ -263,3 +263,15 @@ def test_an_order_is_shown_as_the_serializers_fields_would_show_it(ways: BothWay
         setattr(order, name, value)
     by_fields = ModelSerializer.to_representation(OrderSerializer(), order)
     assert json.dumps(represented(order)) == json.dumps(by_fields)
+
+
+def test_a_column_that_the_next_release_has_added_is_left_to_its_default(ways: BothWays) -> None:
+    """Such a release migrates while this one is at work (docs/operations.md)."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE orders_order ADD COLUMN venue text NOT NULL DEFAULT 'xetra'")
+    with ways.takes_short_way(1):
+        assert [status for status, _, _ in ways.post(MARKET)] == [202, 202]
+    assert post(ways.clients[0], [MARKET, LIMIT], "/orders/batch").status_code == 202
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT array_agg(venue) FROM orders_order")
+        assert cursor.fetchone() == (["xetra"] * 4,)
