@@ -3,12 +3,15 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from exchange.feed import ExecutionFeed
 from exchange.gateway import Found, Gateway
@@ -16,11 +19,12 @@ from orders.database_thread import DatabaseThread
 from orders.executions import NOT_OURS
 from orders.feeds import active_feed, load_position, register_session
 from orders.models import Order, SetAsideReport
-from orders.placement import lock_orders
-from orders.reconciling import Reconciler, apply_found, fills_after, open_orders, page_of, reconcile, view
+from orders.order_ids import first_id_at
+from orders.reconciling import Reconciler, apply_found, fills_after, lock_looked_up, open_orders, page_of, reconcile, view
 from orders.states import Status
 
 MAX_REPORTS = 10_000
+FAILED_LATELY = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,9 @@ class Comparison:
 
 
 async def compare_open_orders(gateway: Gateway, *, apply: bool) -> Comparison:
-    """Look up every open order; with `apply` take over what the exchange says. It does no harm while everything runs.
+    """Look up every open order, and those that failed lately; with `apply` take over what the exchange says.
+
+    It does no harm while everything runs.
 
     Raises FeedDisconnected when the exchange does not answer, OperationalError and InterfaceError from the database.
     """
@@ -52,19 +58,25 @@ async def compare_open_orders(gateway: Gateway, *, apply: bool) -> Comparison:
     try:
         session_id = await current_session(database)
         reconciler = Reconciler(gateway, database)
-        after = uuid.UUID(int=0)
-        while orders := await database.run(partial(page_of, open_orders(), after)):
-            found = await reconciler.look_up_all(orders, session_id)
-            comparison.looked_up += len(orders)
-            comparison.differences += [missing(order) for order in orders if is_missing(order, found)]
-            comparison.differences += await database.run(partial(differences, found))
-            if apply:
-                await database.run(partial(apply_found, found))
-            after = orders[-1].id
+        for concerned in (open_orders(), failed_lately()):
+            after = uuid.UUID(int=0)
+            while orders := await database.run(partial(page_of, concerned, after)):
+                found = await reconciler.look_up_all(orders, session_id)
+                comparison.looked_up += len(orders)
+                comparison.differences += [missing(order) for order in orders if is_missing(order, found)]
+                comparison.differences += await database.run(partial(differences, found))
+                if apply:
+                    await database.run(partial(apply_found, found))
+                after = orders[-1].id
         comparison.not_ours = await database.run(orders_not_ours)
     finally:
         await database.close()
     return comparison
+
+
+def failed_lately() -> QuerySet[Order]:
+    """They are not at the exchange, unless somebody retried one after the backup that this database was restored from."""
+    return Order.objects.filter(status=Status.FAILED, id__gt=first_id_at(timezone.now() - FAILED_LATELY))
 
 
 async def current_session(database: DatabaseThread) -> str:
@@ -89,7 +101,7 @@ def differences(found: Mapping[uuid.UUID, Found]) -> list[Difference]:
     """How these orders would change; nothing is stored."""
     different = []
     with transaction.atomic():
-        orders = lock_orders(list(found))
+        orders = lock_looked_up(found)
         later = fills_after(found)
         for id, order in orders.items():
             before = in_words(order)

@@ -32,24 +32,28 @@ class DatabaseThread:
 class ActiveLock:
     """Makes one process the active one of a name, for as long as its database connection lives.
 
-    Whoever loses the connection loses the lock with it, and finds out at the next `hold`. To be used on one thread.
+    Whoever loses the connection loses the lock with it, and finds out when asking. To be used on one thread.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._backend_pid: int | None = None
+        # Not its process id at the server, which another one may have after a restart.
+        self._held_on: object = None
+
+    def is_held(self) -> bool:
+        """Whether we have been the active one without a break since `hold` said so."""
+        return self._held_on is not None and connection.connection is self._held_on
 
     def hold(self) -> bool:
         """Whether we are the active one, or have become it now."""
         connection.ensure_connection()
-        pid = connection.connection.info.backend_pid
-        if pid == self._backend_pid:
+        if self.is_held():
             return True
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [LOCK_NUMBER, self._name])
             [locked] = cursor.fetchone()
         if locked:
-            self._backend_pid = pid
+            self._held_on = connection.connection
         return bool(locked)
 
 

@@ -1,7 +1,7 @@
 """Applying what the exchange reports: totals, states and events of orders, in any order and any number of times."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import structlog
@@ -20,11 +20,8 @@ log = structlog.get_logger()
 
 EIGHT_PLACES = Decimal("0.00000001")
 NOT_OURS = "no order of ours has this client_order_id"
-ENDS = {
-    ReportType.CANCELED: ExecutionStatus.CANCELED,
-    ReportType.REJECTED: ExecutionStatus.REJECTED,
-    ReportType.EXPIRED: ExecutionStatus.EXPIRED,
-}
+# How an order ends without being filled, in the exchange's words and in ours.
+ENDS = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.REJECTED, ExecutionStatus.EXPIRED})
 NOTE_LAST_PRICES = """
     INSERT INTO orders_lastprice AS known (instrument, price, executed_at)
     SELECT * FROM unnest(%s::text[], %s::numeric[], %s::timestamptz[])
@@ -66,8 +63,9 @@ def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: s
     now = timezone.now()
     readable = [report for report in reports if isinstance(report, ExecutionReport)]
     orders = lock_orders([id for report in readable if (id := order_id_of(report)) is not None])
-    event_ids = {event_id_of(report, session_id) for report in readable}
-    known = set(OrderEvent.objects.filter(event_id__in=event_ids).values_list("event_id", flat=True))
+    known = owners_of({event_id_of(report, session_id) for report in readable})
+    fresh = (report for report in readable if event_id_of(report, session_id) not in known)
+    pruned = pruned_orders(orders[id] for report in fresh if (id := order_id_of(report)) in orders)
     events: list[OrderEvent] = []
     changed: dict[object, Order] = {}
     not_applied: list[tuple[ExecutionReport | BadReport, str]] = []
@@ -75,21 +73,44 @@ def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: s
         if isinstance(report, BadReport):
             not_applied.append((report, report.error))
             continue
-        event_id = event_id_of(report, session_id)
-        if event_id in known:
-            continue
         try:
             order = owner(report, orders)
+            if is_repeat(report, session_id, known) or order.id in pruned:
+                continue
             events += apply_report(order, report, session_id)
         except CannotApply as problem:
             not_applied.append((report, str(problem)))
         else:
-            known.add(event_id)
+            known[event_id_of(report, session_id)] = order.id
             order.updated_at = now
             changed[order.id] = order
     save_changes(list(changed.values()), events)
     note_last_prices(events)
     set_aside(not_applied, session_id)
+
+
+def owners_of(event_ids: Collection[str]) -> dict[str, uuid.UUID]:
+    """The order of each event that is known already."""
+    return dict(OrderEvent.objects.filter(event_id__in=event_ids).values_list("event_id", "order_id"))
+
+
+def is_repeat(report: ExecutionReport, session_id: str, known: Mapping[str, uuid.UUID]) -> bool:
+    """Raises CannotApply when the exchange has given its id to a report about another order."""
+    order_id = known.get(event_id_of(report, session_id))
+    if order_id is not None and order_id != order_id_of(report):
+        raise CannotApply("its execution_id is that of a report about another order")
+    return order_id is not None
+
+
+def pruned_orders(orders: Iterable[Order]) -> set[uuid.UUID]:
+    """Those that ended so long ago that their history is gone: what is reported of them now was counted then."""
+    ended = {order.id for order in orders if order.execution_status in TERMINAL_EXECUTION}
+    if not ended:
+        return ended
+    pruned = ended.difference(OrderEvent.objects.filter(order_id__in=ended).values_list("order_id", flat=True))
+    if pruned:
+        log.info("reports_of_pruned_orders", orders=len(pruned))
+    return pruned
 
 
 def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list[OrderEvent]:
@@ -115,7 +136,7 @@ def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list
     elif report.type is ReportType.CANCEL_REJECTED:
         end_pending_cancel(order, report)
     else:
-        advance(order, ENDS[report.type])
+        advance(order, ExecutionStatus(report.type.value))
     happened = event(order, EventType(report.type.value), report.occurred_at, **data)
     happened.event_id = event_id_of(report, session_id)
     return [*events, happened]
@@ -239,11 +260,12 @@ def apply_kept(kept: SetAsideReport) -> bool:
     if not isinstance(report, ExecutionReport):
         kept.reason = report.error if isinstance(report, BadReport) else "not a report"
         return False
-    if OrderEvent.objects.filter(event_id=event_id_of(report, kept.session_id)).exists():
-        return True
+    known = owners_of({event_id_of(report, kept.session_id)})
     id = order_id_of(report)
     try:
         order = owner(report, lock_orders([id]) if id else {})
+        if is_repeat(report, kept.session_id, known) or pruned_orders([order]):
+            return True
         events = apply_report(order, report, kept.session_id)
     except CannotApply as problem:
         kept.reason = str(problem)

@@ -1,7 +1,8 @@
 """Removing the history of orders that were settled long ago. The orders themselves stay.
 
-What stays in any case: the history of every order that is not settled, or that had an event lately, as a whole; events that
-the outbox relay has not published; and all that happened to halts and limits. A client that resumes after an event that is
+What stays in any case: the history of every order that is not settled, or that had an event lately, as a whole; that of orders
+which limits refused, since a repeat is answered from it; events that the outbox relay has not published; and all that happened
+to halts and limits. A client that resumes after an event that is
 gone is told so (close code 4404) and reads `GET /orders`.
 """
 
@@ -17,7 +18,7 @@ from django.db import connection, transaction
 from orders.models import Order, RelayPosition
 from orders.order_ids import first_id_at
 from orders.restoring import SAW_EVERYTHING
-from orders.states import TERMINAL_EXECUTION, Status
+from orders.states import TERMINAL_EXECUTION, ErrorCode, Status
 
 ORDERS_AT_ONCE = 500
 # A report that comes again is known by its event. Kafka keeps them for 7 days, and may bring any of them again.
@@ -25,7 +26,7 @@ SHORTEST_RETENTION_DAYS = 8
 DELETE = """
     DELETE FROM orders_orderevent AS event USING orders_order AS o
     WHERE o.id = ANY(%(orders)s) AND event.order_id = o.id AND o.next_attempt_at IS NULL
-      AND (o.status = ANY(%(settled)s) OR o.execution_status = ANY(%(ended)s))
+      AND o.error_code IS DISTINCT FROM %(refused)s AND (o.status = ANY(%(settled)s) OR o.execution_status = ANY(%(ended)s))
       AND NOT EXISTS (
         SELECT FROM orders_orderevent AS kept WHERE kept.order_id = o.id
            AND (kept.recorded_at >= %(before)s OR NOT pg_visible_in_snapshot(kept.tx, %(published)s::pg_snapshot)))
@@ -56,6 +57,7 @@ def prune_page(ids: list[uuid.UUID], before: datetime, archive: Path | None) -> 
     parameters: dict[str, Any] = {
         "orders": list(locked),
         "settled": [Status.FAILED.value, Status.CANCELED.value],
+        "refused": ErrorCode.REFUSED_BY_LIMITS.value,
         "ended": [status.value for status in TERMINAL_EXECUTION],
         "before": before,
         "published": SAW_EVERYTHING if relay is None else relay.snapshot,

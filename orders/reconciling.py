@@ -4,7 +4,7 @@ import asyncio
 import random
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
@@ -12,16 +12,16 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from exchange.feed import FeedDisconnected
 from exchange.gateway import Found, Gateway, NotFound, TermsConflict
-from exchange.reports import FILLS, OrderStatus
+from exchange.reports import FILLS, Session
 from orders import lifecycle
 from orders.database_thread import DatabaseThread
 from orders.executions import EIGHT_PLACES, ENDS, advance, follow_fill
-from orders.feeds import sessions_since
+from orders.feeds import register_session, sessions_since
 from orders.models import Order, OrderEvent, event
 from orders.placement import lock_orders, placement
 from orders.states import OPEN_EXECUTION, TERMINAL_EXECUTION, EventType, ExecutionStatus, Status
@@ -34,16 +34,6 @@ LOOK_UPS_AT_ONCE = 50
 LOOK_UP_ATTEMPTS = 6
 PAUSE_BASE_S = 0.1
 PAUSE_CAP_S = 5.0
-# What the exchange's own view of an order means for ours.
-STATUS_AT_EXCHANGE = {
-    OrderStatus.PENDING_NEW: ExecutionStatus.NEW,
-    OrderStatus.NEW: ExecutionStatus.NEW,
-    OrderStatus.PARTIALLY_FILLED: ExecutionStatus.PARTIALLY_FILLED,
-    OrderStatus.FILLED: ExecutionStatus.FILLED,
-    OrderStatus.CANCELED: ExecutionStatus.CANCELED,
-    OrderStatus.REJECTED: ExecutionStatus.REJECTED,
-    OrderStatus.EXPIRED: ExecutionStatus.EXPIRED,
-}
 
 
 class SessionEnded(FeedDisconnected):
@@ -153,7 +143,7 @@ def apply_found(found: Mapping[uuid.UUID, Found]) -> int:
 
 def apply_found_together(found: Mapping[uuid.UUID, Found]) -> int:
     now = timezone.now()
-    orders = lock_orders(list(found))
+    orders = lock_looked_up(found)
     # Read while the orders are locked, so that no report can be applied in between.
     later = fills_after(found)
     events = [happened for id, order in orders.items() for happened in reconcile(order, found[id], later[id])]
@@ -161,6 +151,34 @@ def apply_found_together(found: Mapping[uuid.UUID, Found]) -> int:
         order.updated_at = now
     save_changes(list(orders.values()), events)
     return sum(happened.type == EventType.RECONCILED for happened in events)
+
+
+def lock_looked_up(found: Mapping[uuid.UUID, Found]) -> dict[uuid.UUID, Order]:
+    """The orders, locked, but for those of which a later answer was taken over already: two may look up at the same time.
+
+    An earlier answer would have reports counted again that are in the totals of the later one.
+    """
+    orders = lock_orders(list(found))
+    later_sessions = {id: {*sessions_since(id)} - {id} for id in {answer.session_id for answer in found.values()}}
+    return {id: order for id, order in orders.items() if not is_outdated(order, found[id], later_sessions[found[id].session_id])}
+
+
+def is_outdated(order: Order, found: Found, later_sessions: Collection[str]) -> bool:
+    if order.reconciled_session == found.session_id:
+        return found.last_sequence < (order.reconciled_sequence or 0)
+    return order.reconciled_session in later_sessions
+
+
+def begin_anew(session: Session) -> None:
+    """Note the session, in which reports may be missing, before orders are looked up and reports are applied in it.
+
+    If the exchange has lost its latest reports and gives their numbers to others, those must not be taken for known.
+    """
+    register_session(session.session_id)
+    lost = Q(reconciled_session=session.session_id, reconciled_sequence__gt=session.last_sequence)
+    with transaction.atomic():
+        ids = list(open_orders().filter(lost).select_for_update().order_by("id").values_list("id", flat=True))
+        Order.objects.filter(id__in=ids).update(reconciled_sequence=session.last_sequence)
 
 
 def fills_after(found: Mapping[uuid.UUID, Found]) -> Mapping[uuid.UUID, Totals]:
@@ -193,8 +211,8 @@ def reconcile(order: Order, found: Found, later: Totals) -> list[OrderEvent]:
     before = view(order)
     if order.filled_quantity < found.filled_quantity + later.quantity <= order.quantity:
         take_totals(order, found, later)
-    if (status := STATUS_AT_EXCHANGE[OrderStatus(found.status)]) in ENDS.values():
-        advance(order, status)
+    if found.status in ENDS:
+        advance(order, ExecutionStatus(found.status))
     elif order.execution_status == ExecutionStatus.PENDING_CANCEL:
         # The result of the cancel may have gone with the reports that we missed. Asking twice does no harm.
         order.cancel_requested_at = order.next_attempt_at = now

@@ -1,7 +1,7 @@
 """Following the exchange's feed: connect after the last applied report, apply in batches, reconcile what was missed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -10,15 +10,17 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import BadReport, ExecutionReport, FeedMessage, Session
 from orders.executions import apply_reports
-from orders.feed_follower import FeedFollower, missing_before
-from orders.feeds import FEEDS, load_position, move_position, register_session
+from orders.feed_follower import FeedFollower, Superseded, missing_before
+from orders.feeds import FEEDS, load_position, move_position
 from orders.models import FeedPosition
+from orders.reconciling import begin_anew
 
 log = structlog.get_logger()
 
 BATCH_SIZE = 500
 # Reports that come close together share one transaction.
 BATCH_INTERVAL_S = 0.01
+WATCH_INTERVAL_S = 1.0
 
 
 class UpdateConsumer(FeedFollower):
@@ -27,23 +29,44 @@ class UpdateConsumer(FeedFollower):
     Whoever loses the connection loses both at once, so two can never apply at the same time.
     """
 
-    def __init__(self, url: str, gateway: Gateway, *, feed: str = FEEDS["django_q"]) -> None:
-        super().__init__(url, gateway, feed)
+    def __init__(self, url: str, gateway: Gateway) -> None:
+        super().__init__(url, gateway, FEEDS["django_q"])
         self.session_id = ""
         self.sequence = 0
 
     async def follow(self) -> None:
-        """One connection of the feed, from the stored position on. Raises FeedDisconnected, OperationalError."""
+        """One connection of the feed, from the stored position on. Raises FeedDisconnected, Superseded, OperationalError."""
         position = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)
             await self.begin_session(feed.session, position)
             self.connection.made()
-            async for messages in feed.batches(BATCH_SIZE):
-                await self.apply(messages)
-                self.back_off.reset()
-                if len(messages) < BATCH_SIZE:
-                    await asyncio.sleep(BATCH_INTERVAL_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.apply_forever(feed))
+                group.create_task(self.watch_lock())
+
+    async def apply_forever(self, feed: ExecutionFeed) -> None:
+        async for messages in feed.batches(BATCH_SIZE):
+            await self.apply(messages)
+            self.back_off.reset()
+            if len(messages) < BATCH_SIZE:
+                await asyncio.sleep(BATCH_INTERVAL_S)
+
+    async def watch_lock(self) -> None:
+        """While the feed is quiet nothing else shows that the connection was lost, and that another is active."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            await self.alone(lambda: None)
+
+    async def alone(self, work: Callable[[], None]) -> None:
+        """`work()`, in the database. Raises Superseded instead when we are not the active one any more."""
+
+        def work_if_active() -> None:
+            if not self.lock.is_held():
+                raise Superseded
+            work()
+
+        await self.database.run(work_if_active)
 
     async def begin_session(self, session: Session, position: FeedPosition) -> None:
         """Find out what cannot be had from the feed any more, and get it by looking up the open orders."""
@@ -53,10 +76,10 @@ class UpdateConsumer(FeedFollower):
         if problem is None:
             return
         log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
-        await self.database.run(partial(register_session, session.session_id))
+        await self.database.run(partial(begin_anew, session))
         await self.reconciler.reconcile(self.session_id)
         self.sequence = session.first_sequence - 1
-        await self.database.run(partial(move_position, self.feed, self.session_id, self.sequence))
+        await self.alone(partial(move_position, self.feed, self.session_id, self.sequence))
 
     async def apply(self, messages: Sequence[FeedMessage]) -> None:
         """Apply what is new among the messages. Raises FeedDisconnected when a new session begins among them."""
@@ -79,12 +102,12 @@ class UpdateConsumer(FeedFollower):
                 self.sequence = message.sequence
         self.connection.heard(self.session_id, self.sequence)
         if fresh:
-            await self.database.run(partial(apply_reports, fresh, self.session_id, self.feed, self.sequence))
+            await self.alone(partial(apply_reports, fresh, self.session_id, self.feed, self.sequence))
         if new_session:
             raise FeedDisconnected("the exchange began a new session")
 
     async def close_gap(self, before: Sequence[ExecutionReport | BadReport], sequence: int) -> None:
         log.warning("reconciling", problem="gap", session_id=self.session_id, missing_from=self.sequence + 1, until=sequence)
         if before:
-            await self.database.run(partial(apply_reports, before, self.session_id, self.feed, self.sequence))
+            await self.alone(partial(apply_reports, before, self.session_id, self.feed, self.sequence))
         await self.reconciler.reconcile(self.session_id)

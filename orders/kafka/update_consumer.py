@@ -18,11 +18,11 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
 from orders.feed_follower import FeedFollower, Superseded, missing_before
-from orders.feeds import FEEDS, last_event, load_position, move_position, register_session
+from orders.feeds import FEEDS, last_event, load_position, move_position
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
-from orders.reconciling import SessionEnded
+from orders.reconciling import SessionEnded, begin_anew
 
 log = structlog.get_logger()
 
@@ -58,8 +58,8 @@ class AppendingUpdateConsumer(FeedFollower):
     do not mind.
     """
 
-    def __init__(self, url: str, gateway: Gateway, *, feed: str = FEEDS["kafka"]) -> None:
-        super().__init__(url, gateway, feed)
+    def __init__(self, url: str, gateway: Gateway) -> None:
+        super().__init__(url, gateway, FEEDS["kafka"])
         self.producer = AcknowledgedProducer()
         self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
         self.position = self.stored = Position("", 0)
@@ -99,7 +99,7 @@ class AppendingUpdateConsumer(FeedFollower):
         self.last_event = await self.database.run(last_event)
         if problem := missing_before(session, stored):
             log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
-            await self.database.run(partial(register_session, session.session_id))
+            await self.database.run(partial(begin_anew, session))
             self.position.sequence = session.first_sequence - 1
             self.position.want_reconciliation(self.last_event)
             await self.database.run(partial(self.store, replace(self.position)))

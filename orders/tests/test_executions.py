@@ -99,6 +99,19 @@ def test_a_repeated_report_counts_once(accept: Accept) -> None:
     assert SetAsideReport.objects.count() == 0
 
 
+def test_a_report_with_the_id_of_one_about_another_order_is_set_aside(accept: Accept) -> None:
+    order, other = accept(), accept()
+    first, second = (report(one, 5, ReportType.PARTIALLY_FILLED, 40) for one in (order, other))
+    apply_reports([first], SESSION)
+    apply_reports([replace(second, raw="second")], SESSION)
+    assert (totals(order)[2], totals(other)[:3]) == (40, (Status.PENDING, None, 0))
+    kept = SetAsideReport.objects.get()
+    assert (kept.raw, kept.reason) == ("second", "its execution_id is that of a report about another order")
+    third = accept()
+    apply_reports([report(one, 6, ReportType.PARTIALLY_FILLED, 7, total=47) for one in (order, third)], SESSION)
+    assert (totals(order)[2], totals(third)[2], SetAsideReport.objects.count()) == (47, 0, 2)
+
+
 def test_a_report_before_the_acknowledgement_completes_the_order(accept: Accept) -> None:
     order = accept()
     apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 40)], SESSION)

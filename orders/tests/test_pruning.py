@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from exchange.reports import ReportType
+from orders.accepting import NewOrder, accept_orders
+from orders.api.refusals import kept_refusals
 from orders.event_stream import current_snapshot, position_after
+from orders.executions import apply_reports
 from orders.halting import halt_trading
-from orders.models import Order, OrderEvent, RelayPosition, SafetyEvent
+from orders.limits import change_limits
+from orders.models import Order, OrderEvent, RelayPosition, SafetyEvent, SetAsideReport
 from orders.order_ids import first_id_at
+from orders.pruning import prune_page
 from orders.states import EventType, ExecutionStatus, Status
+from orders.tests.test_executions import SESSION, report, totals
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -91,6 +99,34 @@ def test_what_the_relay_has_not_published_stays(old: Callable[..., Order]) -> No
     RelayPosition.objects.update(snapshot=current_snapshot().text)
     prune()
     assert not order.events.exists()
+
+
+def test_a_report_that_comes_again_when_its_event_is_gone_counts_once(old: Callable[..., Order]) -> None:
+    """As when the feed is followed by the other transport for the first time."""
+    order = old()
+    reports = [
+        report(order, 1, ReportType.NEW),
+        report(order, 2, ReportType.PARTIALLY_FILLED, 30),
+        report(order, 3, ReportType.CANCELED),
+    ]
+    apply_reports(reports, SESSION)
+    OrderEvent.objects.update(recorded_at=timezone.now() - LONG_AGO)
+    prune()
+    apply_reports(reports, SESSION)
+    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 30)
+    assert not OrderEvent.objects.exists()
+    assert not SetAsideReport.objects.exists()
+
+
+def test_the_history_of_an_order_that_limits_refused_stays(account: User) -> None:
+    """A repeat is answered from it, whatever the limits are then."""
+    change_limits(account, "bert", "for the test", max_quantity=10)
+    new = NewOrder("market", "buy", "AAPL_2025_03", 100)
+    [refused] = accept_orders(account.pk, [new], keep_refused=True).orders
+    long_ago = timezone.now() - LONG_AGO
+    OrderEvent.objects.filter(order=refused).update(recorded_at=long_ago)
+    assert prune_page([refused.id], timezone.now(), None) == 0
+    assert kept_refusals([refused])["0"]["code"] == "max_quantity"
 
 
 def test_what_is_removed_is_archived_first(old: Callable[..., Order], tmp_path: Path) -> None:

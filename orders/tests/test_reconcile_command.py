@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.waiting import wait_until
 from orders.models import Order, SetAsideReport
+from orders.order_ids import first_id_at
 from orders.states import ExecutionStatus, Status
 from orders.tests.working import run_loop
 
@@ -73,6 +76,25 @@ def test_an_order_that_was_sent_and_not_recorded_becomes_completed(missed: Order
     assert (missed.status, missed.filled_quantity) == (Status.COMPLETED, 100)
 
 
+def test_an_order_that_was_retried_after_the_backup_is_found(missed: Order, accept: Accept) -> None:
+    """In the database that came back it has failed, and so has one that never got anywhere."""
+    never_sent = accept()
+    missed.events.filter(type="placed").delete()
+    nothing = dict.fromkeys(["exchange_order_id", "placed_at", "execution_status", "next_attempt_at"])
+    failed = {"status": Status.FAILED, "error_code": "exchange_unavailable", "error_message": "away"}
+    Order.objects.update(**nothing, **failed)
+    never_sent.refresh_from_db()
+    failed_long_ago = never_sent
+    failed_long_ago.id = first_id_at(timezone.now() - timedelta(days=8))
+    failed_long_ago.client_order_id = "8 days"
+    failed_long_ago.save(force_insert=True)
+    found = reconcile("--apply", exit_code=0)
+    assert (found["looked_up"], [one["order_id"] for one in found["differences"]]) == (2, [str(missed.id)])
+    missed.refresh_from_db()
+    assert (missed.status, missed.filled_quantity) == (Status.COMPLETED, 100)
+    assert Order.objects.filter(status=Status.FAILED).count() == 2
+
+
 def test_an_order_that_the_exchange_does_not_have_is_left_to_a_person(exchange: SimulatorProcess, accept: Accept) -> None:
     order = accept(instrument="NEVERFILL___")
     completed = {"status": Status.COMPLETED, "exchange_order_id": "X-1", "placed_at": order.created_at, "next_attempt_at": None}
@@ -103,6 +125,6 @@ def test_for_people_it_is_a_table(missed: Order) -> None:
     with pytest.raises(SystemExit):
         call_command("reconcile", stdout=out)
     first, line = out.getvalue().splitlines()
-    assert first == "1 open order(s) looked up, 1 differ(s)."
+    assert first == "1 order(s) looked up, 1 differ(s)."
     assert str(missed.id) in line
     assert line.endswith("(mended by --apply)")

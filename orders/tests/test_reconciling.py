@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from exchange.reports import ReportType
+from exchange.reports import ReportType, Session
 from orders.executions import apply_reports
 from orders.feeds import last_event, register_session
 from orders.models import Order
-from orders.reconciling import apply_found, ended_orders, open_orders
+from orders.reconciling import apply_found, begin_anew, ended_orders, open_orders
 from orders.states import ExecutionStatus
 from orders.tests.test_executions import FILLED, SESSION, found, report, three_reports, totals
 
@@ -70,3 +70,26 @@ def test_an_order_that_ended_before_its_lost_fill_was_looked_up_is_looked_up_all
     assert totals(ended)[1:3] == (ExecutionStatus.CANCELED, 40)
     apply_reports([report(ended, 2, ReportType.PARTIALLY_FILLED, 40)], SESSION)
     assert totals(ended)[1:3] == (ExecutionStatus.CANCELED, 40)
+
+
+@pytest.mark.parametrize(("session_id", "last_sequence"), [(SESSION, 2), ("s0", 9)])
+def test_an_earlier_answer_that_comes_late_changes_nothing(accept: Accept, session_id: str, last_sequence: int) -> None:
+    """Two look up at the same time: the consumer behind a gap, and `manage.py reconcile`."""
+    order = accept()
+    register_session("s0")
+    register_session(SESSION)
+    apply_found({order.id: found(15, 3, price="10.00")})
+    apply_found({order.id: replace(found(10, last_sequence, price="10.00"), session_id=session_id)})
+    fills = [(2, 10, 10), (3, 5, 15), (4, 2, 17)]
+    apply_reports([report(order, number, ReportType.PARTIALLY_FILLED, last, total=all) for number, last, all in fills], SESSION)
+    assert totals(order)[1:3] == (ExecutionStatus.PARTIALLY_FILLED, 17)
+
+
+def test_reports_with_the_numbers_of_those_that_the_exchange_has_lost_count(accept: Accept) -> None:
+    order = accept()
+    register_session(SESSION)
+    apply_found({order.id: found(15, 12, price="10.00")})
+    begin_anew(Session(SESSION, first_sequence=1, last_sequence=10))
+    apply_found({order.id: found(15, 10, price="10.00")})
+    apply_reports([report(order, 11, ReportType.PARTIALLY_FILLED, 5, total=20)], SESSION)
+    assert totals(order)[2] == 20

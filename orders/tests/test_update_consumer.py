@@ -1,23 +1,28 @@
 """The follower of the feed, cut off, killed, frozen and confused by the exchange."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
+from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
 from orders.canceling import cancel_order
+from orders.database_thread import close_connection
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
-from orders.tests.following import everything_is_settled, follow_until_settled
+from orders.tests.following import everything_is_settled, follow_until_settled, new_consumer
 from orders.tests.restarting_exchange import restarting_exchange
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.working import run_loop
@@ -229,6 +234,55 @@ def test_the_consumer_survives_a_database_that_drops_its_connections(
     assert consumer.poll() is None
     consumer.terminate()
     assert consumer.wait(10) == 0
+
+
+def test_who_has_lost_the_lock_does_not_go_on_beside_who_has_it(simulator: SimulatorProcess) -> None:
+    """Also while the feed is quiet, and nothing but the connection shows it."""
+
+    def backend() -> int:
+        connection.ensure_connection()
+        return int(connection.connection.info.backend_pid)
+
+    def has_lock() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted)"
+            )
+            return bool(cursor.fetchone()[0])
+
+    async def until_it_is_clear_who_is_active(consumers: Sequence[Any]) -> None:
+        locks: list[bool] = []
+        while not any(locks) or locks != [consumer.connection.is_ours for consumer in consumers]:
+            # Nothing tells when it becomes so.
+            await asyncio.sleep(0.02)
+            with suppress(OperationalError):
+                locks = [await consumer.database.run(has_lock) for consumer in consumers]
+
+    async def follow_twice() -> None:
+        gateway = HttpGateway(simulator.url, timeout_s=5)
+        consumers = [new_consumer(simulator.url, gateway) for _ in range(2)]
+        async with asyncio.timeout(60):
+            running = [asyncio.create_task(consumer.run()) for consumer in consumers]
+            try:
+                await until_it_is_clear_who_is_active(consumers)
+                [active] = [consumer for consumer in consumers if consumer.connection.is_ours]
+                await asyncio.to_thread(end_backend, await active.database.run(backend))
+                await until_it_is_clear_who_is_active(consumers)
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+                await gateway.close()
+
+    asyncio.run(follow_twice())
+
+
+def end_backend(pid: int) -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    finally:
+        close_connection()
 
 
 def test_a_session_that_begins_within_a_connection_is_not_taken_for_repeats(accept: Accept) -> None:

@@ -13,7 +13,10 @@ from orders.comparing import Comparison, compare_open_orders
 
 
 class Command(BaseCommand):
-    help = "Looks up every open order at the exchange and shows what differs; exit code 1 when something is left to do."
+    help = (
+        "Looks up every open order, and those that failed in the last 7 days, at the exchange and shows what differs; "
+        "exit code 1 when something is left to do."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="take over what the exchange says")
@@ -49,7 +52,7 @@ def as_json(comparison: Comparison) -> str:
 
 
 def as_table(comparison: Comparison, *, applied: bool) -> str:
-    lines = [f"{comparison.looked_up} open order(s) looked up, {len(comparison.differences)} differ(s)."]
+    lines = [f"{comparison.looked_up} order(s) looked up, {len(comparison.differences)} differ(s)."]
     for one in comparison.differences:
         todo = ("mended" if applied else "mended by --apply") if one.can_be_mended else "for a person"
         lines.append(f"{one.order_id}  here: {one.here}  there: {one.there}  ({todo})")
