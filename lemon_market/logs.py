@@ -15,6 +15,8 @@ from uuid_utils.compat import uuid7
 
 # What a proxy or a client may call its request; anything else is replaced, so that nobody forges a line of a log.
 REQUEST_ID_PATTERN = r"[A-Za-z0-9._:/+=-]{1,64}"
+# All but tab and line feed, which traces have.
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STEPS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -28,13 +30,22 @@ def request_id(given: str | None) -> str:
     return given if given is not None and re.fullmatch(REQUEST_ID_PATTERN, given) else str(uuid7())
 
 
+def without_control_characters(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A terminal obeys them, and a client may have sent them. JSON has a way of its own to write them."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = CONTROL_CHARACTER.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+    return event
+
+
 def formatter(*, as_json: bool) -> logging.Formatter:
+    as_text: list[structlog.typing.Processor] = [without_control_characters, structlog.dev.ConsoleRenderer(colors=False)]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(remove_positional_args=True), *STEPS],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str) if as_json else structlog.dev.ConsoleRenderer(colors=False),
+            *([structlog.processors.JSONRenderer(default=str)] if as_json else as_text),
         ],
     )
 

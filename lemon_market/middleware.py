@@ -1,17 +1,22 @@
 from collections.abc import Callable
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.core.exceptions import ValidationError
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect, JsonResponse
+from django.middleware.common import CommonMiddleware
 
 from lemon_market import logs
 from lemon_market.database.base import answers_within
 from lemon_market.measuring import observe_acceptance
 from orders.api.errors import database_away
 
+PROBES = {"/health/live", "/health/ready", "/metrics"}
 log = structlog.get_logger()
 
 
@@ -40,6 +45,43 @@ class RequestMiddleware:
     def process_view(self, request: HttpRequest, view: Any, arguments: Any, named: dict[str, Any]) -> None:
         if request.path.startswith("/orders/") and "pk" in named:
             structlog.contextvars.bind_contextvars(order_id=str(named["pk"]))
+
+
+class BodyLimitMiddleware:
+    """Refuses a body that is too long before anything reads it: Django would read a form with files to its end."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return self.get_response(request)
+        detail = f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+        return JsonResponse({"detail": detail}, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+class NamedHostMiddleware(CommonMiddleware):
+    """Refuses a request to a host that is not ours (ALLOWED_HOSTS), but for probes, which come by a machine's own address."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        return None if request.path in PROBES else super().process_request(request)
+
+
+class OddQueryMiddleware:
+    """Shows a list of the back office without its query when the database cannot make anything of that, as Django does."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        is_odd = isinstance(error, DataError | ValidationError | OverflowError) and request.GET and ERROR_FLAG not in request.GET
+        if not (is_odd and request.method == "GET" and request.path.startswith("/admin/")):
+            return None
+        return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
 
 class DatabaseUnavailableMiddleware:

@@ -17,9 +17,9 @@ _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 # Of the web process: how many there are, and the threads of each. One stores what others of its process wait for
 # (orders/group_commit.py), so more threads than these would only be more that wait.
 WEB_PROCESSES, WEB_THREADS = 2, 16
-# What granian needs to be told wherever it runs: its threads, on which slow_bodies.py counts, and the bytes and milliseconds
-# that a request's head may take.
-WEB_LIMITS = f"--blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
+# What granian needs to be told wherever it runs: the HTTP that the other limits are for, its threads, on which slow_bodies.py
+# counts, and the bytes and milliseconds that a request's head may take.
+WEB_LIMITS = f"--http 1 --blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,13 +96,15 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "lemon_market.throttling.AddressThrottleMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "lemon_market.middleware.NamedHostMiddleware",
+    "lemon_market.middleware.BodyLimitMiddleware",
     "orders.api.short_way.ShortWayMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "axes.middleware.AxesMiddleware",
+    "lemon_market.middleware.OddQueryMiddleware",
 ]
 ROOT_URLCONF = "lemon_market.urls"
 WSGI_APPLICATION = "lemon_market.wsgi.application"
@@ -155,6 +157,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 # A working day, whatever happens in it; signing in makes a new session each time.
+SESSION_ENGINE = "lemon_market.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Strict"

@@ -54,7 +54,7 @@ class BodyReads:
 
 
 def bounded_body_reads(application: Application) -> Application:
-    """The application, called when the whole body is there; one that is too long for it is left for it to refuse unread."""
+    """The application, called when the whole body is there; one that is too long it refuses unread (BodyLimitMiddleware)."""
     reads = BodyReads()
 
     def answer(environment: Environment, start_response: Any) -> Iterable[bytes]:

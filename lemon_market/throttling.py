@@ -30,7 +30,8 @@ log = structlog.get_logger()
 SHARES = 100
 # Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
 MOST_COUNTED = 20_000
-LOGIN_PATHS = {"/login", "/admin/login/"}
+# Forms that take a password; whoever knows it is sent on to another page.
+LOGIN_PATHS = {"/login", "/admin/login/", "/admin/password_change/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +132,13 @@ class AddressThrottleMiddleware:
         address = client_address.of_request(request)
         wait_s = counter.add(address_rate(), address)
         if wait_s is not None:
-            return too_many(wait_s)
+            return too_many_requests(wait_s)
         is_login = request.method == "POST" and request.path in LOGIN_PATHS
         if not is_login and "HTTP_AUTHORIZATION" not in request.META:
             return self.get_response(request)
         wait_s = counter.wait_s(failure_rate(), address)
         if wait_s is not None:
-            return locked_page(request, wait_s) if is_login else too_many(wait_s)
+            return locked_page(request, wait_s) if is_login else too_many_requests(wait_s)
         response = self.get_response(request)
         # Whoever has signed in is sent on to a page; the form is shown again to everybody else.
         if response.status_code == 401 or (is_login and response.status_code != 302):
@@ -145,9 +146,9 @@ class AddressThrottleMiddleware:
         return response
 
 
-def too_many(wait_s: float) -> HttpResponse:
+def too_many_requests(wait_s: float, whose: str = "from this address") -> HttpResponse:
     seconds = ceil(wait_s)
-    detail = f"Too many requests from this address. Try again in {seconds} s."
+    detail = f"Too many requests {whose}. Try again in {seconds} s."
     return JsonResponse({"detail": detail}, status=429, headers={"Retry-After": str(seconds)})
 
 

@@ -11,13 +11,13 @@ from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.models import Order
 from orders.placement import lock_orders
-from orders.states import TERMINAL_EXECUTION, Status
+from orders.states import TERMINAL_EXECUTION, ErrorCode, Status
 from orders.storage import save_changes
 
 
 @dataclass
 class TooLateToCancel(Exception):
-    """Nothing is left to cancel: the order is canceled, filled, rejected or expired."""
+    """Nothing is left to cancel: the order is canceled, filled, rejected or expired, or was refused by limits."""
 
     order: Order
 
@@ -30,6 +30,9 @@ def reason_not_to_cancel(order: Order) -> str | None:
     """Why a cancel would do nothing for this order, or None."""
     if order.status == Status.CANCELED or order.execution_status in TERMINAL_EXECUTION:
         return f"is {order.execution_status or order.status}"
+    if (order.status, order.error_code) == (Status.FAILED, ErrorCode.REFUSED_BY_LIMITS):
+        # It was never taken, and its repeat is refused as it was.
+        return "is refused by limits"
     return None
 
 

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from lemon_market.throttling import account_rate, counter, too_many_requests
 from orders.accepting import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
 from orders.api.authentication import anonymous_account
 from orders.api.filters import OrderPagination
@@ -46,7 +47,7 @@ def page(request: HttpRequest) -> HttpResponse:
     if account is None:
         return redirect_to_login(request.get_full_path())
     if request.method == "POST":
-        return place(request, account)
+        return too_often(account) or place(request, account)
     return show(request, account, new_ticket())
 
 
@@ -55,6 +56,8 @@ def cancel(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
     account = acting_account(request)
     if account is None:
         return redirect_to_login(reverse("trading"))
+    if (refusal := too_often(account)) is not None:
+        return refusal
     if not Order.objects.filter(id=order_id, account=account).exists():
         raise Http404
     try:
@@ -83,6 +86,12 @@ def exchange(request: HttpRequest, wish: str) -> HttpResponse:
 def acting_account(request: HttpRequest) -> User | None:
     """Whose page it is: the account that is signed in, or the anonymous one where there is one, as in the API."""
     return request.user if isinstance(request.user, User) else anonymous_account()
+
+
+def too_often(account: User) -> HttpResponse | None:
+    """What the account sends counts with its requests to the API."""
+    wait_s = counter.add(account_rate(), str(account.pk))
+    return None if wait_s is None else too_many_requests(wait_s, "of this account")
 
 
 def place(request: HttpRequest, account: User) -> HttpResponse:

@@ -7,7 +7,8 @@ from lemon_market.doctor.finding import Finding, judged
 
 
 def check_machine() -> Iterator[Finding]:
-    usage = shutil.disk_usage(settings.DATA_DIR)
+    # It may yet have to be made.
+    usage = shutil.disk_usage(next(place for place in [settings.DATA_DIR, *settings.DATA_DIR.parents] if place.exists()))
     used = 1 - usage.free / usage.total
     what = "DATA_DIR and the database" if settings.EMBEDDED_POSTGRES else "DATA_DIR"
     text = f"{usage.free / 1e9:.1f} GB free where {what} {'are' if settings.EMBEDDED_POSTGRES else 'is'}"

@@ -5,7 +5,7 @@ from django.core.checks import ERROR, WARNING, run_checks
 
 from lemon_market.doctor.finding import Finding, bad, ok, warn
 
-ADVICE = "Change the environment or .env; the table in README.md says what each setting is."
+ADVICE = "Change the environment or .env; .env.example says what each setting is."
 
 
 def check_settings() -> Iterator[Finding]:

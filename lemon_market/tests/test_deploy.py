@@ -51,6 +51,13 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
+def test_no_unit_is_given_up_while_the_database_is_away() -> None:
+    """By default systemd starts a unit five times in ten seconds, and then never again."""
+    for unit in UNITS:
+        text = unit.read_text()
+        assert ("Restart=always" in text) == ("StartLimitIntervalSec=0" in text), unit.name
+
+
 def test_the_web_process_is_bounded_wherever_it_runs() -> None:
     assert f" {WEB_LIMITS} " in (DEPLOY / "systemd" / "lemon-market-web.service").read_text()
     [command] = re.findall(r"^CMD (.+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)

@@ -71,6 +71,35 @@ def test_the_application_reads_the_body_as_ever() -> None:
     assert answered(BytesIO(b"body"), echo, CONTENT_LENGTH="") == ("200 OK", b"body")
 
 
+def test_forms_that_are_too_long_hold_no_thread(web: WebProcess) -> None:
+    """Django goes through a form with files for as long as one is sent."""
+    head = (
+        b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: csrftoken=" + b"x" * 32 + b"\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 2000000\r\n\r\n"
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+    )
+    with ExitStack() as clients:
+        for _ in range(WEB_PROCESSES * WEB_THREADS * 2):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
+            client.sendall(head)
+            assert client.recv(100).split()[1] == b"413"
+
+
+def test_an_idle_connection_is_closed_like_a_slow_head(web: WebProcess) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=30) as idle, socket.socket() as slow:
+        slow.settimeout(30)
+        slow.connect(("127.0.0.1", web.port))
+        slow.sendall(b"GET /health/live HTTP/1.1\r\nHo")
+        assert idle.recv(100) == slow.recv(100) == b""
+
+
+def test_nothing_but_http_1_is_spoken(web: WebProcess) -> None:
+    """The limits of heads and bodies are for it."""
+    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        assert not client.recv(100).startswith(bytes([0, 0]))
+
+
 def test_a_body_that_is_too_long_is_left_for_the_application_to_refuse() -> None:
     class Unread:
         def read(self, *_: Any) -> bytes:
@@ -109,7 +138,7 @@ def test_nobody_is_remembered_for_long() -> None:
 
 def test_a_head_that_is_too_long_is_refused(web: WebProcess) -> None:
     answers = []
-    for size in (10_000, 100_000):
+    for size in (10_000, 128 * 1024):
         with closing(socket.create_connection(("127.0.0.1", web.port), timeout=10)) as client:
             client.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: " + b"x" * size + b"\r\n\r\n")
             answers.append(int(client.recv(100).split()[1]))

@@ -240,3 +240,12 @@ def test_an_address_that_guesses_many_accounts_has_to_wait(person: User, setting
 def test_only_as_many_proxies_as_are_ours_are_believed(settings: Any, proxies: int, forwarded: list[str], address: str) -> None:
     settings.TRUSTED_PROXIES = proxies
     assert client_address.client_address("10.0.0.9", forwarded) == address
+
+
+@pytest.mark.django_db
+def test_old_passwords_are_not_guessed_on_the_page_that_changes_them(settings: Any, admin_client: Client) -> None:
+    """By somebody who has another's session."""
+    settings.FAILED_LOGINS_PER_MINUTE = 3
+    guess = {"old_password": "wrong", "new_password1": PASSWORD, "new_password2": PASSWORD}
+    answers = [admin_client.post("/admin/password_change/", guess).status_code for _ in range(5)]
+    assert answers == [200, 200, 200, 429, 429]

@@ -39,6 +39,10 @@ class TokenAdmin(ModelAdmin):
     fields = ["token_key", "user", "created", "expiry"]
     search_fields = ["user__username"]
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        tokens = super().get_queryset(request)
+        return tokens if is_superuser(request) else tokens.filter(user__is_superuser=False)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

@@ -1,8 +1,6 @@
 from typing import Any
 
 import structlog
-from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found
@@ -45,11 +43,6 @@ class TooFast(APIException):
     wait = 1
 
 
-class BodyTooLarge(APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "body_too_large"
-
-
 class LengthRequired(APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_detail = "The request body needs a Content-Length; a chunked body is not read."
@@ -77,6 +70,4 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     elif isinstance(error, IntegrityError) and "auth_user" in str(error):
         # The account is gone since its token was looked at, a second ago at most.
         error = AuthenticationFailed("Invalid token.")
-    elif isinstance(error, RequestDataTooBig):
-        error = BodyTooLarge(f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
     return exception_handler(error, context)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import orjson
-from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.exceptions import ParseError, ValidationError
@@ -73,5 +72,4 @@ def is_plain(header: Mapping[str, str]) -> bool:
         and header.get("HTTP_ACCEPT", "*/*") in WANTED
         and "HTTP_TRANSFER_ENCODING" not in header
         and length.isdecimal()
-        and int(length) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     )

@@ -64,6 +64,14 @@ def test_every_role_sees_the_orders_and_exports_them(sign_in: Callable[..., Clie
     assert f"{LIST}export/" in client.get(LIST).content.decode()
 
 
+def test_an_administrator_does_not_see_tokens_of_superusers(sign_in: Callable[..., Client], admin_user: Any) -> None:
+    AuthToken.objects.create(admin_user)
+    client = sign_in("administrator")
+    AuthToken.objects.create(type(admin_user).objects.get(username="dora"))
+    shown = client.get("/admin/knox/authtoken/").context["cl"].result_list
+    assert [token.user.username for token in shown] == ["dora"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("action", ["retry", "cancel"])
 def test_operators_and_administrators_act_and_viewers_do_not(

@@ -169,6 +169,17 @@ def test_a_repeat_of_a_refused_order_gets_the_same_answer_whatever_the_limits_ar
     assert stored() == before
 
 
+def test_a_refused_order_cannot_be_canceled_and_its_repeat_is_refused_all_the_same(client: Any, limit: Any) -> None:
+    limit(max_quantity=10)
+    order = MARKET | {"client_order_id": "c1"}
+    refused = post(client, order)
+    assert refused.status_code == 422
+    canceled = client.post(f"/orders/{Order.objects.get().id}/cancel")
+    assert canceled.status_code == 409
+    again = post(client, order)
+    assert (again.status_code, again.json()) == (422, refused.json())
+
+
 def test_a_repeat_of_an_accepted_order_is_answered_as_before_whatever_the_limits_are_now(client: Any, limit: Any) -> None:
     first = post(client, MARKET | {"client_order_id": "c1"})
     limit(max_quantity=1, orders_per_second=1, open_orders=1)

@@ -13,10 +13,12 @@ from django.test import Client
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
+from lemon_market import throttling
 from orders import lifecycle
 from orders.halting import halt_trading
 from orders.models import AccountLimits, Order
 from orders.storage import save_changes
+from orders.tests.api_calls import client_for
 
 TICKET = {
     "client_order_id": "t1",
@@ -262,3 +264,18 @@ def test_a_halt_is_told(client: Client, scope: dict[str, str], shown: dict[str, 
     answer = client.post("/", TICKET)
     assert answer.context["errors"] == shown
     assert Order.objects.count() == 0
+
+
+def test_what_the_page_sends_counts_with_the_requests_of_the_account(
+    client: Client, account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch, accept: Callable[..., Order]
+) -> None:
+    order = accept()
+    settings.ACCOUNT_REQUESTS_PER_SECOND = 1
+    monkeypatch.setattr(throttling.counter, "counts", {})
+    monkeypatch.setattr(throttling, "time", lambda: 1_000_000_000.0)
+    token = client_for(account)
+    assert [token.get("/orders").status_code for _ in range(9)] == [200] * 9
+    answers = [client.post("/", TICKET), client.post("/", TICKET), client.post(f"/cancel/{order.id}")]
+    assert [answer.status_code for answer in answers] == [302, 429, 429]
+    assert Order.objects.count() == 2
+    assert client.get("/").status_code == 200

@@ -16,12 +16,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON list instead of lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = list(examine())
-        if options["json"]:
-            self.stdout.write(json.dumps([asdict(finding) for finding in findings]))
-        else:
-            for finding in findings:
+        findings = []
+        for finding in examine():
+            findings.append(finding)
+            if not options["json"]:
+                # At once: somebody waits for it, and the next may take its time.
                 advice = f" - {finding.advice}" if finding.advice and finding.level is not Level.OK else ""
                 self.stdout.write(f"{finding.level:<4}  {finding.name}: {finding.text}{advice}")
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(finding) for finding in findings]))
         if any(finding.level is Level.BAD for finding in findings):
             sys.exit(1)

@@ -34,7 +34,8 @@ export function newRow() {
 /** Show `order`, as the API describes it, in a row of the table. */
 export function fillRow(row, order) {
   const state = stateOf(order);
-  const isOver = NOTHING_TO_CANCEL.has(state);
+  // One that limits refused was never taken.
+  const isOver = NOTHING_TO_CANCEL.has(state) || (state === "failed" && order.error_code === "refused_by_limits");
   const isCanceling = order.cancel_requested_at !== null && !isOver;
   const shown = {
     terms: termsOf(order),
