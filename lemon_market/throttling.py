@@ -23,6 +23,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.shortcuts import render
 
 from lemon_market import client_address
+from lemon_market.database.away import one_line
 from lemon_market.models import RequestCount
 
 log = structlog.get_logger()
@@ -93,7 +94,7 @@ class Counter:
         try:
             known = RequestCount.add(rate.name, who, count.ends_at, settled)
         except (OperationalError, InterfaceError) as error:
-            log.warning("database_away", doing="count requests", error=" ".join(str(error).split()))
+            log.warning("database_away", doing="count requests", error=one_line(error))
             return None
         with self.lock:
             count.known = max(count.known, known)

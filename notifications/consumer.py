@@ -8,6 +8,7 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
+from lemon_market.database.away import one_line
 from lemon_market.logs import request_id
 from notifications.closings import (
     DATABASE_AWAY,
@@ -84,7 +85,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
         except Refused as refused:
             self.connection.end(refused.closing)
         except DatabaseAway as error:
-            log.warning("database_away", doing="serve client", error=str(error))
+            log.warning("database_away", doing="serve client", error=one_line(error))
             self.connection.end(DATABASE_AWAY)
         except ClientGone:
             pass

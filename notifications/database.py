@@ -9,6 +9,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, connection
 
+from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
 
 T = TypeVar("T")
@@ -52,4 +53,4 @@ def _read(work: Callable[..., T], *args: object) -> T:
             return work(*args)
         except Error as error:
             connection.close()
-            raise DatabaseAway(" ".join(str(error).split())) from error
+            raise DatabaseAway(one_line(error)) from error

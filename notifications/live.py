@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import structlog
 
+from lemon_market.database.away import one_line
 from notifications.audience import Audience
 from notifications.closings import FELL_BEHIND
 from notifications.database import DatabaseAway, DatabaseThreads
@@ -114,5 +115,5 @@ class LiveStream:
     async def _wait_for_database(self, error: DatabaseAway) -> None:
         if not self._is_away:
             self._is_away = True
-            log.warning("database_away", doing="live events", error=str(error))
+            log.warning("database_away", doing="live events", error=one_line(error))
         await asyncio.sleep(DATABASE_RETRY_S)

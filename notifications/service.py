@@ -10,6 +10,7 @@ import orjson
 import structlog
 from django.conf import settings
 
+from lemon_market.database.away import one_line
 from notifications.audience import Audience
 from notifications.closings import (
     PERMISSIONS_CHANGED,
@@ -140,7 +141,7 @@ class Service:
                 for credentials, connections in connections_of.items():
                     await self._check(credentials, connections)
             except DatabaseAway as error:
-                log.warning("database_away", doing="check credentials", error=str(error))
+                log.warning("database_away", doing="check credentials", error=one_line(error))
 
     async def _check(self, credentials: Credentials, connections: list[Connection]) -> None:
         try:

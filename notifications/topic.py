@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from lemon_market.database.away import one_line
 from notifications.audience import Audience
 from notifications.database import DatabaseAway, DatabaseThreads
 from orders.event_stream import EVENTS_PER_PAGE, current_snapshot
@@ -83,7 +84,7 @@ class TopicStream:
         try:
             self._audience.admit(await self._database.run(current_snapshot))
         except DatabaseAway as error:
-            log.warning("database_away", doing="let clients in", error=str(error))
+            log.warning("database_away", doing="let clients in", error=one_line(error))
             await asyncio.sleep(RETRY_S)
         self._audience.seat()
 

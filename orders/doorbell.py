@@ -16,6 +16,8 @@ import psycopg
 import structlog
 from django.db import connection, transaction
 
+from lemon_market.database.away import one_line
+
 log = structlog.get_logger()
 
 ORDERS_DUE = "orders_due"
@@ -98,7 +100,7 @@ class Doorbell:
                     database = psycopg.connect(**connection_parameters(), autocommit=True)
                 database.execute("SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel", [list(channels)])
             except psycopg.OperationalError as error:
-                log.debug("doorbell_not_heard", error=str(error))
+                log.debug("doorbell_not_heard", error=one_line(error))
                 if database is None:
                     pause.wait(RECONNECT_S)
                 else:
@@ -140,5 +142,5 @@ async def rings(channel: str) -> AsyncIterator[None]:
                 async for _ in database.notifies():
                     yield
         except psycopg.OperationalError as error:
-            log.debug("doorbell_unreachable", error=str(error))
+            log.debug("doorbell_unreachable", error=one_line(error))
         await asyncio.sleep(RECONNECT_S)

@@ -9,6 +9,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from lemon_market.database.away import one_line
 from orders.database_thread import DatabaseThread
 from orders.models import FeedConnection
 
@@ -53,7 +54,7 @@ class ConnectionState:
                 try:
                     await database.run(partial(save_connection, feed, self.problem, self.session_id, self.last_sequence))
                 except (OperationalError, InterfaceError) as error:
-                    log.warning("database_away", doing="tell connection", error=str(error).strip())
+                    log.warning("database_away", doing="tell connection", error=one_line(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
 

@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError
 from exchange.feed import FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Session
+from lemon_market.database.away import one_line
 from orders.database_thread import ActiveLock, DatabaseThread
 from orders.feed_connection import ConnectionState
 from orders.models import FeedPosition
@@ -66,7 +67,7 @@ class FeedFollower:
             except* Superseded:
                 log.warning("superseded", feed=self.feed)
             except* (OperationalError, InterfaceError) as errors:
-                log.warning("database_away", doing="follow the feed", error=str(errors.exceptions[0]).strip())
+                log.warning("database_away", doing="follow the feed", error=one_line(errors.exceptions[0]))
                 self.connection.lost("the database was away")
                 await asyncio.sleep(DATABASE_RETRY_S)
 

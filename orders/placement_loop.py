@@ -14,6 +14,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from exchange.gateway import Gateway, Unavailable
+from lemon_market.database.away import one_line
 from orders.breaker import Breaker
 from orders.database_thread import DatabaseThread
 from orders.dispatch import QueuedWakeUps, WakeUps
@@ -109,7 +110,7 @@ class PlacementLoop:
         try:
             return await self.database.run(partial(self.take_over, limit))
         except (OperationalError, InterfaceError) as error:
-            log.warning("database_away", doing="claim", error=str(error))
+            log.warning("database_away", doing="claim", error=one_line(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return []
 
@@ -169,7 +170,7 @@ class PlacementLoop:
             try:
                 return await self.database.run(partial(record, results, self.policy))
             except (OperationalError, InterfaceError) as error:
-                log.warning("database_away", doing="record", results=len(results), error=str(error))
+                log.warning("database_away", doing="record", results=len(results), error=one_line(error))
                 if monotonic() > give_up:
                     raise
                 await asyncio.sleep(DATABASE_RETRY_S)

@@ -6,6 +6,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
 from lemon_market.doctor.finding import Finding, bad, judged, ok
 from orders import standing
@@ -24,7 +25,7 @@ def check_database() -> Iterator[Finding]:
         with answers_within(settings.DATABASE_TIMEOUT_ADMIN):
             yield from examine_database()
     except (OperationalError, InterfaceError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         yield bad(
             "database", f"cannot be reached: {reason}", "Start it, or set DATABASE_URL right. Orders are not accepted meanwhile."
         )

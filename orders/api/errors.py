@@ -9,6 +9,8 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, NotFou
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from lemon_market.database.away import one_line
+
 log = structlog.get_logger()
 
 DATABASE_AWAY = (
@@ -51,7 +53,7 @@ class LengthRequired(APIException):
 
 def database_away(request: HttpRequest, error: InterfaceError | OperationalError) -> HttpResponse:
     """The answer wherever Django REST framework does not make it."""
-    log.warning("database_away", doing="request", path=request.path, error=str(error))
+    log.warning("database_away", doing="request", path=request.path, error=one_line(error))
     return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
 
 
@@ -65,7 +67,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's shapes for everything, the absence of the database included."""
     if isinstance(error, OperationalError | InterfaceError):
-        log.warning("database_away", doing="request", error=str(error))
+        log.warning("database_away", doing="request", error=one_line(error))
         error = DatabaseAway()
     elif isinstance(error, IntegrityError) and "auth_user" in str(error):
         # The account is gone since its token was looked at, a second ago at most.

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from django.db import InterfaceError, OperationalError, connection
 
 from exchange.reports import MAX_FRAME_BYTES, BadReport, ExecutionReport, Session, parse_frame
+from lemon_market.database.away import one_line
 from orders.executions import apply_reports
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway, Record, new_consumer, next_offsets, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS
@@ -46,7 +47,7 @@ class UpdateRecorder:
         try:
             self.record(records)
         except (OperationalError, InterfaceError) as error:
-            log.warning("database_away", doing="record reports", error=str(error).strip())
+            log.warning("database_away", doing="record reports", error=one_line(error))
             connection.close()
             self.read_again(records)
             return 0

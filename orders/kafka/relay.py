@@ -7,6 +7,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from lemon_market.database.away import one_line
 from orders.database_thread import ActiveLock, DatabaseThread
 from orders.doorbell import ORDER_EVENTS, rings
 from orders.event_stream import FROM_THE_BEGINNING, Snapshot, encoded_events, events_since
@@ -49,7 +50,7 @@ class OutboxRelay:
                         await asyncio.sleep(STANDBY_S)
                         continue
                 except (OperationalError, InterfaceError) as error:
-                    log.warning("database_away", doing="relay events", error=str(error).strip())
+                    log.warning("database_away", doing="relay events", error=one_line(error))
                     await asyncio.sleep(RETRY_S)
                 except BrokerAway as error:
                     log.warning("kafka_away", doing="relay events", reason=str(error))

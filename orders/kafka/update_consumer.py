@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError
 from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
+from lemon_market.database.away import one_line
 from orders.feed_follower import FeedFollower, Superseded, missing_before
 from orders.feeds import FEEDS, last_event, load_position, move_position
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
@@ -178,7 +179,7 @@ class AppendingUpdateConsumer(FeedFollower):
                 is_away = False
             except (OperationalError, InterfaceError) as error:
                 if not is_away:
-                    log.warning("database_away", doing="store position", error=str(error).strip())
+                    log.warning("database_away", doing="store position", error=one_line(error))
                 is_away = True
 
     def store(self, position: Position) -> None:
@@ -195,7 +196,7 @@ class AppendingUpdateConsumer(FeedFollower):
             except SessionEnded:
                 raise
             except (FeedDisconnected, OperationalError, InterfaceError) as error:
-                log.warning("not_reconciled", reason=str(error).strip())
+                log.warning("not_reconciled", reason=one_line(error))
                 self.reconciliation_wanted.set()
                 await asyncio.sleep(RETRY_S)
             # A gap that was found meanwhile wants another.

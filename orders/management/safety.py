@@ -7,8 +7,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
 
+from lemon_market.database.away import database_needed
 from orders.halting import AlreadyHalted, NotHalted
 from orders.management.person import person
 from orders.models import INSTRUMENT_PATTERN, Halt
@@ -36,14 +36,13 @@ def instrument(text: str) -> str:
 def switch(do: Callable[..., Halt], command: str, options: dict[str, Any]) -> Halt:
     """Raises CommandError with one line that says what is wrong."""
     try:
-        account = None
-        if options["account"] is not None:
-            account = User.objects.filter(username=options["account"]).first()
-            if account is None:
-                raise CommandError(f"There is no account {options['account']!r}.")
-        by = f"{person()} (manage.py {command})"
-        return do(by, options["reason"], account=account, instrument=options["instrument"])
+        with database_needed():
+            account = None
+            if options["account"] is not None:
+                account = User.objects.filter(username=options["account"]).first()
+                if account is None:
+                    raise CommandError(f"There is no account {options['account']!r}.")
+            by = f"{person()} (manage.py {command})"
+            return do(by, options["reason"], account=account, instrument=options["instrument"])
     except (AlreadyHalted, NotHalted) as error:
         raise CommandError(str(error)) from error
-    except (OperationalError, InterfaceError) as error:
-        raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error

@@ -2,9 +2,9 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
 
 from lemon_market.backup import BackupError, make_backup
+from lemon_market.database.away import database_needed
 
 
 class Command(BaseCommand):
@@ -16,9 +16,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"].absolute()
         try:
-            make_backup(path)
+            with database_needed():
+                make_backup(path)
         except BackupError as error:
             raise CommandError(str(error)) from error
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(f"{path}: {path.stat().st_size:,} bytes.")

@@ -6,10 +6,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from lemon_market import local_install
 from lemon_market.backup import BackupError, restore_backup
+from lemon_market.database.away import database_needed
 from lemon_market.embedded_postgres import Server
 from lemon_market.postgres_programs import PostgresError
 
@@ -25,14 +26,12 @@ class Command(BaseCommand):
         if not path.is_file():
             raise CommandError(f"There is no file {path}.")
         try:
-            with database_at_work():
+            with database_needed(), database_at_work():
                 restore_backup(path)
                 call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
                 call_command("after_restore", stdout=self.stdout)
         except (BackupError, PostgresError) as error:
             raise CommandError(str(error)) from error
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, transaction
 
 from lemon_market import addresses, embedded_kafka, local_install, processes, supervision
+from lemon_market.database.away import one_line
 from lemon_market.embedded_postgres import Server
 from lemon_market.local_install import LocalInstall, LocalInstallError
 from lemon_market.postgres_programs import PostgresError
@@ -55,7 +56,7 @@ class Command(BaseCommand):
             password_is_ours = _migrate_and_make_accounts(install.admin_password)
             is_ready = True
         except DatabaseError as error:
-            raise CommandError(f"the database cannot be used: {' '.join(str(error).split())}") from error
+            raise CommandError(f"the database cannot be used: {one_line(error)}") from error
         finally:
             connection.close()
             if server is not None:

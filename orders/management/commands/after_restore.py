@@ -1,8 +1,8 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
 
+from lemon_market.database.away import database_needed
 from orders.management.person import person
 from orders.restoring import NotAlone, make_fit_for_work
 
@@ -12,11 +12,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            restored = make_fit_for_work(f"{person()} (manage.py after_restore)")
+            with database_needed():
+                restored = make_fit_for_work(f"{person()} (manage.py after_restore)")
         except NotAlone as error:
             raise CommandError(str(error)) from error
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(
             f"Trading is halted. {restored.events} event(s) renumbered, {restored.unpublished} of them to be published;"
             f" {restored.looked_up} order(s) are looked up when workers start.\n"

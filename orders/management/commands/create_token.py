@@ -5,8 +5,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
 from knox.models import AuthToken
+
+from lemon_market.database.away import database_needed
 
 MAX_DAYS = 3650
 
@@ -26,10 +27,8 @@ class Command(BaseCommand):
         if not 0 <= days <= MAX_DAYS:
             raise CommandError(f"--days must be from 1 to {MAX_DAYS}.")
         expiry = timedelta(days=days) if days else None
-        try:
+        with database_needed():
             _, token = AuthToken.objects.create(account(options["username"], make=options["create"]), expiry)
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(token)
 
 

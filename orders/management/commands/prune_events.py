@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from tqdm import tqdm
 
+from lemon_market.database.away import database_needed
 from orders.pruning import SHORTEST_RETENTION_DAYS, prune_events
 
 
@@ -29,12 +29,10 @@ class Command(BaseCommand):
         before = timezone.now() - timedelta(days=options["days"])
         removed = 0
         try:
-            with tqdm(unit=" events", file=sys.stderr, disable=None) as progress:
+            with database_needed(), tqdm(unit=" events", file=sys.stderr, disable=None) as progress:
                 for count in prune_events(before, options["archive"]):
                     removed += count
                     progress.update(count)
         except OSError as error:
             raise CommandError(f"{options['archive']} cannot be written: {error.strerror}") from error
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(f"{removed} event(s) removed.")

@@ -5,10 +5,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
 
 from exchange.feed import FeedDisconnected
 from exchange.http_gateway import HttpGateway
+from lemon_market.database.away import database_needed
 from orders.comparing import Comparison, compare_open_orders
 
 
@@ -24,11 +24,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            comparison = asyncio.run(compare(apply=options["apply"]))
+            with database_needed():
+                comparison = asyncio.run(compare(apply=options["apply"]))
         except FeedDisconnected as error:
             raise CommandError(f"The exchange does not answer: {error}") from error
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
         self.stdout.write(as_json(comparison) if options["json"] else as_table(comparison, applied=options["apply"]))
         is_mended = options["apply"] and all(difference.can_be_mended for difference in comparison.differences)
         if comparison.not_ours or (comparison.differences and not is_mended):

@@ -1,8 +1,8 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.core.management.base import BaseCommand
 
+from lemon_market.database.away import database_needed
 from orders.executions import replay_set_aside
 
 
@@ -10,8 +10,6 @@ class Command(BaseCommand):
     help = "Applies the reports that were set aside, once their reason is gone. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        with database_needed():
             applied, remaining = replay_set_aside()
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {str(error).strip()}") from error
         self.stdout.write(f"{applied} report(s) applied, {remaining} still set aside.")

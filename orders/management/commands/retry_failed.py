@@ -6,12 +6,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
+from lemon_market.database.away import database_needed
 from orders.management.person import person
 from orders.models import NEEDS_PERSON, Order
 from orders.retrying import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only show what would happen")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        with database_needed():
             ids = list(self.selected(options).values_list("id", flat=True))
             if not ids:
                 self.stdout.write("Nothing to retry.")
@@ -60,8 +60,6 @@ class Command(BaseCommand):
             else:
                 retried = self.retry(ids)
                 self.stdout.write(f"Of {len(ids)} order(s): {retried}.")
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be reached: {' '.join(str(error).split())}") from error
 
     def selected(self, options: dict[str, Any]) -> QuerySet[Order]:
         orders = Order.objects.filter(NEEDS_PERSON, status__in=options["status"] or RETRYABLE).order_by("id")

@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError
 
 from exchange.http_gateway import HttpGateway
 from exchange.sockets import allow_many_sockets
+from lemon_market.database.away import one_line
 from orders.breaker import Breaker
 from orders.kafka.wake_ups import OrdersTopic
 from orders.placement_loop import PlacementLoop
@@ -26,7 +27,7 @@ class Command(BaseCommand):
             asyncio.run(place_until_stopped())
         except* (OperationalError, InterfaceError) as errors:
             # What is not recorded is looked up by whoever claims it next.
-            sys.exit(f"The database stayed away, outcomes could not be recorded: {str(errors.exceptions[0]).strip()}")
+            sys.exit(f"The database stayed away, outcomes could not be recorded: {one_line(errors.exceptions[0])}")
 
 
 async def place_until_stopped() -> None:

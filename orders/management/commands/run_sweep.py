@@ -6,6 +6,7 @@ import structlog
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import InterfaceError, OperationalError, connection
 
+from lemon_market.database.away import one_line
 from orders.sweep import Sweep
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ class Command(BaseCommand):
             try:
                 sweep.run_once()
             except (OperationalError, InterfaceError) as error:
-                log.warning("database_away", doing="sweep", error=str(error))
+                log.warning("database_away", doing="sweep", error=one_line(error))
                 connection.close()
                 sweep.forget()
             stopping.wait(options["interval"])
