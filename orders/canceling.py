@@ -10,9 +10,8 @@ from django.utils import timezone
 from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.models import Order
-from orders.placement import lock_orders
 from orders.states import TERMINAL_EXECUTION, ErrorCode, Status
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 
 
 @dataclass

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_q.signing import SignedPackage
 
 from orders.doorbell import ORDERS_DUE, after_commit, ring_after_commit, rings
-from orders.models import Order
+from orders.standing import due_orders
 
 if TYPE_CHECKING:
     from orders.kafka.wake_ups import OrdersProducer
@@ -112,8 +112,7 @@ def wake_up() -> str:
 def wake_workers_again() -> None:
     """The sweep's wake-ups for orders that are due already."""
     if settings.ORDER_TRANSPORT == "kafka":
-        due = Order.objects.filter(next_attempt_at__lte=timezone.now()).order_by("next_attempt_at", "id")
-        tell_workers(list(due.values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
+        tell_workers(list(due_orders(timezone.now()).values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
     else:
         queue_wake_up()
 

@@ -12,9 +12,8 @@ from exchange.reports import BadReport, ExecutionReport, ReportType, parse_frame
 from orders import lifecycle
 from orders.feeds import began_before, move_position
 from orders.models import LastPrice, Order, OrderEvent, SetAsideReport, event
-from orders.placement import lock_orders
 from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 

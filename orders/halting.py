@@ -13,9 +13,8 @@ from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.halts import halted_since
 from orders.models import Halt, Order, OrderEvent, SafetyEvent
-from orders.placement import lock_orders
 from orders.states import SafetyEventType, Status
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 
 CHUNK = 500
 

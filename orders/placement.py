@@ -24,7 +24,7 @@ from orders.halts import halts_in_force, is_halted
 from orders.models import Order, OrderEvent
 from orders.policy import PlacementPolicy
 from orders.states import ErrorCode, Status
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 
@@ -184,11 +184,6 @@ def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
                 events += apply(order, result, now, policy)
                 changed[order.id] = order
         save_changes(list(changed.values()), events)
-
-
-def lock_orders(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
-    """The orders by id, locked in id order, so that two such transactions over the same orders cannot deadlock."""
-    return {order.id: order for order in Order.objects.select_for_update().filter(id__in=ids).order_by("id")}
 
 
 def claim_is_current(order: Order, claim: Claim) -> bool:

@@ -23,9 +23,9 @@ from orders.database_thread import DatabaseThread
 from orders.executions import EIGHT_PLACES, ENDS, advance, follow_fill
 from orders.feeds import register_session, sessions_since
 from orders.models import Order, OrderEvent, event
-from orders.placement import lock_orders, placement
+from orders.placement import placement
 from orders.states import OPEN_EXECUTION, TERMINAL_EXECUTION, EventType, ExecutionStatus, Status
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 

@@ -12,10 +12,9 @@ from orders.dispatch import wake_workers
 from orders.halts import halts_not_released, is_halted
 from orders.limits import lock_limits, refusals
 from orders.models import AccountLimits, Order, OrderEvent
-from orders.placement import lock_orders
 from orders.policy import PlacementPolicy
 from orders.states import ErrorCode, Status
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 
 RETRYABLE = (Status.FAILED, Status.ERROR)
 

@@ -49,15 +49,19 @@ def counted(rows: QuerySet[Any]) -> int:
     return rows.order_by()[:MAX_COUNTED].count()
 
 
+def due_orders(now: datetime) -> QuerySet[Order]:
+    """Those that workers may take, the one that has been due for longest first."""
+    return Order.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
+
+
 def queue_age_s(now: datetime) -> float:
     """How long the oldest due order has been due; 0 when none is."""
-    due = Order.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
-    oldest = due.values_list("next_attempt_at", flat=True).first()
+    oldest = due_orders(now).values_list("next_attempt_at", flat=True).first()
     return 0.0 if oldest is None else (now - oldest).total_seconds()
 
 
 def due_count(now: datetime) -> int:
-    return counted(Order.objects.filter(next_attempt_at__lte=now))
+    return counted(due_orders(now))
 
 
 def needing_person(status: Status) -> int:

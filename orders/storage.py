@@ -58,11 +58,15 @@ SELECT {EVENT_COLUMNS} FROM json_populate_recordset(NULL::orders_orderevent, %s:
 encode_data: Callable[[Any], str] = DjangoJSONEncoder().encode
 
 
+def lock_orders(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
+    """The orders by id, locked in id order, so that two such transactions over the same orders cannot deadlock."""
+    return {order.id: order for order in Order.objects.select_for_update().filter(id__in=ids).order_by("id")}
+
+
 def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
     """Store changed orders and the events that say why, in the caller's transaction.
 
-    The caller has locked the orders' rows, in id order where they are many, so that two such transactions cannot
-    deadlock. Raises ValueError for what no row can hold.
+    The caller has locked the orders' rows (`lock_orders`). Raises ValueError for what no row can hold.
     """
     with prepared_cursor() as cursor:
         if orders:

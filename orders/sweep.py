@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from orders.dispatch import wake_workers_again
 from orders.halting import release_orders
-from orders.models import Order
 from orders.placement import finish_overdue_orders
+from orders.standing import due_orders
 from orders.worker_process import kill_registered_processes
 
 log = structlog.get_logger()
@@ -56,5 +56,4 @@ class Sweep:
 
 def oldest_due_order() -> tuple[uuid.UUID, int] | None:
     """Id and attempt count of the order that has been due for longest and that nobody has claimed."""
-    due = Order.objects.filter(next_attempt_at__lte=timezone.now()).order_by("next_attempt_at", "id")
-    return due.values_list("id", "attempt_count").first()
+    return due_orders(timezone.now()).values_list("id", "attempt_count").first()

@@ -9,9 +9,9 @@ from django.utils import timezone
 from exchange.http_gateway import HttpGateway
 from orders.breaker import Breaker
 from orders.dispatch import queue_wake_up
-from orders.models import Order
 from orders.placement_loop import PlacementLoop
 from orders.policy import PlacementPolicy
+from orders.standing import due_orders
 
 # Shared memory, set by the cluster's parent when it is told to stop and read by every worker that it forked. It has no
 # lock: a worker that is killed while it reads must not hold up the others.
@@ -23,7 +23,7 @@ breaker = Breaker()
 def place_orders() -> int:
     """Run one placement loop; returns how many calls of the exchange it made."""
     calls = asyncio.run(run_loop())
-    if not is_stopping() and Order.objects.filter(next_attempt_at__lte=timezone.now()).exists():
+    if not is_stopping() and due_orders(timezone.now()).exists():
         queue_wake_up()
     return calls
 

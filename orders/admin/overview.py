@@ -24,6 +24,7 @@ from orders.feeds import active_feed
 from orders.halts import halts_in_force
 from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.order_ids import made_at
+from orders.standing import due_orders
 from orders.states import ErrorCode, EventType, Status
 
 MAX_COUNTED = 1_000
@@ -101,10 +102,6 @@ def needs_person() -> dict[str, Any]:
 
 def newest_needing_person() -> QuerySet[Order]:
     return Order.objects.filter(NEEDS_PERSON).select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
-
-
-def due_orders(now: datetime) -> QuerySet[Order]:
-    return Order.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
 
 
 def set_aside_reports() -> QuerySet[SetAsideReport]:

@@ -15,8 +15,7 @@ from orders.kafka.clients import BrokerAway
 from orders.kafka.relay import OutboxRelay
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import Order, OrderEvent, RelayPosition
-from orders.placement import lock_orders
-from orders.storage import save_changes
+from orders.storage import lock_orders, save_changes
 from orders.tests.on_kafka import all_messages, roles
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kafka")]
