@@ -118,8 +118,12 @@ def parse_frame(frame: bytes) -> FeedMessage:
         problem = f"longer than {MAX_FRAME_BYTES} bytes"
     except BadValue as error:
         problem = untrusted.printable(str(error))
-    raw = frame[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
-    return BadReport(raw, problem, _sequence_of(document))
+    return BadReport(raw_text(frame), problem, _sequence_of(document))
+
+
+def raw_text(frame: bytes) -> str:
+    """As much of a frame that is none as can be stored and shown."""
+    return frame[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
 
 
 def read_envelope(frame: bytes) -> Session | Envelope:

@@ -7,8 +7,8 @@ from orders.models import Halt, Order
 
 
 def halts_in_force() -> list[Halt]:
-    """Few: one for each scope at most."""
-    return list(Halt.objects.filter(ended_at__isnull=True))
+    """Few: one for each scope at most; with their accounts, whose names people read."""
+    return list(Halt.objects.filter(ended_at__isnull=True).select_related("account"))
 
 
 def halts_not_released() -> list[Halt]:

@@ -19,6 +19,7 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.halting import AlreadyHalted, NotHalted, halt_trading, resume_trading
+from orders.halts import halts_in_force
 from orders.limits import LIMIT_NAMES, change_limits
 from orders.models import INSTRUMENT_PATTERN, AccountLimits, Halt, Order, SafetyEvent
 
@@ -93,8 +94,7 @@ class HaltAdmin(ReadOnlyAdmin):
         return "over" if halt.released_at else "over, orders are being released"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        in_force = Halt.objects.filter(ended_at__isnull=True).select_related("account")
-        return super().changelist_view(request, {"halts": in_force} | (extra_context or {}))
+        return super().changelist_view(request, {"halts": halts_in_force()} | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view

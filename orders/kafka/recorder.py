@@ -9,7 +9,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicPartition
 from django.db import InterfaceError, OperationalError, connection
 
-from exchange.reports import MAX_FRAME_BYTES, BadReport, ExecutionReport, Session, parse_frame
+from exchange.reports import BadReport, ExecutionReport, Session, parse_frame, raw_text
 from lemon_market.database.away import one_line
 from orders.executions import apply_reports
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway, Record, new_consumer, next_offsets, read_batch
@@ -112,5 +112,4 @@ def read_report(record: Record) -> ExecutionReport | BadReport:
         problem = "a session is no report"
     if problem is None and not isinstance(report, Session):
         return report
-    raw = record.value[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
-    return BadReport(raw, problem or "", None if isinstance(report, Session) else report.sequence)
+    return BadReport(raw_text(record.value), problem or "", None if isinstance(report, Session) else report.sequence)

@@ -53,7 +53,6 @@ class Connection {
     this.#open();
   }
 
-
   #open() {
     clearTimeout(this.#pause);
     this.#pause = null;
