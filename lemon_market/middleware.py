@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 
 from lemon_market import logs
+from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
 from lemon_market.measuring import observe_acceptance
 from orders.api.errors import database_away
@@ -81,6 +82,7 @@ class OddQueryMiddleware:
         is_odd = isinstance(error, DataError | ValidationError | OverflowError) and request.GET and ERROR_FLAG not in request.GET
         if not (is_odd and request.method == "GET" and request.path.startswith("/admin/")):
             return None
+        log.warning("odd_query", path=request.path, error=one_line(error))
         return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
 
