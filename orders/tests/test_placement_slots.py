@@ -7,10 +7,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 
+from exchange.sockets import allow_many_sockets
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.waiting import wait_until
 from orders import tasks
 from orders.accepting import NewOrder, accept_orders
+from orders.breaker import Breaker
 from orders.models import Order
 
 # More than the 512 connections that a gateway has by itself.
@@ -18,7 +20,12 @@ SLOTS = 600
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_has_a_connection_for_each_of_its_slots(account: User, settings: Any, tmp_path: Path) -> None:
+def test_a_worker_has_a_connection_for_each_of_its_slots(
+    account: User, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a worker that has just started: many files may be open, and no exchange was ever away.
+    allow_many_sockets()
+    monkeypatch.setattr(tasks, "breaker", Breaker())
     settings.PLACEMENT_WINDOW = SLOTS
     settings.EXCHANGE_TIMEOUT, settings.PLACEMENT_LEASE = 60.0, 150.0
     accept_orders(account.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)] * SLOTS)
