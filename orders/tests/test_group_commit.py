@@ -169,7 +169,10 @@ def test_what_the_database_refuses_of_one_it_takes_of_the_others(meeting: Meetin
     with pytest.raises(IntegrityError, match="instrument"):
         others[1].result(WAIT_S)
     assert not others[2].result(WAIT_S).replayed
-    assert stored() == {"orders": 3, "events": 3, "wake_ups": 2}
+    rows = stored()
+    assert (rows["orders"], rows["events"]) == (3, 3)
+    # Two that are stored at the same moment each see no other's wake-up, and one too many does no harm.
+    assert rows["wake_ups"] in {2, 3}
 
 
 def test_when_the_database_does_not_answer_all_who_wait_hear_of_it_at_once(meeting: Meeting, account: User) -> None:
