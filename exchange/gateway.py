@@ -5,7 +5,7 @@ The one distinction that matters everywhere is *sent* against *refused*: `Unavai
 not at the exchange, `Unknown` says that nobody can tell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -65,14 +65,33 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class TermsConflict:
-    """The exchange has this id with other terms. It is ours to explain; sending or looking up again cannot mend it."""
+    """The exchange has this id with other terms. It is ours to explain; sending or looking up again cannot mend it.
+
+    `raw` is the text of a look-up's answer, for a person to read.
+    """
 
     reason: str
+    raw: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A look-up was answered about this order, in words that cannot all be true: it proves nothing, about no other order either.
+
+    `raw` is the answer's text.
+    """
+
+    reason: str
+    raw: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The exchange's own view of an order, and the last sequence of the feed session `session_id` that it contains."""
+    """The exchange's own view of an order, and the last sequence of the feed session `session_id` that it contains.
+
+    `filled_quantity` is at most what was ordered. `average_price` is above 0, and None while nothing is filled. `raw` is the
+    answer's text.
+    """
 
     exchange_order_id: str
     status: str
@@ -80,6 +99,7 @@ class Found:
     average_price: Decimal | None
     session_id: str
     last_sequence: int
+    raw: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +120,7 @@ class CancelTooLate:
 
 
 PlacementOutcome = Acknowledged | Refused | Unavailable | Unknown | TermsConflict
-LookUpOutcome = Found | NotFound | TermsConflict | Unavailable | Unknown
+LookUpOutcome = Found | NotFound | TermsConflict | Contradiction | Unavailable | Unknown
 CancelOutcome = CancelRequested | CancelTooLate | NotFound | Unavailable | Unknown
 
 

@@ -24,6 +24,7 @@ from exchange.gateway import (
     CancelOutcome,
     CancelRequested,
     CancelTooLate,
+    Contradiction,
     Found,
     LookUpOutcome,
     NotFound,
@@ -66,6 +67,7 @@ class _Answer:
     retry_after_s: float | None
     document: dict[str, Any] | None
     problem: str = ""
+    raw: str = ""
 
     def reason(self) -> str | None:
         """The exchange's reason; None when this is not the exchange's own answer, such as a proxy's HTML page."""
@@ -249,7 +251,7 @@ async def _read_answer(response: aiohttp.ClientResponse) -> _Answer:
             if len(body) > MAX_BODY_BYTES:
                 response.close()
                 return _Answer(response.status, retry_after_s, None, f"body over {MAX_BODY_BYTES} bytes")
-        return _Answer(response.status, retry_after_s, untrusted.load_object(bytes(body)))
+        return _Answer(response.status, retry_after_s, untrusted.load_object(bytes(body)), raw=untrusted.text_of(bytes(body)))
     except (aiohttp.ClientError, OSError, BadValue) as error:
         return _Answer(response.status, retry_after_s, None, untrusted.printable(f"bad body: {error}"))
 
@@ -284,30 +286,42 @@ def _read_acknowledgement(answer: _Answer) -> Acknowledged | Unknown:
         return Unknown(f"status {answer.status}: {error}")
 
 
-def _read_order(answer: _Answer, placement: Placement) -> Found | TermsConflict | Unknown:
+def _read_order(answer: _Answer, placement: Placement) -> Found | TermsConflict | Contradiction | Unknown:
     document = answer.document
     if document is None or "client_order_id" not in document:
         return answer.unbelievable()
     try:
         different = [name for name in TERMS if name in document and _read_term(document, name) != getattr(placement, name)]
         if different:
-            return TermsConflict("the exchange has this id with other terms: " + ", ".join(different))
-        filled_quantity = untrusted.read_whole_number(document, "filled_quantity")
-        average_price = untrusted.read_price(document, "average_price")
-        if filled_quantity > placement.quantity or (filled_quantity > 0 and average_price is None):
-            raise BadValue("more filled than ordered, or filled without a price")
-        if filled_quantity > 0 and average_price == 0:
-            raise BadValue("filled at the price 0")
+            reason = "the exchange has this id with other terms: " + ", ".join(different)
+            return TermsConflict(reason, answer.raw)
+        status, filled_quantity = _read_status(document), untrusted.read_whole_number(document, "filled_quantity")
+        _check_filled_quantity(status, filled_quantity, placement.quantity)
         return Found(
             untrusted.read_identifier(document, "exchange_order_id"),
-            OrderStatus(document.get("status", "")).value,
+            status.value,
             filled_quantity,
-            average_price,
+            untrusted.read_average_price(document, filled_quantity),
             untrusted.read_identifier(document, "session_id"),
             untrusted.read_whole_number(document, "last_sequence"),
+            answer.raw,
         )
-    except ValueError as error:
-        return Unknown(untrusted.printable(f"status {answer.status}: {error}"))
+    except BadValue as error:
+        return Contradiction(untrusted.printable(str(error)), answer.raw)
+
+
+def _read_status(document: dict[str, Any]) -> OrderStatus:
+    status = untrusted.read_identifier(document, "status")
+    if status not in list(OrderStatus):
+        raise BadValue("status is not one of " + ", ".join(OrderStatus))
+    return OrderStatus(status)
+
+
+def _check_filled_quantity(status: OrderStatus, filled_quantity: int, quantity: int) -> None:
+    if filled_quantity > quantity:
+        raise BadValue(f"filled_quantity is {filled_quantity}, and {quantity} were ordered")
+    if status is OrderStatus.FILLED and filled_quantity < quantity:
+        raise BadValue(f"status is filled, and filled_quantity is {filled_quantity} of {quantity}")
 
 
 def _read_term(document: dict[str, Any], name: str) -> str | int | Decimal | None:

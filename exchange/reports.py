@@ -88,12 +88,13 @@ class ExecutionReport:
 class BadReport:
     """A frame that is no report.
 
-    `raw` is its text, at most 64 KiB of it and free of NUL; `sequence` is set when it can be read.
+    `raw` is its text, at most 64 KiB of it and free of NUL; `sequence` and `client_order_id` are set when they can be read.
     """
 
     raw: str
     error: str
     sequence: int | None
+    client_order_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +119,12 @@ def parse_frame(frame: bytes) -> FeedMessage:
         problem = f"longer than {MAX_FRAME_BYTES} bytes"
     except BadValue as error:
         problem = untrusted.printable(str(error))
-    return BadReport(raw_text(frame), problem, _sequence_of(document))
+    return BadReport(raw_text(frame), problem, _sequence_of(document), _client_order_id_of(document))
 
 
 def raw_text(frame: bytes) -> str:
     """As much of a frame that is none as can be stored and shown."""
-    return frame[:MAX_FRAME_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+    return untrusted.text_of(frame[:MAX_FRAME_BYTES])
 
 
 def read_envelope(frame: bytes) -> Session | Envelope:
@@ -134,8 +135,7 @@ def read_envelope(frame: bytes) -> Session | Envelope:
             return _read_session(document)
     except BadValue:
         return Envelope(frame, None, None)
-    client_order_id = document.get("client_order_id")
-    return Envelope(frame, _sequence_of(document), client_order_id if type(client_order_id) is str else None)
+    return Envelope(frame, _sequence_of(document), _client_order_id_of(document))
 
 
 def _read_session(document: dict[str, Any]) -> Session:
@@ -153,11 +153,9 @@ def _read_report(document: dict[str, Any], raw: str) -> ExecutionReport:
         raise BadValue("type is not one of " + ", ".join(ReportType)) from error
     is_fill = report_type in FILLS
     filled_quantity = untrusted.read_whole_number(document, "filled_quantity")
-    average_price = untrusted.read_price(document, "average_price")
-    if filled_quantity and average_price is None:
-        raise BadValue("average_price is missing though something was filled")
+    average_price = untrusted.read_average_price(document, filled_quantity)
     last_quantity = untrusted.read_whole_number(document, "last_quantity", minimum=1) if is_fill else None
-    last_price = untrusted.read_price(document, "last_price") if is_fill else None
+    last_price = untrusted.read_positive_price(document, "last_price") if is_fill else None
     if is_fill and last_price is None:
         raise BadValue("last_price is missing in a fill")
     if last_quantity is not None and last_quantity > filled_quantity:
@@ -184,3 +182,8 @@ def _sequence_of(document: dict[str, Any]) -> int | None:
         return untrusted.read_whole_number(document, "sequence", minimum=1)
     except BadValue:
         return None
+
+
+def _client_order_id_of(document: dict[str, Any]) -> str | None:
+    value = document.get("client_order_id")
+    return value if type(value) is str else None

@@ -59,6 +59,25 @@ def read_price(document: dict[str, Any], name: str) -> Decimal | None:
     return Decimal(value)
 
 
+def read_positive_price(document: dict[str, Any], name: str) -> Decimal | None:
+    """A price above zero; null is None."""
+    price = read_price(document, name)
+    if price is not None and price <= 0:
+        raise BadValue(f"{name} is not above 0")
+    return price
+
+
+def read_average_price(document: dict[str, Any], filled_quantity: int) -> Decimal | None:
+    """The field `average_price` (FIX tag 6 AvgPx): above zero, or None while nothing is filled, when FIX has 0 for it."""
+    if not filled_quantity:
+        read_price(document, "average_price")
+        return None
+    average_price = read_positive_price(document, "average_price")
+    if average_price is None:
+        raise BadValue("average_price is missing though something was filled")
+    return average_price
+
+
 def read_moment(document: dict[str, Any], name: str) -> datetime:
     """A point in time with its offset (RFC 3339), returned in UTC."""
     value = document.get(name)
@@ -81,6 +100,11 @@ def read_reason(document: dict[str, Any]) -> str | None:
     if type(value) is not str:
         raise BadValue("reason is not a string")
     return printable(value)
+
+
+def text_of(data: bytes) -> str:
+    """As text that can be stored and shown, whatever it holds (PostgreSQL refuses NUL)."""
+    return data.decode(errors="replace").replace("\0", "\ufffd")
 
 
 def printable(text: str) -> str:

@@ -59,6 +59,9 @@ def orders() -> Families:
     yield labelled("orders_needing_person", "Orders that a person has to look at.", "status", waiting)
     lately = standing.outcomes_lately(now)
     yield labelled("outcomes_last_minute", "What attempts to place orders came to in the last minute.", "outcome", lately)
+    contradictions = "Orders about which the exchange contradicts itself, or what is known."
+    yield gauge("orders_with_discrepancy", contradictions, standing.discrepancy_count())
+    yield gauge("look_ups_due", "Orders that are to be looked up at the exchange now.", standing.look_ups_due(now))
     yield gauge("reports_set_aside", "Reports of the exchange that could not be applied.", standing.set_aside_count())
 
 
@@ -68,6 +71,7 @@ def feed() -> Families:
         return
     yield gauge("feed_connected", "Whether the exchange's feed is connected, as its follower last said.", said.is_connected)
     yield gauge("feed_said_age_seconds", "For how long its follower has said nothing.", said.said_age_s)
+    yield gauge("feed_silent_seconds", "For how long reports that the exchange has have not come.", said.silent_s or 0)
     if said.behind is not None:
         yield gauge("feed_lag_reports", "Reports that the exchange has and that are not taken yet.", said.behind)
 

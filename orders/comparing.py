@@ -1,27 +1,29 @@
 """Comparing what is stored here with what the exchange has, order by order, for a person to see and to have it mended."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import orjson
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from exchange.feed import ExecutionFeed
-from exchange.gateway import Found, Gateway
+from exchange.gateway import Contradiction, Gateway, NotFound, TermsConflict, Unavailable, Unknown
 from orders.database_thread import DatabaseThread
-from orders.executions import NOT_OURS
-from orders.feeds import active_feed, load_position, register_session
+from orders.executions import read_fills
+from orders.feeds import FIRST_ID, open_at_exchange
+from orders.fills import Fill
+from orders.looking_up import ask, page_of, refuse_silence
 from orders.models import Order, SetAsideReport
 from orders.order_ids import first_id_at
-from orders.reconciling import Reconciler, apply_found, fills_after, lock_looked_up, open_orders, page_of, reconcile, view
+from orders.reconciling import Answer, apply_answer, apply_answers, view
+from orders.set_aside import NOT_OURS
 from orders.states import Status
+from orders.storage import lock_orders
 
 MAX_REPORTS = 10_000
 FAILED_LATELY = timedelta(days=7)
@@ -51,22 +53,20 @@ async def compare_open_orders(gateway: Gateway, *, apply: bool) -> Comparison:
 
     It does no harm while everything runs.
 
-    Raises FeedDisconnected when the exchange does not answer, OperationalError and InterfaceError from the database.
+    Raises ExchangeUnavailable when the exchange does not answer, OperationalError and InterfaceError from the database.
     """
     database = DatabaseThread("compare")
     comparison = Comparison()
     try:
-        session_id = await current_session(database)
-        reconciler = Reconciler(gateway, database)
-        for concerned in (open_orders(), failed_lately()):
-            after = uuid.UUID(int=0)
+        for concerned in (open_at_exchange(), failed_lately()):
+            after = FIRST_ID
             while orders := await database.run(partial(page_of, concerned, after)):
-                found = await reconciler.look_up_all(orders, session_id)
+                answers = await ask(gateway, orders)
+                refuse_silence(answers)
                 comparison.looked_up += len(orders)
-                comparison.differences += [missing(order) for order in orders if is_missing(order, found)]
-                comparison.differences += await database.run(partial(differences, found))
+                comparison.differences += await database.run(partial(differences, answers))
                 if apply:
-                    await database.run(partial(apply_found, found))
+                    await database.run(partial(apply_answers, answers))
                 after = orders[-1].id
         comparison.not_ours = await database.run(orders_not_ours)
     finally:
@@ -79,38 +79,35 @@ def failed_lately() -> QuerySet[Order]:
     return Order.objects.filter(status=Status.FAILED, id__gt=first_id_at(timezone.now() - FAILED_LATELY))
 
 
-async def current_session(database: DatabaseThread) -> str:
-    """The exchange's session, which numbers what look-ups answer. Raises FeedDisconnected."""
-    position = await database.run(partial(load_position, active_feed()))
-    async with ExecutionFeed(settings.EXCHANGE_URL, after=position.sequence, session_id=position.session_id or None) as feed:
-        session_id = feed.session.session_id
-    await database.run(partial(register_session, session_id))
-    return session_id
+def differences(answers: Mapping[uuid.UUID, Answer]) -> list[Difference]:
+    """How these orders would change, and what is left to a person; nothing is stored."""
+    with transaction.atomic():
+        orders = lock_orders(list(answers))
+        fills = read_fills(orders)
+        found = [difference(order, answers[id], fills[id]) for id, order in orders.items()]
+        transaction.set_rollback(True)
+    return [one for one in found if one is not None]
 
 
-def is_missing(order: Order, found: Mapping[uuid.UUID, Found]) -> bool:
-    """Of an order that is not completed, workers find out themselves whether the exchange has it."""
-    return order.status == Status.COMPLETED and order.id not in found
+def difference(order: Order, answer: Answer, fills: Sequence[Fill]) -> Difference | None:
+    here = in_words(order)
+    match answer.outcome:
+        case Unavailable(reason) | Unknown(reason):
+            return Difference(order.id, here, f"no answer: {reason}", can_be_mended=False)
+        case Contradiction(reason) | TermsConflict(reason):
+            return Difference(order.id, here, reason, can_be_mended=False)
+        case NotFound():
+            # Of an order that is not completed, workers find out themselves whether the exchange has it.
+            return missing(order) if order.status == Status.COMPLETED else None
+    apply_answer(order, answer, fills)
+    if order.discrepancy is not None:
+        return Difference(order.id, here, order.discrepancy, can_be_mended=False)
+    there = in_words(order)
+    return None if here == there else Difference(order.id, here, there, can_be_mended=True)
 
 
 def missing(order: Order) -> Difference:
-    return Difference(order.id, in_words(order), "not there, or with other terms", can_be_mended=False)
-
-
-def differences(found: Mapping[uuid.UUID, Found]) -> list[Difference]:
-    """How these orders would change; nothing is stored."""
-    different = []
-    with transaction.atomic():
-        orders = lock_looked_up(found)
-        later = fills_after(found)
-        for id, order in orders.items():
-            before = in_words(order)
-            reconcile(order, found[id], later[id])
-            if order.exchange_order_id != found[id].exchange_order_id:
-                different.append(Difference(id, before, f"another order, {found[id].exchange_order_id}", can_be_mended=False))
-            elif before != (after := in_words(order)):
-                different.append(Difference(id, before, after, can_be_mended=True))
-    return different
+    return Difference(order.id, in_words(order), "not there", can_be_mended=False)
 
 
 def in_words(order: Order) -> str:

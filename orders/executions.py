@@ -2,23 +2,26 @@
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from exchange.reports import BadReport, ExecutionReport, ReportType, parse_frame
+from exchange.reports import FILLS, BadReport, ExecutionReport, ReportType
 from orders import lifecycle
-from orders.feeds import began_before, move_position
+from orders.exact import EXACT
+from orders.feeds import active_feed, look_up_open_orders_soon, move_position
+from orders.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
 from orders.models import LastPrice, Order, OrderEvent, SetAsideReport, event
+from orders.set_aside import NOT_OURS, SetAside, keep_reports
 from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
 from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 
-EIGHT_PLACES = Decimal("0.00000001")
-NOT_OURS = "no order of ours has this client_order_id"
 # How an order ends without being filled, in the exchange's words and in ours.
 ENDS = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.REJECTED, ExecutionStatus.EXPIRED})
 NOTE_LAST_PRICES = """
@@ -28,14 +31,52 @@ NOTE_LAST_PRICES = """
     WHERE known.executed_at <= excluded.executed_at"""
 
 
+@dataclass
 class CannotApply(Exception):
-    """The report is about no order of ours, or says what cannot be."""
+    """The report is about no order of ours, or contradicts what is known of `order`."""
+
+    reason: str
+    order: Order | None = None
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Known(NamedTuple):
+    """An event that came from the exchange before."""
+
+    order_id: uuid.UUID
+    data: Mapping[str, Any]
+
+
+@dataclass
+class Batch:
+    """Some reports of one session, and what is known of their orders, whose rows are locked."""
+
+    session_id: str
+    now: datetime
+    orders: dict[uuid.UUID, Order]
+    known: dict[str, Known]
+    # Of the orders with fills that do not come one after the other; those of this batch are added as they are applied.
+    fills: dict[uuid.UUID, list[Fill]]
+    pruned: Collection[uuid.UUID]
+    events: list[OrderEvent] = field(default_factory=list)
+    changed: dict[uuid.UUID, Order] = field(default_factory=dict)
+    refused: list[SetAside] = field(default_factory=list)
+
+    def order_of(self, report: ExecutionReport | BadReport) -> Order | None:
+        id = order_id_of(report)
+        return None if id is None else self.orders.get(id)
+
+    def change(self, order: Order) -> None:
+        order.updated_at = self.now
+        self.changed[order.id] = order
 
 
 def apply_reports(
     reports: Sequence[ExecutionReport | BadReport], session_id: str, feed: str | None = None, position: int | None = None
 ) -> None:
-    """Apply reports of one feed session in one transaction; those that cannot be applied are set aside.
+    """Apply reports of one feed session in one transaction; those that cannot be applied are set aside, their orders looked up.
 
     With `feed` and `position` it also moves that feed's position, in the same transaction.
     Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
@@ -53,52 +94,40 @@ def apply_reports(
                 apply_reports([report], session_id)
         else:
             log.exception("report_not_storable", raw=reports[0].raw)
-            set_aside([(reports[0], f"cannot be stored: {error}")], session_id)
+            set_aside_alone(reports[0], f"cannot be stored: {error}", session_id)
         if feed is not None and position is not None:
             move_position(feed, session_id, position)
 
 
 def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: str) -> None:
-    now = timezone.now()
-    readable = [report for report in reports if isinstance(report, ExecutionReport)]
-    orders = lock_orders([id for report in readable if (id := order_id_of(report)) is not None])
-    known = owners_of({event_id_of(report, session_id) for report in readable})
-    fresh = (report for report in readable if event_id_of(report, session_id) not in known)
-    pruned = pruned_orders(orders[id] for report in fresh if (id := order_id_of(report)) in orders)
-    events: list[OrderEvent] = []
-    changed: dict[object, Order] = {}
-    not_applied: list[tuple[ExecutionReport | BadReport, str]] = []
+    batch = read_batch(reports, session_id)
     for report in reports:
-        if isinstance(report, BadReport):
-            not_applied.append((report, report.error))
-            continue
         try:
-            order = owner(report, orders)
-            if is_repeat(report, session_id, known) or order.id in pruned:
-                continue
-            events += apply_report(order, report, session_id)
+            apply_one(batch, report)
         except CannotApply as problem:
-            not_applied.append((report, str(problem)))
-        else:
-            known[event_id_of(report, session_id)] = order.id
-            order.updated_at = now
-            changed[order.id] = order
-    save_changes(list(changed.values()), events)
-    note_last_prices(events)
-    set_aside(not_applied, session_id)
+            batch.refused.append(SetAside(report, problem.reason, problem.order))
+    store(batch)
 
 
-def owners_of(event_ids: Collection[str]) -> dict[str, uuid.UUID]:
-    """The order of each event that is known already."""
-    return dict(OrderEvent.objects.filter(event_id__in=event_ids).values_list("event_id", "order_id"))
+def store(batch: Batch) -> None:
+    set_aside(batch)
+    save_changes(list(batch.changed.values()), batch.events)
+    note_last_prices(batch.events, batch.now)
 
 
-def is_repeat(report: ExecutionReport, session_id: str, known: Mapping[str, uuid.UUID]) -> bool:
-    """Raises CannotApply when the exchange has given its id to a report about another order."""
-    order_id = known.get(event_id_of(report, session_id))
-    if order_id is not None and order_id != order_id_of(report):
-        raise CannotApply("its execution_id is that of a report about another order")
-    return order_id is not None
+def read_batch(reports: Sequence[ExecutionReport | BadReport], session_id: str) -> Batch:
+    """Lock the orders, and read what is needed of their history: two statements when all fills come in order."""
+    readable = [report for report in reports if isinstance(report, ExecutionReport)]
+    orders = lock_orders([id for report in reports if (id := order_id_of(report)) is not None])
+    known = known_events({event_id_of(report, session_id) for report in readable})
+    fresh = [report for report in readable if event_id_of(report, session_id) not in known]
+    pruned = pruned_orders(orders[id] for report in fresh if (id := order_id_of(report)) in orders)
+    return Batch(session_id, timezone.now(), orders, known, read_fills(out_of_order(fresh, orders)), pruned)
+
+
+def known_events(event_ids: Collection[str]) -> dict[str, Known]:
+    rows = OrderEvent.objects.filter(event_id__in=event_ids).values_list("event_id", "order_id", "data")
+    return {event_id: Known(order_id, data) for event_id, order_id, data in rows}
 
 
 def pruned_orders(orders: Iterable[Order]) -> set[uuid.UUID]:
@@ -112,54 +141,196 @@ def pruned_orders(orders: Iterable[Order]) -> set[uuid.UUID]:
     return pruned
 
 
-def apply_report(order: Order, report: ExecutionReport, session_id: str) -> list[OrderEvent]:
-    """Change the order as the report says; returns the events. Raises CannotApply and has changed nothing then."""
-    counts = not is_contained(order, session_id, report.sequence)
-    last_quantity = report.last_quantity or 0
-    if counts and order.filled_quantity + last_quantity > order.quantity:
-        raise CannotApply("more would be filled than was ordered")
+def out_of_order(reports: Iterable[ExecutionReport], orders: Mapping[uuid.UUID, Order]) -> set[uuid.UUID]:
+    """The orders of fills that do not begin where the one before ended: which units they cover is told by all fills."""
+    found = set()
+    counted: dict[uuid.UUID, int] = {}
+    for report in reports:
+        id = order_id_of(report)
+        order = None if id is None else orders.get(id)
+        if id is None or order is None or report.last_quantity is None:
+            continue
+        end = counted.get(id, order.filled_quantity)
+        if order.reported_quantity != order.filled_quantity or report.filled_quantity - report.last_quantity != end:
+            found.add(id)
+        counted[id] = report.filled_quantity
+    return found
+
+
+def read_fills(order_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[Fill]]:
+    fills: dict[uuid.UUID, list[Fill]] = {id: [] for id in order_ids}
+    if order_ids:
+        events = OrderEvent.objects.filter(order_id__in=order_ids, type__in=FILLS)
+        for order_id, data in events.values_list("order_id", "data"):
+            fills[order_id].append(read_fill(data))
+    return fills
+
+
+def apply_one(batch: Batch, report: ExecutionReport | BadReport) -> None:
+    """Raises CannotApply, and has changed nothing then."""
+    order = batch.order_of(report)
+    if isinstance(report, BadReport):
+        raise CannotApply(report.error, order)
+    if order is None:
+        raise CannotApply(NOT_OURS)
+    event_id = event_id_of(report, batch.session_id)
+    if is_repeat(report, order, batch.known.get(event_id)) or order.id in batch.pruned:
+        return
+    check_identity(order, report)
+    new_fill = check_totals(order, report, batch.fills.get(order.id))
+    events = apply_report(order, report, new_fill, batch)
+    # `new` has an event only when it completes the order, and it is the first then.
+    own = events[:1] if report.type is ReportType.NEW else events[-1:]
+    for happened in own:
+        happened.event_id = event_id
+    batch.known[event_id] = Known(order.id, own[0].data if own else {})
+    batch.events += events
+    batch.change(order)
+
+
+def is_repeat(report: ExecutionReport, order: Order, known: Known | None) -> bool:
+    """Raises CannotApply when the exchange has given its id to another report."""
+    if known is None:
+        return False
+    if known.order_id != order.id:
+        raise CannotApply("its execution_id is that of a report about another order", order)
+    if report.last_quantity is not None and "last_quantity" in known.data and read_fill(known.data) != fill_of(report):
+        raise CannotApply("its execution_id is that of another fill", order)
+    return True
+
+
+def check_identity(order: Order, report: ExecutionReport) -> None:
+    """Raises CannotApply when the report is not about this order, whatever id it names."""
+    if report.account != str(order.account_id):
+        raise CannotApply(f"the order is of account {order.account_id}, and the report names {report.account}", order)
     if order.exchange_order_id not in (None, report.exchange_order_id):
-        raise CannotApply(f"the order is {order.exchange_order_id} at the exchange")
+        raise CannotApply(f"the order is {order.exchange_order_id} at the exchange", order)
+
+
+def check_totals(order: Order, report: ExecutionReport, fills: Sequence[Fill] | None) -> Fill | None:
+    """The fill that the report brings, None for other reports. Raises CannotApply for totals that contradict what is known."""
+    if report.filled_quantity > order.quantity:
+        raise CannotApply("more would be filled than was ordered", order)
+    if report.type is ReportType.FILLED and report.filled_quantity < order.quantity:
+        raise CannotApply(f"it says filled with {report.filled_quantity} of {order.quantity}", order)
+    if report.type.value in ENDS and report.filled_quantity < order.filled_quantity:
+        raise CannotApply(f"it ends with {report.filled_quantity} filled, and {order.filled_quantity} are", order)
+    if report.last_quantity is None:
+        return None
+    fill = fill_of(report)
+    if any(fill.overlaps(other) for other in fills or ()):
+        raise CannotApply(f"a report before it filled some of its units {fill.start + 1} to {fill.end}", order)
+    if fill.start < order.looked_up_quantity < fill.end:
+        raise CannotApply(f"a look-up counted {order.looked_up_quantity} units, and it begins before and ends after that", order)
+    return fill
+
+
+def fill_of(report: ExecutionReport) -> Fill:
+    assert report.last_quantity is not None
+    assert report.last_price is not None
+    return Fill(report.filled_quantity - report.last_quantity, report.filled_quantity, report.last_price)
+
+
+def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch: Batch) -> list[OrderEvent]:
+    """Change the order as a report says that contradicts nothing; returns the events, the report's own last."""
+    now = batch.now
     # A report may be faster than the answer to the placement: it proves as much.
-    events = lifecycle.acknowledged(order, report.exchange_order_id, report.occurred_at, from_feed=True)
+    events = lifecycle.acknowledged(order, report.exchange_order_id, now, occurred_at=report.occurred_at, from_feed=True)
+    order.absent_since = None
+    if fill is not None and order.execution_status in TERMINAL_EXECUTION and fill.end > order.reported_quantity:
+        lifecycle.flag(
+            order, f"it ended with {order.reported_quantity} filled, and was filled up to {fill.end} all the same", now
+        )
+    order.reported_quantity = max(order.reported_quantity, report.filled_quantity)
     if report.type is ReportType.NEW:
-        for placed in events[:1]:
-            placed.event_id = event_id_of(report, session_id)
+        look_up_if_incomplete(order, now)
         return events
     data = {name: value for name in ("reason", "sequence") if (value := getattr(report, name)) is not None}
-    if report.last_quantity is not None and report.last_price is not None:
-        if counts:
-            count_fill(order, report.last_quantity, report.last_price, report)
+    if fill is not None:
+        count_fill(order, fill, batch.fills.get(order.id))
+        check_average(order, report, now)
         data |= {"last_quantity": report.last_quantity, "last_price": report.last_price}
         data |= {"filled_quantity": report.filled_quantity}
     elif report.type is ReportType.CANCEL_REJECTED:
-        end_pending_cancel(order, report)
+        end_pending_cancel(order, now)
     else:
         advance(order, ExecutionStatus(report.type.value))
-    happened = event(order, EventType(report.type.value), report.occurred_at, **data)
-    happened.event_id = event_id_of(report, session_id)
-    return [*events, happened]
+    look_up_if_incomplete(order, now)
+    return [*events, event(order, EventType(report.type.value), report.occurred_at, **data)]
 
 
-def is_contained(order: Order, session_id: str, sequence: int) -> bool:
-    """Whether the order's totals come from a look-up that contains this report of the session already."""
-    if order.reconciled_session is None:
-        return False
-    if order.reconciled_session == session_id:
-        return sequence <= (order.reconciled_sequence or 0)
-    # What an earlier session reported was in the exchange's book before the later one began.
-    return began_before(session_id, order.reconciled_session)
+def count_fill(order: Order, fill: Fill, fills: list[Fill] | None) -> None:
+    """Add a fill to the totals. `fills` are those before it, or None when they come one after the other."""
+    if fills is not None:
+        fills.append(fill)
+    if fill.end <= order.looked_up_quantity:
+        # A look-up counted it, at an average that may have been rounded. Once all of these fills are known, they are exact.
+        exact = None if fills is None else value_up_to(order.looked_up_quantity, fills)
+        if exact is None or fills is None:
+            return
+        later = sum_of(other.value for other in fills if other.start >= order.looked_up_quantity)
+        order.filled_value, order.looked_up_quantity = EXACT.add(exact, later), 0
+    else:
+        order.filled_quantity += fill.end - fill.start
+        order.filled_value = EXACT.add(order.filled_value, fill.value)
+    order.average_price = average_price(order.filled_value, order.filled_quantity)
+    follow_fill(order)
 
 
-def note_last_prices(events: Sequence[OrderEvent]) -> None:
-    """Keep each instrument's latest execution price, whatever order the reports come in."""
+def check_average(order: Order, report: ExecutionReport, now: datetime) -> None:
+    """Flag the order when the exchange's average is not that of the fills, all of which are known exactly."""
+    if order.looked_up_quantity or not order.filled_quantity == order.reported_quantity == report.filled_quantity:
+        return
+    if report.average_price is not None and not is_average_of(report.average_price, order.filled_value, order.filled_quantity):
+        lifecycle.flag(order, f"reported at {report.average_price} on average, and its fills are at {order.average_price}", now)
+
+
+def look_up_if_incomplete(order: Order, now: datetime) -> None:
+    """The exchange told of more than was reported fill by fill. Reports may overtake one another, so it gets a moment."""
+    if order.reported_quantity > order.filled_quantity:
+        lifecycle.look_up(order, now + lifecycle.FEED_GRACE)
+
+
+def set_aside(batch: Batch) -> None:
+    """Keep what was refused, and have the exchange asked about its orders, or about all that are open if it names none.
+
+    What is kept already was seen to when it came first.
+    """
+    if not batch.refused:
+        return
+    sequences = [one.report.sequence for one in batch.refused if one.report.sequence is not None]
+    kept = SetAsideReport.objects.filter(session_id=batch.session_id, sequence__in=sequences)
+    known = set(kept.values_list("sequence", flat=True))
+    new = [one for one in batch.refused if one.report.sequence not in known]
+    for one in new:
+        if one.order is not None:
+            lifecycle.flag(one.order, one.reason, batch.now)
+            batch.change(one.order)
+        elif isinstance(one.report, BadReport) and one.report.client_order_id is None:
+            look_up_open_orders_soon(active_feed(), batch.now)
+    keep_reports(new, batch.session_id)
+
+
+@transaction.atomic
+def set_aside_alone(report: ExecutionReport | BadReport, reason: str, session_id: str) -> None:
+    """A report that the database itself refused."""
+    id = order_id_of(report)
+    batch = Batch(session_id, timezone.now(), lock_orders([id] if id else []), {}, {}, ())
+    batch.refused.append(SetAside(report, reason, batch.order_of(report)))
+    store(batch)
+
+
+def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
+    """Keep each instrument's latest execution price, whatever order the reports come in.
+
+    A time that the exchange puts into the future counts as now: no later execution would ever replace that price.
+    """
     latest: dict[str, LastPrice] = {}
     for happened in events:
-        instrument = happened.order.instrument
+        instrument, executed_at = happened.order.instrument, min(happened.occurred_at, now)
         known = latest.get(instrument)
-        if "last_price" in happened.data and (known is None or known.executed_at <= happened.occurred_at):
-            price = happened.data["last_price"]
-            latest[instrument] = LastPrice(instrument=instrument, price=price, executed_at=happened.occurred_at)
+        if "last_price" in happened.data and (known is None or known.executed_at <= executed_at):
+            latest[instrument] = LastPrice(instrument=instrument, price=happened.data["last_price"], executed_at=executed_at)
     if latest:
         # One order for all, so that two consumers cannot deadlock.
         rows = [latest[instrument] for instrument in sorted(latest)]
@@ -168,22 +339,12 @@ def note_last_prices(events: Sequence[OrderEvent]) -> None:
             cursor.execute(NOTE_LAST_PRICES, columns)
 
 
-def end_pending_cancel(order: Order, report: ExecutionReport) -> None:
+def end_pending_cancel(order: Order, now: datetime) -> None:
     if order.claimed_until is not None:
         # Faster than the answer to our request, which must not make it pending again.
-        lifecycle.end_cancel(order, report.occurred_at)
+        lifecycle.end_cancel(order, now)
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         order.execution_status = open_status(order)
-
-
-def count_fill(order: Order, quantity: int, price: Decimal, report: ExecutionReport) -> None:
-    order.filled_quantity += quantity
-    order.filled_value += quantity * price
-    order.average_price = (order.filled_value / order.filled_quantity).quantize(EIGHT_PLACES, ROUND_HALF_EVEN)
-    if order.reconciled_session is not None and order.filled_quantity == report.filled_quantity:
-        # Our value began with an average that was rounded; the exchange's average did not.
-        order.average_price = report.average_price
-    follow_fill(order)
 
 
 def follow_fill(order: Order) -> None:
@@ -213,63 +374,8 @@ def event_id_of(report: ExecutionReport, session_id: str) -> str:
     return f"{session_id}:{report.execution_id}"
 
 
-def order_id_of(report: ExecutionReport) -> uuid.UUID | None:
+def order_id_of(report: ExecutionReport | BadReport) -> uuid.UUID | None:
     try:
         return uuid.UUID(report.client_order_id)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
-
-
-def owner(report: ExecutionReport, orders: dict[uuid.UUID, Order]) -> Order:
-    """The order that the report is about. Raises CannotApply."""
-    id = order_id_of(report)
-    if id is None or id not in orders:
-        raise CannotApply(NOT_OURS)
-    return orders[id]
-
-
-def set_aside(not_applied: Sequence[tuple[ExecutionReport | BadReport, str]], session_id: str) -> None:
-    for report, reason in not_applied:
-        log.warning("report_set_aside", reason=reason, session_id=session_id, sequence=report.sequence)
-    kept = [
-        SetAsideReport(raw=report.raw, reason=reason, session_id=session_id, sequence=report.sequence)
-        for report, reason in not_applied
-    ]
-    # One that comes again is kept once.
-    SetAsideReport.objects.bulk_create(kept, ignore_conflicts=True)
-
-
-def replay_set_aside() -> tuple[int, int]:
-    """Try every report that is set aside once more, oldest first; returns how many were applied and how many were not."""
-    applied = remaining = 0
-    for kept in SetAsideReport.objects.filter(applied_at__isnull=True).order_by("id").iterator(chunk_size=500):
-        with transaction.atomic():
-            if apply_kept(kept):
-                kept.applied_at = timezone.now()
-                applied += 1
-            else:
-                remaining += 1
-            kept.save()
-    return applied, remaining
-
-
-def apply_kept(kept: SetAsideReport) -> bool:
-    """True when the report is applied now, or was before; else its reason is brought up to date."""
-    report = parse_frame(kept.raw.encode())
-    if not isinstance(report, ExecutionReport):
-        kept.reason = report.error if isinstance(report, BadReport) else "not a report"
-        return False
-    known = owners_of({event_id_of(report, kept.session_id)})
-    id = order_id_of(report)
-    try:
-        order = owner(report, lock_orders([id]) if id else {})
-        if is_repeat(report, kept.session_id, known) or pruned_orders([order]):
-            return True
-        events = apply_report(order, report, kept.session_id)
-    except CannotApply as problem:
-        kept.reason = str(problem)
-        return False
-    order.updated_at = timezone.now()
-    save_changes([order], events)
-    note_last_prices(events)
-    return True

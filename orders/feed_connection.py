@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -31,6 +31,8 @@ class ConnectionState:
         self.is_ours = False
         self.session_id: str | None = None
         self.last_sequence: int | None = None
+        # Connected, and yet reports that the exchange has do not come.
+        self.silent_since: datetime | None = None
 
     def heard(self, session_id: str, sequence: int) -> None:
         """The exchange has reports up to this one."""
@@ -46,20 +48,35 @@ class ConnectionState:
         self.problem = problem or "the connection ended"
         self.changed.set()
 
+    def is_silent(self, now: datetime) -> None:
+        self.silent_since = self.silent_since or now
+        self.changed.set()
+
+    def speaks(self) -> None:
+        self.silent_since = None
+        self.changed.set()
+
     async def tell_forever(self, feed: str, database: DatabaseThread) -> None:
         """Store the state, at each change and every few seconds, for as long as we are the active follower."""
         while True:
             self.changed.clear()
             if self.is_ours:
                 try:
-                    await database.run(partial(save_connection, feed, self.problem, self.session_id, self.last_sequence))
+                    state = self.problem, self.session_id, self.last_sequence, self.silent_since
+                    await database.run(partial(save_connection, feed, *state))
                 except (OperationalError, InterfaceError) as error:
                     log.warning("database_away", doing="tell connection", error=one_line(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
 
 
-def save_connection(feed: str, problem: str | None, session_id: str | None = None, last_sequence: int | None = None) -> None:
+def save_connection(
+    feed: str,
+    problem: str | None,
+    session_id: str | None = None,
+    last_sequence: int | None = None,
+    silent_since: datetime | None = None,
+) -> None:
     """Store the state, and since when it is like that. Only the active follower does, so nobody else writes the row."""
     now = timezone.now()
     is_connected = problem is None
@@ -72,4 +89,5 @@ def save_connection(feed: str, problem: str | None, session_id: str | None = Non
         said_at=now,
         session_id=session_id,
         last_sequence=last_sequence,
+        silent_since=silent_since,
     ).save()

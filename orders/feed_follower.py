@@ -1,7 +1,8 @@
 """What the followers of the exchange's feed have in common: one is active, and it connects again for as long as it lives."""
 
 import asyncio
-import random
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -10,17 +11,18 @@ from exchange.feed import FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Session
 from lemon_market.database.away import one_line
+from orders.back_off import BackOff
 from orders.database_thread import ActiveLock, DatabaseThread
 from orders.feed_connection import ConnectionState
+from orders.feed_silence import SilenceWatch
+from orders.looking_up import LookUps
 from orders.models import FeedPosition
-from orders.reconciling import Reconciler
 
 log = structlog.get_logger()
 
-RECONNECT_BASE_S = 0.1
-RECONNECT_CAP_S = 5.0
 STANDBY_S = 1.0
 DATABASE_RETRY_S = 0.5
+WATCH_INTERVAL_S = 1.0
 
 
 class Superseded(Exception):
@@ -38,9 +40,10 @@ class FeedFollower:
         self.feed = feed
         self.lock = ActiveLock(feed)
         self.database = DatabaseThread("update-database")
-        self.reconciler = Reconciler(gateway, self.database)
         self.back_off = BackOff()
         self.connection = ConnectionState()
+        self.look_ups = LookUps(gateway, feed, self.alone)
+        self.silence = SilenceWatch(gateway, self.connection)
 
     async def follow(self) -> None:
         """One connection of the feed. Raises FeedDisconnected, Superseded, OperationalError or InterfaceError, or a group."""
@@ -59,11 +62,10 @@ class FeedFollower:
         while True:
             try:
                 await self.wait_until_active()
-                await self.follow()
-            except* FeedDisconnected as ended:
-                log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
-                self.connection.lost(str(ended.exceptions[0]))
-                await self.back_off.wait()
+                # Orders are looked up while there is no feed, too.
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.look_ups.run())
+                    await self.follow_while_active()
             except* Superseded:
                 log.warning("superseded", feed=self.feed)
             except* (OperationalError, InterfaceError) as errors:
@@ -71,27 +73,44 @@ class FeedFollower:
                 self.connection.lost("the database was away")
                 await asyncio.sleep(DATABASE_RETRY_S)
 
+    async def follow_while_active(self) -> None:
+        """Connect again and again. Raises Superseded, OperationalError and InterfaceError, or a group of them."""
+        while True:
+            try:
+                await self.follow()
+            except* FeedDisconnected as ended:
+                log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
+                self.connection.lost(str(ended.exceptions[0]))
+                await self.back_off.wait()
+
     async def wait_until_active(self) -> None:
         self.connection.is_ours = False
         while not await self.database.run(self.lock.hold):  # noqa: ASYNC110 - a lock has no event to wait for
             await asyncio.sleep(STANDBY_S)
         self.connection.is_ours = True
 
+    def is_active(self) -> bool:
+        """Whether we still hold the lock; asked on the database's thread."""
+        return self.lock.is_held()
 
-class BackOff:
-    """Random and growing pauses between connections, until one of them brought something."""
+    async def alone(self, work: Callable[[], Any]) -> Any:
+        """`work()`, in the database. Raises Superseded instead when we are not the active one any more."""
 
-    def __init__(self) -> None:
-        self.failures = 0
+        def work_if_active() -> Any:
+            if not self.is_active():
+                raise Superseded
+            return work()
 
-    async def wait(self) -> None:
-        ceiling_s = min(RECONNECT_CAP_S, RECONNECT_BASE_S * 2 ** min(self.failures, 16))
-        self.failures += 1
-        # Full jitter, as for placements.
-        await asyncio.sleep(ceiling_s * random.random())  # noqa: S311 - nothing secret
+        return await self.database.run(work_if_active)
 
-    def reset(self) -> None:
-        self.failures = 0
+    async def watch_for_silence(self, applied: Callable[[], int]) -> None:
+        """While the feed is quiet, find out whether that is because nothing happens. `applied` is the newest report taken."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            try:
+                await self.silence.look(applied(), self.alone)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database_away", doing="watch the feed", error=one_line(error))
 
 
 def missing_before(session: Session, position: FeedPosition) -> str | None:

@@ -1,13 +1,22 @@
-"""Where each follower of the exchange's feed stands, and the feed's sessions in the order in which they began."""
+"""Where each follower of the exchange's feed stands, and which orders have to be looked up because reports may be missing."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db.models import Max
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from orders.models import FeedPosition, FeedSession, OrderEvent
+from orders.models import FeedPosition, Order
+from orders.states import OPEN_EXECUTION
 
 # Each transport's follower keeps a position of its own.
 FEEDS = {"django_q": "exchange", "kafka": "exchange:kafka"}
+# Anybody can send frames that name no order; they must not have all open orders looked up again and again.
+LOOK_UP_OPEN_INTERVAL = timedelta(minutes=1)
+FIRST_ID = uuid.UUID(int=0)
 
 
 def active_feed() -> str:
@@ -19,35 +28,33 @@ def load_position(feed: str) -> FeedPosition:
     return FeedPosition.objects.filter(feed=feed).first() or FeedPosition(feed=feed, session_id="", sequence=0)
 
 
-def move_position(feed: str, session_id: str, sequence: int, *, reconcile_events_after: int | None = None) -> None:
-    values = {
-        "session_id": session_id,
-        "sequence": sequence,
-        "reconcile_events_after": reconcile_events_after,
-        "updated_at": timezone.now(),
-    }
-    FeedPosition.objects.bulk_create(
-        [FeedPosition(feed=feed, **values)], update_conflicts=True, unique_fields=["feed"], update_fields=list(values)
-    )
+def move_position(feed: str, session_id: str, sequence: int) -> None:
+    save(feed, session_id=session_id, sequence=sequence, updated_at=timezone.now())
 
 
-def last_event() -> int:
-    """Every event that is written from now on has a greater id."""
-    return OrderEvent.objects.aggregate(last=Max("id"))["last"] or 0
+def open_at_exchange() -> QuerySet[Order]:
+    """Those that the exchange works on, or may have."""
+    return Order.objects.filter(Q(execution_status__in=OPEN_EXECUTION) | Q(may_be_at_exchange=True))
 
 
-def register_session(session_id: str) -> None:
-    """Note that the exchange has this session now; called before any report of it can be applied."""
-    FeedSession.objects.bulk_create([FeedSession(session_id=session_id)], ignore_conflicts=True)
+def look_up_open_orders(feed: str, now: datetime) -> None:
+    """Reports are missing: all orders that are open now are to be looked up, those of an earlier loss included."""
+    save(feed, look_up_open_at=now, look_up_open_after=None)
 
 
-def began_before(session_id: str, other: str) -> bool:
-    """Whether `session_id` is known to be an earlier session than `other`."""
-    began = dict(FeedSession.objects.filter(session_id__in=[session_id, other]).values_list("session_id", "id"))
-    return session_id in began and other in began and began[session_id] < began[other]
+@transaction.atomic
+def look_up_open_orders_soon(feed: str, now: datetime) -> None:
+    """A report that nobody can read may have been about any open order: at most one look-up of all of them a minute."""
+    # A row to lock.
+    FeedPosition.objects.bulk_create([FeedPosition(feed=feed, session_id="", sequence=0)], ignore_conflicts=True)
+    position = FeedPosition.objects.select_for_update().get(feed=feed)
+    if position.look_up_open_at is None:
+        began_at = position.look_up_open_began_at
+        wanted_at = now if began_at is None else max(now, began_at + LOOK_UP_OPEN_INTERVAL)
+        save(feed, look_up_open_at=wanted_at)
 
 
-def sessions_since(session_id: str) -> list[str]:
-    """This session and those that began after it."""
-    since = FeedSession.objects.filter(session_id=session_id).values("id")
-    return [session_id, *FeedSession.objects.filter(id__gt=since[:1]).values_list("session_id", flat=True)]
+def save(feed: str, **values: Any) -> None:
+    """Set these columns of the feed's position and leave the others, which other processes may be writing."""
+    row = FeedPosition(**{"feed": feed, "session_id": "", "sequence": 0} | values)
+    FeedPosition.objects.bulk_create([row], update_conflicts=True, unique_fields=["feed"], update_fields=list(values))

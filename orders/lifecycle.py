@@ -15,6 +15,8 @@ from orders.policy import PlacementPolicy, retry_delay_s
 from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Status
 
 MAX_MESSAGE_LENGTH = 500
+# A report that is on its way makes a look-up unnecessary.
+FEED_GRACE = timedelta(seconds=2)
 
 
 def change_status(order: Order, status: Status) -> None:
@@ -54,9 +56,16 @@ def begin_attempt(order: Order, now: datetime, policy: PlacementPolicy) -> None:
         order.sent_valid_until = order.claimed_until
 
 
-def acknowledged(order: Order, exchange_order_id: str, now: datetime, **data: Any) -> list[OrderEvent]:
-    """The exchange has the order. True whenever it arrives, over any other state that we may have believed in."""
+def acknowledged(
+    order: Order, exchange_order_id: str, now: datetime, *, occurred_at: datetime | None = None, **data: Any
+) -> list[OrderEvent]:
+    """The exchange has the order. True whenever it arrives, over any other state that we may have believed in.
+
+    `occurred_at` is when that was, by the exchange's clock, which decides nothing here.
+    """
     if order.status == Status.COMPLETED:
+        if order.exchange_order_id != exchange_order_id:
+            flag(order, f"acknowledged as {order.exchange_order_id}, and as {exchange_order_id}", now)
         return []
     events = []
     if order.status == Status.CANCELED:
@@ -70,7 +79,7 @@ def acknowledged(order: Order, exchange_order_id: str, now: datetime, **data: An
     order.error_code = order.error_message = None
     if order.cancel_requested_at:
         order.next_attempt_at = now
-    return [event(order, EventType.PLACED, now, exchange_order_id=exchange_order_id, **data), *events]
+    return [event(order, EventType.PLACED, occurred_at or now, exchange_order_id=exchange_order_id, **data), *events]
 
 
 def refused(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
@@ -270,7 +279,9 @@ def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
 
 
 def cancel_rejected(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+    """The exchange has nothing to cancel. How the order ended is to come on the feed; if it does not, a look-up tells."""
     end_cancel(order, now)
+    look_up(order, now + FEED_GRACE)
     return [event(order, EventType.CANCEL_REJECTED, now, reason=reason, **data)]
 
 
@@ -280,6 +291,32 @@ def cancel_not_carried(order: Order, now: datetime, policy: PlacementPolicy) -> 
     order.claimed_until = None
     order.updated_at = now
     return []
+
+
+def look_up(order: Order, when: datetime) -> None:
+    """Have the update consumer ask the exchange about the order, at `when` at the latest."""
+    order.look_up_at = when if order.look_up_at is None else min(order.look_up_at, when)
+
+
+def flag(order: Order, discrepancy: str, look_up_at: datetime) -> None:
+    """What the exchange says of the order cannot all be true. A person can see it, and look-ups go on until one settles it."""
+    order.discrepancy = discrepancy[:MAX_MESSAGE_LENGTH]
+    order.look_up_at = look_up_at
+
+
+def settle_discrepancy(order: Order) -> None:
+    """A look-up agreed with all that is known of the order."""
+    order.discrepancy = order.look_up_at = order.absent_since = None
+
+
+def ended_by_operator(order: Order, now: datetime, *, by: str, reason: str) -> list[OrderEvent]:
+    """The exchange does not have the order any more, and will never report its end. A fill that comes late still counts."""
+    assert order.absent_since is not None
+    data = {"by": by, "reason": reason, "absent_since": order.absent_since}
+    order.execution_status = ExecutionStatus.CANCELED
+    end_cancel(order, now)
+    settle_discrepancy(order)
+    return [event(order, EventType.CANCELED, now, **data)]
 
 
 def end_cancel(order: Order, now: datetime) -> None:

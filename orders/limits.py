@@ -9,6 +9,7 @@ from typing import Protocol
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from orders.exact import EXACT, plain_text
 from orders.models import OPEN, AccountLimits, LastPrice, Order, SafetyEvent
 from orders.order_ids import first_id_at
 from orders.states import Limit, SafetyEventType
@@ -45,15 +46,15 @@ def refusal(terms: Terms, limits: AccountLimits, last_price: Decimal | None, ope
     if limits.max_quantity is not None and terms.quantity > limits.max_quantity:
         return Refusal(Limit.QUANTITY, f"At most {limits.max_quantity} in one order.")
     if terms.limit_price is not None:
-        notional = terms.quantity * terms.limit_price
+        notional = EXACT.multiply(Decimal(terms.quantity), terms.limit_price)
         if limits.max_notional is not None and notional > limits.max_notional:
             message = f"Quantity times limit price is {notional}; at most {limits.max_notional} in one order."
             return Refusal(Limit.NOTIONAL, message)
         if limits.price_collar_percent is not None and last_price is not None:
-            distance = last_price * limits.price_collar_percent / 100
-            if abs(terms.limit_price - last_price) > distance:
-                percent, last = limits.price_collar_percent.normalize(), last_price.normalize()
-                return Refusal(Limit.PRICE_COLLAR, f"At most {percent:f}% away from the last execution, which was at {last:f}.")
+            distance = EXACT.multiply(last_price, EXACT.divide(limits.price_collar_percent, Decimal(100)))
+            if EXACT.subtract(terms.limit_price, last_price).copy_abs() > distance:
+                percent, last = plain_text(limits.price_collar_percent), plain_text(last_price)
+                return Refusal(Limit.PRICE_COLLAR, f"At most {percent}% away from the last execution, which was at {last}.")
     if limits.open_orders is not None and open_orders >= limits.open_orders:
         return Refusal(Limit.OPEN_ORDERS, f"Too many open orders: at most {limits.open_orders} at the same time.")
     return None

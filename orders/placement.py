@@ -23,6 +23,7 @@ from orders import lifecycle
 from orders.halts import halts_in_force, is_halted
 from orders.models import Order, OrderEvent
 from orders.policy import PlacementPolicy
+from orders.set_aside import contradicts, keep_answer
 from orders.states import ErrorCode, Status
 from orders.storage import lock_orders, save_changes
 
@@ -197,6 +198,8 @@ def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) 
         return lifecycle.not_sent(order, now)
     attempt = {"attempt": result.claim.attempt, "took_ms": round(result.took_s * 1000, 1)}
     if isinstance(result.outcome, venue.TermsConflict):
+        if result.outcome.raw:
+            keep_answer(order, result.outcome.reason, result.outcome.raw)
         return lifecycle.terms_conflict(order, result.outcome.reason, now, **attempt)
     if result.claim.step is Step.SEND:
         return apply_send(order, result, now, policy, attempt)
@@ -224,6 +227,9 @@ def apply_look_up(order: Order, result: Result, now: datetime, policy: Placement
             return lifecycle.acknowledged(order, exchange_order_id, now, **data)
         case venue.NotFound():
             return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, **data)
+        case venue.Contradiction(reason, raw):
+            contradicts(order, reason, raw, now)
+            return lifecycle.look_up_failed(order, reason, now, policy, **data)
         case venue.Unavailable(reason) | venue.Unknown(reason):
             return lifecycle.look_up_failed(order, reason, now, policy, **data)
     raise ValueError(f"no rule for a look-up and {result.outcome}")

@@ -10,21 +10,18 @@ Three things are not as they seem there:
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from orders.event_stream import RESTORED, RESTORED_UNPUBLISHED
-from orders.feeds import FEEDS
+from orders.feeds import look_up_open_orders
 from orders.halting import AlreadyHalted, halt_trading
-from orders.models import FeedPosition, Order, OrderEvent, RelayPosition
+from orders.models import FeedPosition, Order, RelayPosition
 from orders.states import Status
 
 REASON = "The database was restored from a backup: compare it with the exchange before trading goes on."
-# Far longer than recorders are ever behind what stands in Kafka.
-RECORDERS_BEHIND = timedelta(hours=1)
 # A number that no server reaches; PostgreSQL wants its lower half to be that of a transaction.
 SAW_EVERYTHING = f"{2**62 + 3}:{2**62 + 3}:"
 # By the name that each process of ours gives itself: somebody who only looks on does no harm.
@@ -125,10 +122,6 @@ def have_pending_orders_looked_up() -> int:
 
 
 def want_reconciliation() -> None:
-    """Let the update consumer for Kafka look up all about which reports may be gone with the lost part of the database."""
-    newest = OrderEvent.objects.order_by("-id").first()
-    if newest is None:
-        return
-    before = OrderEvent.objects.filter(recorded_at__lt=newest.recorded_at - RECORDERS_BEHIND).order_by("-id").first()
-    position = FeedPosition.objects.filter(feed=FEEDS["kafka"])
-    position.update(reconcile_events_after=0 if before is None else before.pk, updated_at=timezone.now())
+    """Let the update consumer look up all open orders: reports that were applied after the backup will not come again."""
+    for feed in FeedPosition.objects.values_list("feed", flat=True):
+        look_up_open_orders(feed, timezone.now())

@@ -6,6 +6,8 @@
 | failed, in error | indexes `order_needs_person`, `order_not_completed`; counted to `MAX_COUNTED` |
 | outcomes of the last minute | index `order_event_outcome`; each counted to `MAX_COUNTED` |
 | reports set aside | index `report_set_aside`; counted to `MAX_COUNTED` |
+| contradictions | index `order_with_discrepancy`; counted to `MAX_COUNTED` |
+| look-ups due | index `order_to_look_up`; counted to `MAX_COUNTED` |
 | feed position, feed connection | one row |
 | connections | `pg_stat_activity`, which has `max_connections` rows at most |
 """
@@ -28,12 +30,16 @@ OUTCOMES = (EventType.PLACED, EventType.RETRYING, EventType.FAILED, EventType.ER
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """`behind` is how many reports the exchange has beyond those taken, as far as it said; ages are in seconds."""
+    """`behind` is how many reports the exchange has beyond those taken, as far as it said; ages are in seconds.
+
+    `silent_s` is for how long reports that the exchange has have not come; None when none is known to be missing.
+    """
 
     is_connected: bool
     problem: str | None
     said_age_s: float
     behind: int | None
+    silent_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,15 @@ def set_aside_count() -> int:
     return counted(SetAsideReport.objects.filter(applied_at__isnull=True))
 
 
+def discrepancy_count() -> int:
+    """Orders about which the exchange contradicts itself, or us."""
+    return counted(Order.objects.filter(discrepancy__isnull=False))
+
+
+def look_ups_due(now: datetime) -> int:
+    return counted(Order.objects.filter(look_up_at__lte=now))
+
+
 def feed(now: datetime) -> Feed | None:
     """None when nobody has ever followed the feed."""
     said = FeedConnection.objects.filter(feed=active_feed()).first()
@@ -86,7 +101,8 @@ def feed(now: datetime) -> Feed | None:
     behind = None
     if position is not None and said.session_id == position.session_id and said.last_sequence is not None:
         behind = max(0, said.last_sequence - position.sequence)
-    return Feed(said.is_connected, said.problem, (now - said.said_at).total_seconds(), behind)
+    silent_s = None if said.silent_since is None else (now - said.silent_since).total_seconds()
+    return Feed(said.is_connected, said.problem, (now - said.said_at).total_seconds(), behind, silent_s)
 
 
 def connections() -> Connections:

@@ -40,8 +40,11 @@ MUTABLE_COLUMNS = (
     "filled_quantity",
     "filled_value",
     "average_price",
-    "reconciled_session",
-    "reconciled_sequence",
+    "reported_quantity",
+    "looked_up_quantity",
+    "look_up_at",
+    "discrepancy",
+    "absent_since",
 )
 UPDATE_ORDERS = (
     "UPDATE orders_order AS o SET "  # noqa: S608 - only column names from the table above

@@ -1,26 +1,26 @@
-"""Following the exchange's feed: connect after the last applied report, apply in batches, reconcile what was missed."""
+"""Following the exchange's feed: connect after the last applied report, apply in batches, have looked up what was missed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
+from django.db import transaction
+from django.utils import timezone
 
 from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import BadReport, ExecutionReport, FeedMessage, Session
 from orders.executions import apply_reports
-from orders.feed_follower import FeedFollower, Superseded, missing_before
-from orders.feeds import FEEDS, load_position, move_position
+from orders.feed_follower import FeedFollower, missing_before
+from orders.feeds import FEEDS, load_position, look_up_open_orders, move_position
 from orders.models import FeedPosition
-from orders.reconciling import begin_anew
 
 log = structlog.get_logger()
 
 BATCH_SIZE = 500
 # Reports that come close together share one transaction.
 BATCH_INTERVAL_S = 0.01
-WATCH_INTERVAL_S = 1.0
 
 
 class UpdateConsumer(FeedFollower):
@@ -41,45 +41,33 @@ class UpdateConsumer(FeedFollower):
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)
             await self.begin_session(feed.session, position)
             self.connection.made()
+            self.silence.forget()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.apply_forever(feed))
-                group.create_task(self.watch_lock())
+                group.create_task(self.watch_for_silence(lambda: self.sequence))
 
     async def apply_forever(self, feed: ExecutionFeed) -> None:
         async for messages in feed.batches(BATCH_SIZE):
+            self.silence.report_arrived()
             await self.apply(messages)
             self.back_off.reset()
             if len(messages) < BATCH_SIZE:
                 await asyncio.sleep(BATCH_INTERVAL_S)
 
-    async def watch_lock(self) -> None:
-        """While the feed is quiet nothing else shows that the connection was lost, and that another is active."""
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL_S)
-            await self.alone(lambda: None)
-
-    async def alone(self, work: Callable[[], None]) -> None:
-        """`work()`, in the database. Raises Superseded instead when we are not the active one any more."""
-
-        def work_if_active() -> None:
-            if not self.lock.is_held():
-                raise Superseded
-            work()
-
-        await self.database.run(work_if_active)
-
     async def begin_session(self, session: Session, position: FeedPosition) -> None:
-        """Find out what cannot be had from the feed any more, and get it by looking up the open orders."""
+        """Have all open orders looked up when something cannot be had from the feed any more; it is followed meanwhile."""
         self.session_id = session.session_id
         self.sequence = position.sequence
-        problem = missing_before(session, position)
-        if problem is None:
-            return
-        log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
-        await self.database.run(partial(begin_anew, session))
-        await self.reconciler.reconcile(self.session_id)
-        self.sequence = session.first_sequence - 1
-        await self.alone(partial(move_position, self.feed, self.session_id, self.sequence))
+        if problem := missing_before(session, position):
+            log.warning("reports_missing", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
+            self.sequence = session.first_sequence - 1
+            await self.alone(self.pass_over_missing)
+
+    @transaction.atomic
+    def pass_over_missing(self) -> None:
+        """The look-ups are stored before the position moves beyond what is missing: a crash forgets neither."""
+        look_up_open_orders(self.feed, timezone.now())
+        move_position(self.feed, self.session_id, self.sequence)
 
     async def apply(self, messages: Sequence[FeedMessage]) -> None:
         """Apply what is new among the messages. Raises FeedDisconnected when a new session begins among them."""
@@ -107,7 +95,7 @@ class UpdateConsumer(FeedFollower):
             raise FeedDisconnected("the exchange began a new session")
 
     async def close_gap(self, before: Sequence[ExecutionReport | BadReport], sequence: int) -> None:
-        log.warning("reconciling", problem="gap", session_id=self.session_id, missing_from=self.sequence + 1, until=sequence)
+        log.warning("reports_missing", problem="gap", session_id=self.session_id, first=self.sequence + 1, until=sequence)
         if before:
             await self.alone(partial(apply_reports, before, self.session_id, self.feed, self.sequence))
-        await self.reconciler.reconcile(self.session_id)
+        await self.alone(partial(look_up_open_orders, self.feed, timezone.now()))

@@ -22,10 +22,10 @@ from orders.event_stream import (
     position_after,
 )
 from orders.executions import apply_reports
+from orders.feeds import open_at_exchange
+from orders.looking_up import page_of
 from orders.models import NEEDS_PERSON, Order, OrderEvent
 from orders.placement import Result, claim_due_orders, finish_overdue_orders, record
-from orders.reconciling import open_orders as orders_open_at_exchange
-from orders.reconciling import page_of
 from orders.states import Status
 from orders.sweep import oldest_due_order
 from orders.tests.api_calls import client_for
@@ -122,7 +122,7 @@ def test_overdue_orders_are_found_among_those_that_wait(old_orders: None, db: No
 
 def test_reconciling_reads_open_orders_only(account: Any) -> None:
     first = Order.objects.earliest("id").id
-    assert_found_by(lambda: page_of(orders_open_at_exchange(), first), ORDERS, "order_open_at_exchange", rows=1000)
+    assert_found_by(lambda: page_of(open_at_exchange(), first), ORDERS, "order_open_at_exchange", rows=1000)
 
 
 def test_the_live_stream_reads_new_events_only(account: Any) -> None:

@@ -49,6 +49,9 @@ def feed() -> Iterator[Finding]:
         yield bad("feed", f"its follower last said something {silent}", "Start manage.py run_update_consumer.")
     elif not said.is_connected:
         yield bad("feed", f"not connected: {said.problem}", "Look whether the exchange is there. It resumes by itself.")
+    elif said.silent_s is not None:
+        text = f"connected, and {said.behind or 0} report(s) that the exchange has have not come for {said.silent_s:.0f} s"
+        yield bad("feed", text, "Ask the exchange. Open orders are looked up once a minute until it speaks again.")
     elif said.behind is None:
         yield warn("feed", "connected, in a session that is not followed yet", "Open orders are being looked up; ask again.")
     else:
@@ -63,5 +66,8 @@ def for_a_person() -> Iterator[Finding]:
             yield warn(f"orders in {status}", f"{count}", "The order desk decides: the back office, or manage.py retry_failed.")
     if count := standing.set_aside_count():
         yield warn("reports set aside", f"{count}", "Read their reasons in the back office, then run manage.py replay_reports.")
+    if count := standing.discrepancy_count():
+        advice = "Read on each order's page what the exchange says; the back office lists them (attention: contradictions)."
+        yield warn("contradictions", f"{count} order(s)", advice)
     for halt in halts_in_force():
         yield warn("halt", f"{halt} is halted: {halt.reason}", "manage.py resume_trading ends it, once its reason is gone.")

@@ -8,7 +8,8 @@ from orders.admin.read_only import ReadOnlyAdmin
 class SetAsideReportAdmin(ReadOnlyAdmin):
     """Reports of the exchange that could not be applied; `manage.py replay_reports` tries them again."""
 
-    list_display = ["received_at", "reason", "session_id", "sequence", "applied_at"]
+    list_display = ["received_at", "reason", "order", "session_id", "sequence", "applied_at"]
+    list_select_related = ["order"]
     list_filter = [("applied_at", admin.EmptyFieldListFilter)]
 
 
@@ -17,4 +18,4 @@ class FeedPositionAdmin(ReadOnlyAdmin):
 
 
 class FeedConnectionAdmin(ReadOnlyAdmin):
-    list_display = ["feed", "is_connected", "since", "problem", "said_at"]
+    list_display = ["feed", "is_connected", "since", "problem", "silent_since", "said_at"]

@@ -1,6 +1,7 @@
 """The order list and the page of one order."""
 
 import uuid
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,10 +19,12 @@ from orders.admin import landing
 from orders.admin.badges import EXECUTION_BADGES, STATUS_BADGES
 from orders.admin.bulk_actions import CANCEL, RETRY, confirm_and_do, what_cancel_does, what_retry_does
 from orders.admin.csv_export import export_orders
+from orders.admin.ending import end_order
 from orders.admin.order_list import LIST_FILTER, search_orders
-from orders.admin.order_page import MAX_EVENTS, facts, timeline
+from orders.admin.order_page import MAX_EVENTS, MAX_SET_ASIDE, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.canceling import Canceled, cancel_orders
+from orders.ending import can_be_ended
 from orders.halts import halts_in_force
 from orders.live_events import live_events_url
 from orders.models import Order
@@ -119,6 +122,7 @@ class OrderAdmin(ReadOnlyAdmin):
             path("<uuid:order_id>/state/", view(require_GET(self.order_state)), name="orders_order_state"),
             path("<uuid:order_id>/retry/", view(require_POST(self.retry_one)), name="orders_order_retry"),
             path("<uuid:order_id>/cancel/", view(require_POST(self.cancel_one)), name="orders_order_cancel"),
+            path("<uuid:order_id>/end/", view(partial(end_order, self)), name="orders_order_end"),
             *super().get_urls(),
         ]
 
@@ -190,4 +194,6 @@ class OrderAdmin(ReadOnlyAdmin):
             "timeline_is_cut": len(rows) == MAX_EVENTS,
             "retry": self.has_retry_permission(request) and what_retry_does([order], alone=True)[0],
             "cancel": self.has_cancel_permission(request) and what_cancel_does(order),
+            "may_end": request.user.has_perm("orders.end_order") and can_be_ended(order),
+            "set_aside": order.set_aside.order_by("-id")[:MAX_SET_ASIDE],
         }

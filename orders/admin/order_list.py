@@ -33,12 +33,18 @@ class AttentionFilter(RadioFilter):
     parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("person", "Needs a person: failed or error"), ("due", "Due: waits for a worker")]
+        return [
+            ("person", "Needs a person: failed or error"),
+            ("contradiction", "Contradicted by the exchange"),
+            ("due", "Due: waits for a worker"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         match self.value():
             case "person":
                 return queryset.filter(NEEDS_PERSON)
+            case "contradiction":
+                return queryset.filter(discrepancy__isnull=False)
             case "due":
                 return queryset.filter(next_attempt_at__lte=timezone.now())
         return queryset

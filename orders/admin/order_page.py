@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from orders.exact import plain_text
 from orders.models import Order, OrderEvent
 from orders.states import EventType, Status
 from orders.templatetags.durations import duration
 
 # An order has some tens of events; one that is filled a piece at a time may have very many.
 MAX_EVENTS = 500
+MAX_SET_ASIDE = 20
 BY_EXCHANGE = {EventType.PARTIALLY_FILLED, EventType.FILLED, EventType.REJECTED, EventType.EXPIRED}
 
 
@@ -96,14 +98,17 @@ def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
                 ("Exchange order id", order.exchange_order_id),
                 ("May be at the exchange", "yes: sent, no clear answer" if order.may_be_at_exchange else None),
                 ("Cancel requested", in_utc(order.cancel_requested_at)),
+                ("Looked up next", in_utc(order.look_up_at)),
+                ("Unknown to the exchange since", in_utc(order.absent_since)),
             ],
         ),
         (
             "Execution",
             [
                 ("Filled", f"{order.filled_quantity} of {order.quantity}" if order.placed_at else None),
-                ("Average price", order.average_price and f"{order.average_price.normalize():f}"),
-                ("Value", f"{order.filled_value.normalize():f}" if order.filled_quantity else None),
+                ("Reported as filled", order.reported_quantity if order.reported_quantity > order.filled_quantity else None),
+                ("Average price", order.average_price and plain_text(order.average_price)),
+                ("Value", plain_text(order.filled_value) if order.filled_quantity else None),
                 ("Last change", in_utc(order.updated_at)),
             ],
         ),

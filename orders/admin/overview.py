@@ -10,6 +10,7 @@
 | orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
 | halts in force | index `one_halt_in_force_per_scope`; one for each scope at most |
 | reports set aside | index `report_set_aside`; counted to 1,000 |
+| contradictions | index `order_with_discrepancy`; counted to 1,000 |
 | feed position, feed connection | one row for each feed |
 """
 
@@ -161,6 +162,8 @@ def judge_exchange(connection: FeedConnection | None, lately: Outcomes, now: dat
         return Verdict("unsure", "Nobody follows the exchange's feed: is the update consumer running?", since)
     if not connection.is_connected:
         return Verdict("bad", f"The exchange cannot be reached: {connection.problem}", connection.since)
+    if connection.silent_since is not None:
+        return Verdict("bad", "The exchange's feed is silent: reports that the exchange has do not come", connection.silent_since)
     if lately.orders_retrying >= TELLING_ORDERS and lately.orders_retrying > lately.placed.value:
         taken = f"took {lately.placed} orders and did not take {lately.orders_retrying:,}"
         return Verdict("unsure", f"The exchange is connected, but in the last minute it {taken}", connection.since)
@@ -178,6 +181,7 @@ def overview(now: datetime) -> dict[str, Any]:
         "outcomes": lately,
         "latency": latency(now),
         "set_aside": bounded_count(set_aside_reports()),
+        "contradictions": bounded_count(Order.objects.filter(discrepancy__isnull=False).order_by("-id")),
         "halts": halts_in_force(),
         "positions": list(FeedPosition.objects.order_by("feed")[:MAX_FEEDS]),
     }

@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 
 from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
 from lemon_market.database.away import one_line
 from orders.feed_follower import FeedFollower, Superseded, missing_before
-from orders.feeds import FEEDS, last_event, load_position, move_position
+from orders.feeds import FEEDS, load_position, look_up_open_orders, move_position
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
-from orders.reconciling import SessionEnded, begin_anew
 
 log = structlog.get_logger()
 
@@ -37,19 +37,11 @@ MAX_KEY_LENGTH = 64
 
 @dataclass(slots=True)
 class Position:
-    """Up to where everything is in the topic, and which look-ups have to make up for what the feed could not tell.
-
-    `reconcile_events_after` is that of FeedPosition.
-    """
+    """Up to where everything is in the topic, and how often reports were missing before that."""
 
     session_id: str
     sequence: int
-    reconcile_events_after: int | None = None
-
-    def want_reconciliation(self, last_event: int) -> None:
-        """One that is wanted already concerns what this one does, and more."""
-        if self.reconcile_events_after is None:
-            self.reconcile_events_after = last_event
+    gaps: int = 0
 
 
 class AppendingUpdateConsumer(FeedFollower):
@@ -64,9 +56,6 @@ class AppendingUpdateConsumer(FeedFollower):
         self.producer = AcknowledgedProducer()
         self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
         self.position = self.stored = Position("", 0)
-        # An event that was there before any report was appended that is not appended yet.
-        self.last_event = 0
-        self.reconciliation_wanted = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
@@ -84,32 +73,33 @@ class AppendingUpdateConsumer(FeedFollower):
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)
             await self.begin_session(feed.session, stored)
             self.connection.made()
+            self.silence.forget()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.append_forever(feed))
                     group.create_task(self.store_forever())
-                    group.create_task(self.reconcile_when_wanted())
+                    group.create_task(self.watch_for_silence(lambda: self.position.sequence))
             finally:
                 # What is lost here is appended again.
                 with suppress(OperationalError, InterfaceError):
                     await self.database.run(partial(self.store, replace(self.position)))
 
+    def is_active(self) -> bool:
+        """A new connection may take the lock again: what is appended twice does no harm."""
+        return self.lock.hold()
+
     async def begin_session(self, session: Session, stored: FeedPosition) -> None:
-        self.position = Position(session.session_id, stored.sequence, stored.reconcile_events_after)
+        self.position = Position(session.session_id, stored.sequence)
         self.stored = replace(self.position)
-        self.last_event = await self.database.run(last_event)
         if problem := missing_before(session, stored):
-            log.warning("reconciling", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
-            await self.database.run(partial(begin_anew, session))
-            self.position.sequence = session.first_sequence - 1
-            self.position.want_reconciliation(self.last_event)
+            log.warning("reports_missing", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
+            self.position = Position(session.session_id, session.first_sequence - 1, gaps=1)
             await self.database.run(partial(self.store, replace(self.position)))
-        if self.position.reconcile_events_after is not None:
-            self.reconciliation_wanted.set()
 
     async def append_forever(self, feed: ExecutionFeed) -> None:
         while True:
             messages = [read_envelope(frame) for frame in await feed.next_frames(BATCH_SIZE)]
+            self.silence.report_arrived()
             await self.append(messages)
             self.back_off.reset()
 
@@ -132,10 +122,9 @@ class AppendingUpdateConsumer(FeedFollower):
                 sequence = message.sequence
         self.connection.heard(self.position.session_id, sequence)
         if gap:
-            log.warning("reconciling", problem="gap", session_id=self.position.session_id, until=sequence)
+            log.warning("reports_missing", problem="gap", session_id=self.position.session_id, until=sequence)
             # Before the position moves beyond the gap, so that it is never stored without this.
-            self.position.want_reconciliation(self.last_event)
-            self.reconciliation_wanted.set()
+            self.position.gaps += 1
         await self.send_until_acknowledged(fresh)
         self.position.sequence = sequence
         if new_session:
@@ -175,7 +164,6 @@ class AppendingUpdateConsumer(FeedFollower):
                     raise Superseded
                 if self.position != self.stored:
                     await self.database.run(partial(self.store, replace(self.position)))
-                self.last_event = await self.database.run(last_event)
                 is_away = False
             except (OperationalError, InterfaceError) as error:
                 if not is_away:
@@ -183,22 +171,9 @@ class AppendingUpdateConsumer(FeedFollower):
                 is_away = True
 
     def store(self, position: Position) -> None:
-        move_position(self.feed, position.session_id, position.sequence, reconcile_events_after=position.reconcile_events_after)
+        """The look-ups are stored together with the position beyond what is missing: a crash forgets neither."""
+        with transaction.atomic():
+            if position.gaps > self.stored.gaps:
+                look_up_open_orders(self.feed, timezone.now())
+            move_position(self.feed, position.session_id, position.sequence)
         self.stored = position
-
-    async def reconcile_when_wanted(self) -> None:
-        """While look-ups fail, appending goes on. Raises SessionEnded, since a feed may be silent about its end."""
-        while True:
-            await self.reconciliation_wanted.wait()
-            self.reconciliation_wanted.clear()
-            try:
-                await self.reconciler.reconcile(self.position.session_id, self.position.reconcile_events_after)
-            except SessionEnded:
-                raise
-            except (FeedDisconnected, OperationalError, InterfaceError) as error:
-                log.warning("not_reconciled", reason=one_line(error))
-                self.reconciliation_wanted.set()
-                await asyncio.sleep(RETRY_S)
-            # A gap that was found meanwhile wants another.
-            if not self.reconciliation_wanted.is_set():
-                self.position.reconcile_events_after = None

@@ -1,6 +1,6 @@
 """The tables, one module for each part of the domain."""
 
-from orders.models.feed import FeedConnection, FeedPosition, FeedSession, RelayPosition, SetAsideReport
+from orders.models.feed import FeedConnection, FeedPosition, RelayPosition, SetAsideReport
 from orders.models.order import (
     CLIENT_ORDER_ID_PATTERN,
     INSTRUMENT_PATTERN,
@@ -21,7 +21,6 @@ __all__ = [
     "AccountLimits",
     "FeedConnection",
     "FeedPosition",
-    "FeedSession",
     "Halt",
     "LastPrice",
     "Order",

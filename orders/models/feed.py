@@ -4,6 +4,8 @@ from django.db import models
 from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 from django.utils import timezone
 
+from orders.models.order import Order
+
 
 class FeedPosition(models.Model):
     """How far a feed's reports have been taken, by each transport for itself.
@@ -14,28 +16,15 @@ class FeedPosition(models.Model):
     feed = models.CharField(primary_key=True, max_length=32)
     session_id = models.CharField(max_length=64)
     sequence = models.BigIntegerField()
-    # Reports may be missing before this position, and the look-ups that make up for them are not done yet. They concern
-    # the orders that are open, and those that ended in an event after this one: the report of the end may have been
-    # recorded while one from before it was missing.
-    reconcile_events_after = models.BigIntegerField(null=True)
+    # Reports may be missing: all orders that are open at the exchange at this time are to be looked up.
+    look_up_open_at = models.DateTimeField(null=True)
+    # The last time that this began, and how far it has got: the open orders with greater ids are still to be looked up.
+    look_up_open_began_at = models.DateTimeField(null=True)
+    look_up_open_after = models.UUIDField(null=True)
     updated_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
         return f"{self.feed} {self.session_id}:{self.sequence}"
-
-
-class FeedSession(models.Model):
-    """A session of the exchange's feed. They are numbered in the order in which they began."""
-
-    id = models.BigAutoField(primary_key=True)
-    session_id = models.CharField(max_length=64, unique=True)
-    began_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["id"]
-
-    def __str__(self) -> str:
-        return self.session_id
 
 
 class RelayPosition(models.Model):
@@ -61,6 +50,8 @@ class FeedConnection(models.Model):
     # The newest report that the exchange has spoken of, in this session: what it has beyond our position is still to be taken.
     session_id = models.CharField(max_length=64, null=True)
     last_sequence = models.BigIntegerField(null=True)
+    # A look-up told of reports that had not come, and since then they have not: connected, but of no use.
+    silent_since = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -75,13 +66,15 @@ class FeedConnection(models.Model):
 
 
 class SetAsideReport(models.Model):
-    """A report of the exchange that could not be applied: unreadable, or about an order that is not ours, or impossible.
+    """What the exchange said and could not be applied: unreadable, about no order of ours, or in contradiction to the rest.
 
-    It is kept with its raw text until `manage.py replay_reports` can apply it.
+    It is kept with its raw text. A report of the feed stays until `manage.py replay_reports` can apply it; the answer to a
+    look-up, which has neither session nor sequence, stays for the order desk to read. `order` is the order that it names.
     """
 
     raw = models.TextField()
     reason = models.TextField()
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, related_name="set_aside", db_index=False)
     session_id = models.CharField(max_length=64)
     sequence = models.BigIntegerField(null=True)
     received_at = models.DateTimeField(default=timezone.now)
@@ -90,7 +83,10 @@ class SetAsideReport(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [UniqueConstraint(fields=["session_id", "sequence"], name="set_aside_once")]
-        indexes = [Index(fields=["id"], name="report_set_aside", condition=Q(applied_at__isnull=True))]
+        indexes = [
+            Index(fields=["id"], name="report_set_aside", condition=Q(applied_at__isnull=True)),
+            Index(fields=["order", "id"], name="set_aside_by_order", condition=Q(order__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.session_id}:{self.sequence} {self.reason}"

@@ -70,10 +70,16 @@ class Order(models.Model):
     filled_quantity = models.IntegerField(default=0)
     filled_value = models.DecimalField(max_digits=38, decimal_places=8, default=Decimal(0))
     average_price = models.DecimalField(max_digits=27, decimal_places=8, null=True)
-    # The totals above come from a look-up that contains all reports of this feed session up to this sequence: one of
-    # them that comes again later is history, and must not count a second time.
-    reconciled_session = models.CharField(max_length=64, null=True)
-    reconciled_sequence = models.BigIntegerField(null=True)
+    # The largest total that the exchange has reported (FIX tag 14 CumQty). Above `filled_quantity` while a fill is missing.
+    reported_quantity = models.IntegerField(default=0)
+    # A look-up counted the units up to here. A fill of some of them that is reported later is history and does not count again.
+    looked_up_quantity = models.IntegerField(default=0)
+    # The exchange is asked about the order at this time: reports of it are missing, or contradict what is known.
+    look_up_at = models.DateTimeField(null=True)
+    # What the exchange says that cannot be true together with the rest, until a look-up settles it.
+    discrepancy = models.TextField(null=True)
+    # Since then each look-up has answered that the exchange does not know this order, which it acknowledged once.
+    absent_since = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]
@@ -81,6 +87,7 @@ class Order(models.Model):
             ("retry_order", "Can retry orders"),
             ("cancel_order", "Can cancel orders"),
             ("export_order", "Can export orders"),
+            ("end_order", "Can end orders that the exchange does not have"),
         ]
         constraints = [
             # In this sequence its index also finds the orders of a client order id, whose account the order desk may not know.
@@ -153,6 +160,24 @@ class Order(models.Model):
                 condition=Q(filled_quantity__gte=0, filled_quantity__lte=F("quantity")),
             ),
             CheckConstraint(
+                name="reported_quantity_from_filled_to_quantity",
+                condition=Q(reported_quantity__gte=F("filled_quantity"), reported_quantity__lte=F("quantity")),
+            ),
+            CheckConstraint(
+                name="looked_up_quantity_within_filled_quantity",
+                condition=Q(looked_up_quantity__gte=0, looked_up_quantity__lte=F("filled_quantity")),
+            ),
+            # Nobody settles a contradiction that nobody looks into.
+            CheckConstraint(
+                name="discrepancy_is_looked_up",
+                condition=Q(discrepancy__isnull=True) | Q(look_up_at__isnull=False),
+            ),
+            # Only what was acknowledged can be gone, and a person must see that it is.
+            CheckConstraint(
+                name="absent_only_when_completed",
+                condition=Q(absent_since__isnull=True) | Q(status="completed", discrepancy__isnull=False),
+            ),
+            CheckConstraint(
                 name="filled_exactly_when_all_is_filled",
                 condition=Q(execution_status="filled", filled_quantity=F("quantity"))
                 | ((Q(execution_status__isnull=True) | ~Q(execution_status="filled")) & Q(filled_quantity__lt=F("quantity"))),
@@ -177,6 +202,8 @@ class Order(models.Model):
             # All but `completed`, which is nearly every order: the newest or the oldest of each other status.
             # With the error's code, so that errors are counted from the index alone.
             Index(fields=["status", "-id"], name="order_not_completed", include=["error_code"], condition=~Q(status="completed")),
+            Index(fields=["look_up_at", "id"], name="order_to_look_up", condition=Q(look_up_at__isnull=False)),
+            Index(fields=["-id"], name="order_with_discrepancy", condition=Q(discrepancy__isnull=False)),
             Index(
                 fields=["id"],
                 name="order_open_at_exchange",

@@ -21,7 +21,7 @@ def restarting_exchange(order: Order) -> Iterator[str]:
 
     async def serve() -> None:
         app = web.Application()
-        app[ORDER] = {"client_order_id": str(order.id), "exchange_order_id": "X1", "account": "1", "reason": None}
+        app[ORDER] = {"client_order_id": str(order.id), "exchange_order_id": "X1", "account": str(order.account_id)}
         app.router.add_get("/executions", feed)
         app.router.add_get("/orders/{id}", look_up)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -48,10 +48,10 @@ async def feed(request: web.Request) -> web.WebSocketResponse:
     await socket.prepare(request)
     if request.query.get("session") is None:
         await socket.send_json(session("one", 2))
-        await socket.send_json(report(order, 1, "new", None))
-        await socket.send_json(report(order, 2, "partially_filled", 40))
+        await socket.send_json(report(order, 1, "new", None, 0))
+        await socket.send_json(report(order, 2, "partially_filled", 40, 40))
     await socket.send_json(session("two", 1))
-    await socket.send_json(report(order, 1, "filled", 60))
+    await socket.send_json(report(order, 1, "filled", 60, 100))
     await socket.receive()
     return socket
 
@@ -65,8 +65,8 @@ def session(id: str, last_sequence: int) -> dict[str, Any]:
     return {"type": "session", "session_id": id, "first_sequence": 1, "last_sequence": last_sequence}
 
 
-def report(order: dict[str, Any], sequence: int, kind: str, quantity: int | None) -> dict[str, Any]:
+def report(order: dict[str, Any], sequence: int, kind: str, quantity: int | None, total: int) -> dict[str, Any]:
     price = quantity and "10"
-    fill = {"last_quantity": quantity, "last_price": price, "filled_quantity": quantity or 0, "average_price": price}
+    fill = {"last_quantity": quantity, "last_price": price, "filled_quantity": total, "average_price": price}
     named = {"sequence": sequence, "execution_id": f"{kind}-{sequence}", "type": kind}
-    return order | named | fill | {"occurred_at": "2030-01-01T00:00:00Z"}
+    return order | named | fill | {"occurred_at": "2030-01-01T00:00:00Z", "reason": None}

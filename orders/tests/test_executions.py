@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from exchange.gateway import Found
 from exchange.reports import BadReport, ExecutionReport, ReportType
 from orders.executions import apply_reports
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
-from orders.reconciling import apply_found
 from orders.states import ExecutionStatus, Status
 from orders.tests.working import history
 
@@ -36,7 +34,7 @@ def report(order: Order, sequence: int, type: ReportType, quantity: int | None =
         execution_id=f"e{sequence}",
         client_order_id=str(order.id),
         exchange_order_id=more.pop("exchange_order_id", "X1"),
-        account="1",
+        account=more.pop("account", str(order.account_id)),
         type=type,
         reason=more.pop("reason", None),
         occurred_at=datetime(2030, 1, 1, 12, 0, sequence % 60, tzinfo=UTC),
@@ -108,7 +106,9 @@ def test_a_report_with_the_id_of_one_about_another_order_is_set_aside(accept: Ac
     kept = SetAsideReport.objects.get()
     assert (kept.raw, kept.reason) == ("second", "its execution_id is that of a report about another order")
     third = accept()
-    apply_reports([report(one, 6, ReportType.PARTIALLY_FILLED, 7, total=47) for one in (order, third)], SESSION)
+    apply_reports(
+        [report(order, 6, ReportType.PARTIALLY_FILLED, 7, total=47), report(third, 6, ReportType.PARTIALLY_FILLED, 7)], SESSION
+    )
     assert (totals(order)[2], totals(third)[2], SetAsideReport.objects.count()) == (47, 0, 2)
 
 
@@ -122,12 +122,14 @@ def test_a_report_before_the_acknowledgement_completes_the_order(accept: Accept)
 @pytest.mark.parametrize("end", [ReportType.CANCELED, ReportType.EXPIRED, ReportType.REJECTED])
 def test_a_terminal_state_is_not_left_but_a_late_fill_counts(accept: Accept, end: ReportType) -> None:
     order = accept()
-    apply_reports([report(order, 1, end), report(order, 2, ReportType.PARTIALLY_FILLED, 40)], SESSION)
+    apply_reports([report(order, 1, end, total=40), report(order, 2, ReportType.PARTIALLY_FILLED, 40)], SESSION)
     assert totals(order)[1:3] == (end.value, 40)
     apply_reports([report(order, 3, ReportType.NEW), report(order, 4, ReportType.CANCEL_REJECTED)], SESSION)
     assert totals(order)[1:3] == (end.value, 40)
+    assert not order.discrepancy
     apply_reports([report(order, 5, ReportType.FILLED, 60, total=100)], SESSION)
     assert totals(order)[1:3] == (ExecutionStatus.FILLED, 100)
+    assert order.discrepancy == "it ended with 40 filled, and was filled up to 100 all the same"
     apply_reports([report(order, 6, ReportType.CANCELED)], SESSION)
     assert totals(order)[1] == ExecutionStatus.FILLED
 
@@ -135,8 +137,9 @@ def test_a_terminal_state_is_not_left_but_a_late_fill_counts(accept: Accept, end
 def test_more_than_was_ordered_is_never_filled(accept: Accept) -> None:
     order = accept()
     apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 60)], SESSION)
-    apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 41)], SESSION)
+    apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 41, total=101)], SESSION)
     assert totals(order)[2] == 60
+    assert order.reported_quantity == 60, "what cannot be is not remembered"
     assert SetAsideReport.objects.get().reason == "more would be filled than was ordered"
 
 
@@ -169,7 +172,7 @@ def test_a_report_that_was_set_aside_is_applied_when_its_order_is_there(
 ) -> None:
     order = accept()
     document = {"sequence": 5, "execution_id": "e5", "client_order_id": str(order.id), "exchange_order_id": "X1"}
-    document |= {"account": "1", "type": "new", "filled_quantity": 0, "occurred_at": "2030-01-01T00:00:00Z"}
+    document |= {"account": str(order.account_id), "type": "new", "filled_quantity": 0, "occurred_at": "2030-01-01T00:00:00Z"}
     raw = json.dumps(document | dict.fromkeys(["last_quantity", "last_price", "average_price", "reason"]))
     SetAsideReport.objects.create(raw=raw, reason="unknown", session_id=SESSION, sequence=5)
     SetAsideReport.objects.create(raw="{nonsense", reason="?", session_id=SESSION, sequence=6)
@@ -179,80 +182,3 @@ def test_a_report_that_was_set_aside_is_applied_when_its_order_is_there(
     call_command("replay_reports")
     assert capsys.readouterr().out == "0 report(s) applied, 1 still set aside.\n"
     assert history(order) == ["accepted", "placed"]
-
-
-def found(quantity: int, last_sequence: int, status: str = "partially_filled", price: str = "10.50") -> Found:
-    return Found("X1", status, quantity, Decimal(price) if quantity else None, SESSION, last_sequence)
-
-
-def test_what_was_missed_is_taken_over_and_later_replays_do_not_count_again(accept: Accept) -> None:
-    order = accept()
-    new, partial, filled = three_reports(order)
-    apply_reports([new], SESSION)
-    assert apply_found({order.id: found(40, 2, price="10.00")}) == 1
-    assert totals(order)[1:] == (ExecutionStatus.PARTIALLY_FILLED, 40, Decimal(400), Decimal(10))
-    apply_reports([partial], SESSION)
-    assert totals(order)[2] == 40, "the look-up contained it"
-    apply_reports([filled], SESSION)
-    assert totals(order) == FILLED
-    assert history(order) == ["accepted", "placed", "reconciled", "partially_filled", "filled"]
-    difference = order.events.get(type="reconciled").data
-    assert (difference["before"]["filled_quantity"], difference["after"]["filled_quantity"]) == (0, 40)
-
-
-def test_a_look_up_that_agrees_leaves_no_event(accept: Accept) -> None:
-    order = accept()
-    apply_reports(three_reports(order)[:2], SESSION)
-    assert apply_found({order.id: found(40, 2, price="10.00")}) == 0
-    assert history(order) == ["accepted", "placed", "partially_filled"]
-
-
-def test_a_look_up_never_takes_a_fill_back(accept: Accept) -> None:
-    order = accept()
-    apply_reports(three_reports(order), SESSION)
-    apply_found({order.id: found(40, 2)})
-    assert totals(order) == FILLED
-
-
-@pytest.mark.parametrize("status", ["canceled", "expired", "rejected"])
-def test_an_end_that_was_missed_is_taken_over(accept: Accept, status: str) -> None:
-    order = accept()
-    apply_found({order.id: found(40, 9, status)})
-    assert totals(order)[:3] == (Status.COMPLETED, status, 40)
-
-
-def test_a_look_up_of_a_session_does_not_count_for_another(accept: Accept) -> None:
-    order = accept()
-    apply_found({order.id: replace(found(40, 3, "canceled"), session_id="s2")})
-    apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 40)], "s2")
-    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 40)
-    apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 10)], "s3")
-    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 50)
-
-
-def test_an_answer_that_cannot_be_stored_does_not_keep_the_others_from_it(accept: Accept) -> None:
-    first, second = accept(), accept()
-    impossible = replace(found(40, 2), average_price=Decimal(0))
-    assert apply_found({first.id: impossible, second.id: found(40, 2)}) == 1
-    assert (totals(first)[0], totals(second)[2]) == (Status.PENDING, 40)
-
-
-def test_the_average_is_the_exchange_s_when_a_look_up_brought_a_rounded_one(accept: Accept) -> None:
-    order = accept(quantity=7)
-    apply_found({order.id: found(3, 2, price="10.33333333")})
-    last = replace(report(order, 3, ReportType.FILLED, 4, "10.00", total=7), average_price=Decimal("10.14285714"))
-    apply_reports([last], SESSION)
-    assert totals(order)[4] == Decimal("10.14285714")
-
-
-def test_a_cancel_whose_result_was_missed_is_carried_again(accept: Accept) -> None:
-    order = accept()
-    apply_reports([report(order, 1, ReportType.NEW)], SESSION)
-    Order.objects.update(execution_status="pending_cancel")
-    apply_found({order.id: found(0, 5, "new")})
-    order.refresh_from_db()
-    assert order.execution_status == ExecutionStatus.PENDING_CANCEL
-    assert order.cancel_requested_at is not None
-    assert order.next_attempt_at == order.cancel_requested_at
-    apply_found({order.id: found(40, 6)})
-    assert totals(order)[1:3] == (ExecutionStatus.PENDING_CANCEL, 40)

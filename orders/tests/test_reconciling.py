@@ -1,95 +1,245 @@
-"""Look-ups and reports that cross each other: on Kafka neither waits for the other."""
+"""What a look-up is told, held against what was reported: before it, after it and across it."""
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from exchange.reports import ReportType, Session
+from exchange.gateway import Contradiction, Found, LookUpOutcome, NotFound, TermsConflict, Unknown
+from exchange.reports import ReportType
 from orders.executions import apply_reports
-from orders.feeds import last_event, register_session
 from orders.models import Order
-from orders.reconciling import apply_found, begin_anew, ended_orders, open_orders
-from orders.states import ExecutionStatus
-from orders.tests.test_executions import FILLED, SESSION, found, report, three_reports, totals
+from orders.reconciling import Answer, apply_answers
+from orders.states import ExecutionStatus, Status
+from orders.tests.test_executions import FILLED, SESSION, report, three_reports, totals
+from orders.tests.working import history
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
+PARTIALLY_FILLED = ReportType.PARTIALLY_FILLED
+
+
+def found(quantity: int, status: str = "partially_filled", price: str = "10.00", id: str = "X1") -> Found:
+    return Found(id, status, quantity, Decimal(price) if quantity else None, SESSION, 1, raw=f"{status} {quantity}")
+
+
+def answer(order: Order, outcome: LookUpOutcome, *, before: float = 0) -> int:
+    """Apply what was answered, to a question asked so many seconds ago; returns how many orders differed."""
+    return apply_answers({order.id: Answer(outcome, timezone.now() - timedelta(seconds=before))})
+
+
+def is_settled(order: Order) -> bool:
+    order.refresh_from_db()
+    return order.discrepancy is None and order.look_up_at is None
+
+
+def test_what_was_missed_is_taken_over_and_later_replays_do_not_count_again(accept: Accept) -> None:
+    order = accept()
+    new, partial, filled = three_reports(order)
+    apply_reports([new], SESSION)
+    assert answer(order, found(40)) == 1
+    assert totals(order)[1:] == (ExecutionStatus.PARTIALLY_FILLED, 40, Decimal(400), Decimal(10))
+    apply_reports([partial], SESSION)
+    assert totals(order)[2] == 40, "the look-up counted it"
+    apply_reports([filled], SESSION)
+    assert totals(order) == FILLED
+    assert history(order) == ["accepted", "placed", "reconciled", "partially_filled", "filled"]
+    difference = order.events.get(type="reconciled").data
+    assert (difference["before"]["filled_quantity"], difference["after"]["filled_quantity"]) == (0, 40)
+    assert is_settled(order)
 
 
 @pytest.mark.parametrize("order_of_things", list(itertools.permutations(["new", "partial", "filled", "look-up"])))
 def test_a_look_up_counts_once_with_what_was_filled_after_it(accept: Accept, order_of_things: tuple[str, ...]) -> None:
     """The answer contains the partial fill, and was given before the last one."""
     order = accept()
-    register_session(SESSION)
     reports = dict(zip(["new", "partial", "filled"], three_reports(order), strict=True))
     for thing in order_of_things:
         if thing == "look-up":
-            apply_found({order.id: found(40, 2, price="10.00")})
+            answer(order, found(40), before=60)
         else:
             apply_reports([reports[thing]], SESSION)
     assert totals(order) == FILLED
+    assert order.discrepancy is None
 
 
-@pytest.mark.parametrize("late_first", [True, False])
-def test_a_look_up_contains_what_earlier_sessions_reported(accept: Accept, late_first: bool) -> None:
+def test_a_look_up_that_agrees_leaves_no_event_and_writes_nothing(accept: Accept) -> None:
     order = accept()
-    for session in ("s1", "s2", "s3"):
-        register_session(session)
-    late = [report(order, 7, ReportType.PARTIALLY_FILLED, 40)]
-    newer = replace(report(order, 1, ReportType.PARTIALLY_FILLED, 10, total=50), execution_id="n1")
-    apply_reports([newer], "s3")
-    if late_first:
-        apply_reports(late, "s1")
-    apply_found({order.id: replace(found(40, 3, price="10.00"), session_id="s2")})
-    if not late_first:
-        apply_reports(late, "s1")
-    assert totals(order)[1:] == (ExecutionStatus.PARTIALLY_FILLED, 50, Decimal(500), Decimal(10))
+    apply_reports(three_reports(order)[:2], SESSION)
+    order.refresh_from_db()
+    assert answer(order, found(40)) == 0
+    assert history(order) == ["accepted", "placed", "partially_filled"]
+    assert Order.objects.get(id=order.id).updated_at == order.updated_at
 
 
-def test_sessions_whose_ids_begin_alike_are_told_apart(accept: Accept) -> None:
+@pytest.mark.parametrize("status", ["canceled", "expired", "rejected"])
+def test_an_end_that_was_missed_is_taken_over(accept: Accept, status: str) -> None:
     order = accept()
-    register_session("s1")
-    apply_reports([report(order, 9, ReportType.PARTIALLY_FILLED, 40)], "s10")
-    apply_found({order.id: found(40, 2, price="10.00")})
-    assert totals(order)[2] == 40
+    answer(order, found(40, status))
+    assert totals(order)[:3] == (Status.COMPLETED, status, 40)
 
 
-def test_an_order_that_ended_before_its_lost_fill_was_looked_up_is_looked_up_all_the_same(accept: Accept) -> None:
-    earlier, ended, untouched = accept(), accept(), accept()
-    apply_reports([report(earlier, 1, ReportType.NEW), report(earlier, 2, ReportType.CANCELED)], SESSION)
-    before = last_event()
-    # A fill of 40 was lost with the last session, and the report of the end is faster than the look-up.
-    apply_reports([report(ended, 3, ReportType.CANCELED)], SESSION)
-    apply_reports([report(untouched, 4, ReportType.NEW)], SESSION)
-    assert ended.id not in set(open_orders().values_list("id", flat=True))
-    assert set(ended_orders(before).values_list("id", flat=True)) == {ended.id}
-    apply_found({ended.id: found(40, 3, "canceled")})
-    assert totals(ended)[1:3] == (ExecutionStatus.CANCELED, 40)
-    apply_reports([report(ended, 2, ReportType.PARTIALLY_FILLED, 40)], SESSION)
-    assert totals(ended)[1:3] == (ExecutionStatus.CANCELED, 40)
-
-
-@pytest.mark.parametrize(("session_id", "last_sequence"), [(SESSION, 2), ("s0", 9)])
-def test_an_earlier_answer_that_comes_late_changes_nothing(accept: Accept, session_id: str, last_sequence: int) -> None:
-    """Two look up at the same time: the consumer behind a gap, and `manage.py reconcile`."""
+def test_a_lost_fill_of_an_order_that_has_ended_is_found(accept: Accept) -> None:
     order = accept()
-    register_session("s0")
-    register_session(SESSION)
-    apply_found({order.id: found(15, 3, price="10.00")})
-    apply_found({order.id: replace(found(10, last_sequence, price="10.00"), session_id=session_id)})
+    apply_reports([report(order, 1, ReportType.NEW), report(order, 3, ReportType.CANCELED, total=40)], SESSION)
+    answer(order, found(40, "canceled"))
+    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 40)
+    assert is_settled(order)
+    apply_reports([report(order, 2, PARTIALLY_FILLED, 40)], SESSION)
+    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 40)
+
+
+@pytest.mark.parametrize("session", ["s1", "s2"])
+def test_a_fill_that_a_look_up_counted_is_history_in_whatever_session_it_comes(accept: Accept, session: str) -> None:
+    order = accept()
+    answer(order, found(15))
     fills = [(2, 10, 10), (3, 5, 15), (4, 2, 17)]
-    apply_reports([report(order, number, ReportType.PARTIALLY_FILLED, last, total=all) for number, last, all in fills], SESSION)
+    apply_reports([report(order, number, PARTIALLY_FILLED, last, total=all) for number, last, all in fills], session)
     assert totals(order)[1:3] == (ExecutionStatus.PARTIALLY_FILLED, 17)
+    assert is_settled(order)
 
 
-def test_reports_with_the_numbers_of_those_that_the_exchange_has_lost_count(accept: Accept) -> None:
+def test_a_fill_across_what_a_look_up_counted_is_a_contradiction(accept: Accept) -> None:
     order = accept()
-    register_session(SESSION)
-    apply_found({order.id: found(15, 12, price="10.00")})
-    begin_anew(Session(SESSION, first_sequence=1, last_sequence=10))
-    apply_found({order.id: found(15, 10, price="10.00")})
-    apply_reports([report(order, 11, ReportType.PARTIALLY_FILLED, 5, total=20)], SESSION)
-    assert totals(order)[2] == 20
+    answer(order, found(15))
+    apply_reports([report(order, 2, PARTIALLY_FILLED, 10, total=20)], SESSION)
+    assert totals(order)[2] == 15
+    assert order.discrepancy == "a look-up counted 15 units, and it begins before and ends after that"
+
+
+def test_a_rounded_average_does_not_replace_an_exact_one(accept: Accept) -> None:
+    order = accept()
+    fills = [(1, 33, 33, "23.24", "23.24"), (2, 19, 52, "23.25", "23.24365385")]
+    apply_reports([report(order, *fill(*one)[0], **fill(*one)[1]) for one in fills], SESSION)
+    answer(order, found(52, price="23.24"))
+    last = report(order, 3, ReportType.FILLED, 48, "23.19", total=100, average="23.2179")
+    apply_reports([last], SESSION)
+    assert totals(order)[2:] == (100, Decimal("2321.79"), Decimal("23.2179"))
+    assert is_settled(order)
+
+
+def fill(sequence: int, last: int, total: int, price: str, average: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (sequence, PARTIALLY_FILLED, last, price), {"total": total, "average": average}
+
+
+def test_a_rounded_average_is_made_exact_when_the_fills_come_after_all(accept: Accept) -> None:
+    order = accept(quantity=7)
+    answer(order, found(3, price="10.33"))
+    assert totals(order)[3:] == (Decimal("30.99"), Decimal("10.33"))
+    last = report(order, 3, ReportType.FILLED, 4, "10.00", total=7, average="10.14")
+    apply_reports([last], SESSION)
+    assert totals(order)[2:4] == (7, Decimal("70.99"))
+    replays = [((1, 1, 1, "10.00", "10.00")), ((2, 2, 3, "10.50", "10.33333333"))]
+    apply_reports([report(order, *fill(*one)[0], **fill(*one)[1]) for one in replays], SESSION)
+    assert totals(order)[2:] == (7, Decimal("71.00"), Decimal("10.14285714"))
+    assert order.looked_up_quantity == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (found(40), "looked up with 40 filled, and 100 were reported before"),
+        (found(100, "filled", "99.00"), "looked up at 99.00 on average, and its fills are at 10.60000000"),
+        (found(100, "canceled", "10.60"), "looked up as canceled, and reported filled before"),
+        (found(20), "looked up with 20 filled, which is in the middle of a fill"),
+        (found(100, "filled", "10.60", id="X2"), "looked up as X2, and acknowledged as X1"),
+        (Contradiction("average_price is not above 0", "raw text"), "average_price is not above 0"),
+        (TermsConflict("other terms: quantity", "raw text"), "other terms: quantity"),
+    ],
+)
+def test_an_answer_that_contradicts_what_is_known_flags_its_order_and_is_kept(
+    accept: Accept, outcome: Found | Contradiction | TermsConflict, reason: str
+) -> None:
+    order = accept()
+    apply_reports(three_reports(order), SESSION)
+    for _ in range(2):
+        answer(order, outcome)
+    assert totals(order) == FILLED, "what was filled is never taken back"
+    assert order.discrepancy == reason
+    assert order.look_up_at is not None
+    assert order.look_up_at > timezone.now(), "it is looked up again, and not all the time"
+    kept = order.set_aside.get()
+    assert (kept.reason, kept.raw) == (reason, outcome.raw)
+    answer(order, found(100, "filled", "10.60"))
+    assert is_settled(order)
+    assert order.set_aside.count() == 1, "a person may read later what was said"
+
+
+@pytest.mark.parametrize("outcome", [found(40), found(0, "new")])
+def test_an_answer_that_may_be_older_than_what_was_reported_contradicts_nothing(accept: Accept, outcome: Found) -> None:
+    order = accept()
+    apply_reports([*three_reports(order)[:2], report(order, 3, ReportType.CANCELED, total=40)], SESSION)
+    answer(order, outcome, before=60)
+    assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 40)
+    assert is_settled(order)
+
+
+def test_an_older_answer_settles_no_contradiction(accept: Accept) -> None:
+    order = accept()
+    apply_reports([report(order, number, PARTIALLY_FILLED, 40) for number in (1, 2)], SESSION)
+    answer(order, found(40), before=60)
+    order.refresh_from_db()
+    assert order.discrepancy is not None
+    answer(order, found(40))
+    assert is_settled(order)
+
+
+def test_an_order_that_is_not_there_any_more_is_flagged_until_it_is(accept: Accept) -> None:
+    order = accept()
+    apply_reports(three_reports(order)[:1], SESSION)
+    answer(order, NotFound())
+    order.refresh_from_db()
+    first = order.absent_since
+    assert first is not None
+    answer(order, NotFound())
+    order.refresh_from_db()
+    assert (order.absent_since, order.discrepancy) == (first, "the exchange does not know this order, which it acknowledged")
+    answer(order, found(0, "new"))
+    assert is_settled(order)
+    assert order.absent_since is None
+
+
+def test_of_an_order_that_was_never_acknowledged_not_found_is_the_workers_business(accept: Accept) -> None:
+    order = accept()
+    Order.objects.update(look_up_at=timezone.now())
+    answer(order, NotFound())
+    assert is_settled(order)
+    assert order.status == Status.PENDING
+
+
+def test_a_look_up_that_was_not_answered_is_due_again(accept: Accept) -> None:
+    order = accept()
+    apply_reports(three_reports(order)[:1], SESSION)
+    before = timezone.now()
+    answer(order, Unknown("timeout"))
+    order.refresh_from_db()
+    assert order.look_up_at is not None
+    assert order.look_up_at > before
+    assert order.discrepancy is None
+
+
+def test_an_answer_that_cannot_be_stored_does_not_keep_the_others_from_it(accept: Accept) -> None:
+    first, second = accept(), accept()
+    now = timezone.now()
+    impossible = found(0, "new", id="X" * 100)
+    assert apply_answers({first.id: Answer(impossible, now), second.id: Answer(found(40), now)}) == 1
+    assert (totals(first)[0], totals(second)[2]) == (Status.PENDING, 40)
+    assert first.discrepancy is not None
+    assert first.discrepancy.startswith("a look-up's answer cannot be stored")
+
+
+def test_a_cancel_whose_result_was_missed_is_carried_again(accept: Accept) -> None:
+    order = accept()
+    apply_reports([report(order, 1, ReportType.NEW)], SESSION)
+    Order.objects.update(execution_status="pending_cancel")
+    answer(order, found(0, "new"))
+    order.refresh_from_db()
+    assert order.execution_status == ExecutionStatus.PENDING_CANCEL
+    assert order.cancel_requested_at is not None
+    assert order.next_attempt_at == order.cancel_requested_at
+    answer(order, found(40))
+    assert totals(order)[1:3] == (ExecutionStatus.PENDING_CANCEL, 40)

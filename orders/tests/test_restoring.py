@@ -131,12 +131,13 @@ def test_an_order_that_was_pending_in_the_backup_is_looked_up_before_it_is_sent(
     assert (unsent.status, unsent.held_at is not None or unsent.next_attempt_at is not None) == (Status.PENDING, True)
 
 
-def test_the_consumer_for_kafka_looks_up_what_recorders_may_have_taken_and_lost(accept: Accept) -> None:
-    long_ago, lately = accept().events.get(), accept().events.get()
-    OrderEvent.objects.filter(pk=long_ago.pk).update(recorded_at=timezone.now() - timedelta(days=1))
-    move_position("exchange:kafka", "s1", 7)
+@pytest.mark.django_db
+def test_whichever_feed_is_followed_open_orders_are_looked_up_after_a_restore() -> None:
+    """Kafka's recorders may have taken reports whose effects the backup lacks, and they do not come again."""
+    for feed in ("exchange", "exchange:kafka"):
+        move_position(feed, "s1", 7)
     want_reconciliation()
-    assert FeedPosition.objects.get().reconcile_events_after == long_ago.pk < lately.pk
+    assert FeedPosition.objects.filter(look_up_open_at__lte=timezone.now(), sequence=7).count() == 2
 
 
 def test_nothing_is_prepared_beside_other_processes(accept: Accept, writers: Any) -> None:

@@ -69,7 +69,7 @@ def assert_equal_to_the_book(simulator: SimulatorProcess) -> None:
     """All orders are as the exchange has them, and each event is there once."""
     assert is_equal_to_the_book(simulator)
     assert OrderEvent.objects.filter(type="placed").count() == Order.objects.count()
-    for order in Order.objects.filter(reconciled_session=None):
+    for order in Order.objects.filter(looked_up_quantity=0):
         assert sum(fill.data["last_quantity"] for fill in order.events.filter(type__endswith="filled")) == order.filled_quantity
 
 
@@ -142,15 +142,16 @@ def test_a_consumer_killed_again_and_again_applies_every_report_once(
 
 
 def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: SimulatorProcess, accept: Accept) -> None:
-    follow_until_settled(simulator.url, FeedPosition.objects.filter(reconcile_events_after=None).exists)
+    follow_until_settled(simulator.url, FeedPosition.objects.filter(look_up_open_at=None, look_up_open_after=None).exists)
     open_order, filled = accept(instrument="NEVERFILL___"), accept()
     run_loop(simulator.url)
     follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
-    Order.objects.filter(id=filled.id).update(execution_status="new", filled_quantity=0, filled_value=0, average_price=None)
+    nothing = {"filled_quantity": 0, "reported_quantity": 0, "filled_value": 0, "average_price": None}
+    Order.objects.filter(id=filled.id).update(execution_status="new", **nothing)
     filled.events.filter(type__endswith="filled").delete()
     simulator.control(new_session=True)
     session_id = simulator.health()["session_id"]
-    reconciled = FeedPosition.objects.filter(session_id=session_id, reconcile_events_after=None)
+    reconciled = FeedPosition.objects.filter(session_id=session_id, look_up_open_at=None, look_up_open_after=None)
     follow_until_settled(simulator.url, reconciled.exists)
     assert_equal_to_the_book(simulator)
     open_order.refresh_from_db()
@@ -308,6 +309,20 @@ def test_look_ups_that_fail_now_and_then_do_not_keep_the_feed_from_being_followe
     follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
     simulator.control(look_up_failure_rate=0)
     assert_equal_to_the_book(simulator)
+
+
+def test_look_ups_that_all_fail_do_not_keep_the_feed_from_being_followed(simulator: SimulatorProcess, accept: Accept) -> None:
+    resting, _ = accept(instrument="NEVERFILL___"), accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").exists())
+    simulator.control(look_up_failure_rate=1, new_session=True)
+    accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url, lambda: Order.objects.filter(execution_status="filled").count() == 2)
+    # It could not be looked up, and is not forgotten.
+    resting.refresh_from_db()
+    position = FeedPosition.objects.get()
+    assert resting.look_up_at is not None or position.look_up_open_at is not None or position.look_up_open_after is not None
 
 
 def test_sessions_that_begin_while_the_last_one_is_reconciled_count_nothing_twice(

@@ -6,10 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from exchange.feed import FeedDisconnected
 from exchange.http_gateway import HttpGateway
 from lemon_market.database.away import database_needed
 from orders.comparing import Comparison, compare_open_orders
+from orders.looking_up import ExchangeUnavailable
 
 
 class Command(BaseCommand):
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         try:
             with database_needed():
                 comparison = asyncio.run(compare(apply=options["apply"]))
-        except FeedDisconnected as error:
+        except ExchangeUnavailable as error:
             raise CommandError(f"The exchange does not answer: {error}") from error
         self.stdout.write(as_json(comparison) if options["json"] else as_table(comparison, applied=options["apply"]))
         is_mended = options["apply"] and all(difference.can_be_mended for difference in comparison.differences)

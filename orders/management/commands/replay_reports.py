@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from lemon_market.database.away import database_needed
-from orders.executions import replay_set_aside
+from orders.replaying import replay_set_aside
 
 
 class Command(BaseCommand):

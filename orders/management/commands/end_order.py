@@ -1,0 +1,27 @@
+import uuid
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from lemon_market.database.away import database_needed
+from orders.ending import NotProvedAbsent, end_absent_order
+from orders.management.person import person
+from orders.management.safety import words
+
+
+class Command(BaseCommand):
+    help = "Ends an order that the exchange acknowledged and, as its look-ups say, does not have any more."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("order_id", type=uuid.UUID)
+        parser.add_argument("--reason", required=True, type=words, help="why; kept with your name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with database_needed():
+                order = end_absent_order(options["order_id"], f"{person()} (manage.py end_order)", options["reason"])
+        except KeyError:
+            raise CommandError(f"There is no order {options['order_id']}.") from None
+        except NotProvedAbsent as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"Order {order.id} is {order.execution_status}, with {order.filled_quantity} filled.")

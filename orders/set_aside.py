@@ -1,0 +1,51 @@
+"""What the exchange said and could not be applied: kept with its raw text, once, and tried again when a person asks for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+
+from exchange.reports import BadReport, ExecutionReport
+from orders import lifecycle
+from orders.models import Order, SetAsideReport
+
+log = structlog.get_logger()
+
+NOT_OURS = "no order of ours has this client_order_id"
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A report and why it was not applied; `order` is the one that it names, if it is ours."""
+
+    report: ExecutionReport | BadReport
+    reason: str
+    order: Order | None = None
+
+
+def keep_reports(kept: Sequence[SetAside], session_id: str) -> None:
+    """In the caller's transaction. A report that comes again is kept once."""
+    for one in kept:
+        log.warning("report_set_aside", reason=one.reason, session_id=session_id, sequence=one.report.sequence)
+    rows = [
+        SetAsideReport(
+            raw=one.report.raw, reason=one.reason, session_id=session_id, sequence=one.report.sequence, order=one.order
+        )
+        for one in kept
+    ]
+    SetAsideReport.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def keep_answer(order: Order, reason: str, raw: str) -> None:
+    """The answer to a look-up, in the caller's transaction. One that is given again and again is kept once."""
+    log.error("look_up_contradicts", order_id=str(order.id), reason=reason)
+    if not SetAsideReport.objects.filter(order=order, reason=reason, sequence=None, session_id="").exists():
+        SetAsideReport.objects.create(raw=raw, reason=reason, session_id="", sequence=None, order=order)
+
+
+def contradicts(order: Order, reason: str, raw: str, now: datetime) -> None:
+    """Keep the answer to a look-up, and flag its order, which is looked up again."""
+    keep_answer(order, reason, raw)
+    lifecycle.flag(order, reason, now + timedelta(seconds=settings.PLACEMENT_RETRY_CAP))
