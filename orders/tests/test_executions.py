@@ -37,7 +37,7 @@ def report(order: Order, sequence: int, type: ReportType, quantity: int | None =
         account=more.pop("account", str(order.account_id)),
         type=type,
         reason=more.pop("reason", None),
-        occurred_at=datetime(2030, 1, 1, 12, 0, sequence % 60, tzinfo=UTC),
+        occurred_at=datetime(2020, 1, 1, 12, 0, sequence % 60, tzinfo=UTC),
         raw='{"kept": true}',
         **filled,
     )

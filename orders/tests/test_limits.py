@@ -62,6 +62,9 @@ RULES: list[tuple[dict[str, Any], str | None, int, NewOrder, Limit | None]] = [
     ({"max_notional": Decimal("250.50")}, None, 0, at("250.51", 1), Limit.NOTIONAL),
     ({"max_notional": Decimal("250.50")}, None, 0, at("83.51", 3), Limit.NOTIONAL),
     ({"max_notional": Decimal("250.50")}, "10000", 0, market(10**6), None),
+    # More digits than Python's decimals have unless they are told.
+    ({"max_notional": Decimal("21474836470000000064424509.41")}, None, 0, at("10000000000000000.03", 2**31 - 1), None),
+    ({"max_notional": Decimal("21474836470000000064424509.40")}, None, 0, at("10000000000000000.03", 2**31 - 1), Limit.NOTIONAL),
     ({"price_collar_percent": Decimal(5)}, None, 0, at("9999"), None),
     ({"price_collar_percent": Decimal(5)}, "100", 0, at("105"), None),
     ({"price_collar_percent": Decimal(5)}, "100", 0, at("95"), None),

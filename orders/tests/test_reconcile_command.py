@@ -116,6 +116,7 @@ def test_orders_that_only_the_exchange_knows_are_named(exchange: SimulatorProces
 
 def test_an_exchange_that_is_away_is_one_line(settings: Any, accept: Accept) -> None:
     settings.EXCHANGE_URL = "http://127.0.0.1:9"
+    Order.objects.filter(id=accept().id).update(may_be_at_exchange=True, sent_valid_until=timezone.now())
     with pytest.raises(CommandError, match="The exchange does not answer"):
         call_command("reconcile")
 
