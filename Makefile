@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KAFKA := .local/kafka/programs
+KAFKA := .local/kafka-programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
@@ -109,7 +109,7 @@ $(KAFKA)/.whole: lemon_market/kafka-pom.xml
 	@command -v mvn > /dev/null && command -v java > /dev/null || \
 	{ echo "Java 17 and Maven are needed (on Debian: apt-get install default-jre-headless maven)" >&2; exit 1; }
 	@echo "Fetching Apache Kafka into $(KAFKA) ..."
-	@rm -rf $(KAFKA) && mkdir -p .local/kafka
-	@mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/$(KAFKA)" > .local/kafka/fetch.log || \
-	{ cat .local/kafka/fetch.log >&2; exit 1; }
+	@rm -rf $(KAFKA) && mkdir -p .local
+	@mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/$(KAFKA)" > $(KAFKA).log || \
+	{ cat $(KAFKA).log >&2; exit 1; }
 	@touch $@

@@ -20,7 +20,7 @@ from lemon_market.log_files import open_log
 from lemon_market.process_end import die_with_parent
 
 # Where `make kafka-programs` puts what it fetches.
-PROGRAMS = Path(__file__).resolve().parent.parent / ".local" / "kafka" / "programs"
+PROGRAMS = Path(__file__).resolve().parent.parent / ".local" / "kafka-programs"
 HOW_TO_GET_IT = "no Apache Kafka: install Java 17 and Maven (Debian: default-jre-headless, maven), then run make kafka-programs"
 # Any 16 bytes in base64url; a broker refuses the storage of another cluster.
 CLUSTER_ID = "bGVtb24tbWFya2V0LWthZg"
@@ -75,7 +75,7 @@ def become_broker(data_dir: Path, port: int) -> None:
     log = open_log(directory / "log")
     # Java splits a class path at colons, so it gets names that hold none of ours.
     os.chdir(directory)
-    _link(Path("programs"), PROGRAMS)
+    _link(Path("libraries"), PROGRAMS)
     lines = [f"{name}={value}\n" for name, value in properties(port).items()]
     Path("server.properties").write_text("".join(lines))
     if not Path("data", "meta.properties").exists():
@@ -83,7 +83,7 @@ def become_broker(data_dir: Path, port: int) -> None:
     die_with_parent(SIGTERM, parent)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.execv(java, [java, *JAVA_OPTIONS, "-cp", "programs/*", "kafka.Kafka", "server.properties"])
+    os.execv(java, [java, *JAVA_OPTIONS, "-cp", "libraries/*", "kafka.Kafka", "server.properties"])
 
 
 def _link(name: Path, target: Path) -> None:
@@ -95,7 +95,7 @@ def _link(name: Path, target: Path) -> None:
 def _format(java: str) -> None:
     # What a start that was interrupted has left is replaced.
     shutil.rmtree("data", ignore_errors=True)
-    command = [java, *JAVA_OPTIONS, "-cp", "programs/*", "kafka.tools.StorageTool"]
+    command = [java, *JAVA_OPTIONS, "-cp", "libraries/*", "kafka.tools.StorageTool"]
     done = subprocess.run(
         [*command, "format", "--cluster-id", CLUSTER_ID, "--config", "server.properties"],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,24 @@ def test_it_stops_with_its_parent(tmp_path: Path) -> None:
         wait_until(lambda: "kafka.Kafka" in broker.cmdline(), within_s=30, what="it has become the broker")
         parent.send_signal(signal.SIGKILL)
     wait_until(lambda: not broker.is_running(), within_s=30, what="it is gone")
+
+
+@pytest.mark.skipif(not embedded_kafka.is_available(), reason=embedded_kafka.HOW_TO_GET_IT)
+def test_it_starts_where_a_checkout_keeps_everything_by_default(tmp_path: Path) -> None:
+    """Whose Kafka is inside of DATA_DIR, as nobody's is who sets DATA_DIR."""
+    shutil.copytree(CHECKOUT / "lemon_market", tmp_path / "lemon_market")
+    programs = tmp_path / embedded_kafka.PROGRAMS.relative_to(CHECKOUT)
+    shutil.copytree(embedded_kafka.PROGRAMS, programs, copy_function=os.symlink)
+    command = [sys.executable, "-m", "lemon_market.embedded_kafka", ".local", str(free_port(in_a_row=2))]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        # This has an end once the broker's log takes its place, and that is the last thing before it is the broker.
+        assert process.stderr.read() == ""
+        broker = psutil.Process(process.pid)
+        try:
+            wait_until(lambda: "kafka.Kafka" in broker.cmdline(), within_s=30, what="it has become the broker")
+        finally:
+            process.kill()
 
 
 def test_without_kafka_it_says_how_to_get_it(tmp_path: Path) -> None:
