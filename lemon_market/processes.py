@@ -20,6 +20,9 @@ WEB_PROCESSES, WEB_THREADS = 2, 16
 # What granian needs to be told wherever it runs: the HTTP that the other limits are for, its threads, on which slow_bodies.py
 # counts, and the bytes and milliseconds that a request's head may take.
 WEB_LIMITS = f"--http 1 --blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
+# Who ends earlier has failed to start, and waits before the next attempt. On a busy machine a role needs some of them to import
+# everything, and can only then find that it cannot go on.
+START_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def _program(process: ManagedProcess) -> str:
         f"\n[program:{process.name}]\n"
         f"command={' '.join(_quoted(word) for word in process.command)}\n"
         f"autorestart={'unexpected' if process.runs_once else 'true'}\n"
-        f"startsecs={0 if process.runs_once else 1}\n"
+        f"startsecs={0 if process.runs_once else START_S}\n"
         "startretries=1000000\n"
         f"stopsignal={process.stop_signal}\n"
         f"stopwaitsecs={process.stop_deadline_s}\n"

@@ -21,6 +21,7 @@ from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
 
 from lemon_market.embedded_postgres import remove_copied_programs
+from lemon_market.patient_process import PatientConfig
 from lemon_market.process_end import STOP_SIGNALS, die_with_parent
 
 # supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
@@ -36,6 +37,10 @@ class TerminalOptions(ServerOptions):
     def __init__(self) -> None:
         super().__init__()
         self._supervisor = os.getpid()
+
+    def processes_from_section(self, parser: Any, section: str, group_name: str, klass: Any = None) -> list[PatientConfig]:
+        """Programs of our own kind instead of supervisord's, which is the only `klass` that our configuration asks for."""
+        return list(super().processes_from_section(parser, section, group_name, PatientConfig))
 
     def setsignals(self) -> None:
         """A closed terminal stops everything; for supervisord SIGHUP means to start everything anew.

@@ -1,6 +1,9 @@
+import json
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +11,12 @@ import pytest
 from lemon_market import processes
 from lemon_market.process_end import STOP_SIGNALS
 from lemon_market.processes import ManagedProcess
-from lemon_market.supervision import LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
+from lemon_market.supervision import LOG_JSON, LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
+from lemon_market.tests.installation import CHECKOUT
+from lemon_market.tests.waiting import wait_until
+
+# The real one, but it never waits for longer than a second.
+SUPERVISOR = "from lemon_market import supervision\nsupervision.LONGEST_RESTART_DELAY_S = 1\nsupervision.main()"
 
 
 @pytest.fixture
@@ -70,3 +78,104 @@ def test_a_closed_terminal_means_stop(read, monkeypatch):
 
     assert options.get_signal() == signal.SIGTERM
     assert redirected == [1, 2]
+
+
+class Supervised:
+    """A real supervisor with one program, a shell script that runs in a directory of its own, and what both have written."""
+
+    def __init__(self, directory, environment):
+        self.directory = directory
+        self.output = directory / "output"
+        command = [sys.executable, "-c", SUPERVISOR, str(directory / "supervisord.conf")]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def lines(self):
+        return self.output.read_text().splitlines()
+
+    def attempts(self):
+        return len((self.directory / "attempts").read_text().splitlines()) if (self.directory / "attempts").exists() else 0
+
+    def await_attempts(self, count):
+        wait_until(lambda: self.attempts() >= count, within_s=50, what=f"{count} attempts")
+
+    def await_line(self, text):
+        wait_until(lambda: any(text in line for line in self.lines()), within_s=30, what=f"{text!r} in {self.output}")
+
+
+@pytest.fixture
+def supervise(tmp_path, monkeypatch):
+    """Starts one with a script, which counts its attempts."""
+    started = []
+    monkeypatch.setattr(processes, "database", lambda: None)
+    monkeypatch.setattr(processes, "kafka", lambda: None)
+
+    def supervise(script, *, program="/bin/sh", runs_once=False, start_s=3, **environment):
+        # supervisord looks once a second, so less than two could be over before it sees that a program has ended.
+        monkeypatch.setattr(processes, "START_S", start_s)
+        command = (program, "-c", f'cd "{tmp_path}"; echo >> attempts; {script}')
+        monkeypatch.setattr(processes, "services", lambda: [ManagedProcess("one", command, runs_once=runs_once)])
+        (tmp_path / "supervisord.conf").write_text(processes.supervisor_configuration())
+        started.append(Supervised(tmp_path, {**os.environ, **environment}))
+        return started[0]
+
+    yield supervise
+    for supervised in started:
+        supervised.process.terminate()
+        assert supervised.process.wait(20) == 0
+
+
+TOLD = 'one has failed 5 times in a row (exit status 3) and is tried again until it runs; it says: "no luck: really"'
+FAILING = "echo first >&2; echo no luck: really >&2; echo; exit 3"
+
+
+@pytest.mark.parametrize("runs_once", [False, True])
+def test_a_program_that_always_fails_is_told_of_in_one_line_and_no_more(supervise, runs_once):
+    supervised = supervise(FAILING, runs_once=runs_once)
+
+    supervised.await_attempts(7)
+
+    lines = supervised.lines()
+    assert [TOLD in line for line in lines].count(True) == 1
+    assert lines.count("no luck: really") == 4
+    assert TOLD in [line for line in lines if line][-1], "nothing is said after it"
+
+
+def test_what_is_told_of_failures_is_a_json_line_like_others(supervise):
+    supervised = supervise(FAILING, **{LOG_JSON: "true"})
+
+    supervised.await_attempts(6)
+
+    told = [json.loads(line) for line in supervised.lines() if line.startswith("{")]
+    assert [line["logger"] for line in told if line["event"] == TOLD] == ["supervisor"]
+
+
+def test_a_program_that_recovers_is_told_of_and_heard_again(supervise):
+    supervised = supervise("if [ ! -e mended ]; then echo no luck >&2; exit 1; fi; echo begins; tail -f said; echo ends")
+    (supervised.directory / "said").touch()
+    supervised.await_line("failed 5 times in a row")
+
+    (supervised.directory / "mended").touch()
+    supervised.await_line("one runs again")
+    with (supervised.directory / "said").open("a") as said:
+        said.write("works on\n")
+
+    supervised.await_line("works on")
+    assert "begins" in supervised.lines(), "what it wrote before it counted as running"
+    assert sum("one runs again" in line for line in supervised.lines()) == 1
+
+
+def test_a_program_that_ends_after_it_has_run_for_long_has_not_failed(supervise):
+    supervised = supervise("exec sleep 1.1", start_s=1)
+
+    supervised.await_attempts(7)
+
+    assert not any("in a row" in line for line in supervised.lines())
+
+
+def test_a_program_that_cannot_be_started_at_all_is_told_of(supervise):
+    supervised = supervise("", program="/nonexistent/program")
+
+    supervised.await_line("one has failed 5 times in a row (can't find command '/nonexistent/program')")

@@ -1,0 +1,142 @@
+"""A process under the supervisor that may fail again and again: it is told of once, and its output does not fill the terminal."""
+
+import os
+from contextlib import suppress
+from typing import Any
+
+from supervisor.datatypes import RestartUnconditionally
+from supervisor.dispatchers import PDispatcher
+from supervisor.loggers import LevelsByName
+from supervisor.options import ProcessConfig, decode_wait_status
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates
+
+# The failure in a row at which one line tells of it; then nothing more is said until the process runs.
+TOLD_AT = 5
+# Bytes that are kept of what a failing process writes, and characters that are quoted of its last line.
+LONGEST_HELD = 64 * 1024
+LONGEST_QUOTE = 300
+
+
+class HeldOutput(PDispatcher):
+    """What a process writes: held while it may still fail, and passed on from the moment that it runs."""
+
+    def __init__(self, process: "PatientProcess", fd: int) -> None:
+        super().__init__(process, "output", fd)
+        self._held = b""
+
+    def readable(self) -> bool:
+        """Whether there may be more to read."""
+        return not self.closed
+
+    def writable(self) -> bool:
+        """Never: this is an output."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Take what was written since."""
+        written = self.process.config.options.readfd(self.fd)
+        if not written:
+            self.close()
+        elif self.process.failures:
+            self._held = (self._held + written)[-LONGEST_HELD:]
+        else:
+            _write_to_terminal(written)
+
+    def release(self) -> None:
+        """Pass on what was held."""
+        _write_to_terminal(self._held)
+        self._held = b""
+
+    def last_line(self) -> str:
+        """The last line that is not empty, if there is one."""
+        lines = [line.strip() for line in self._held.decode(errors="replace").splitlines()]
+        return next((line[:LONGEST_QUOTE] for line in reversed(lines) if line), "")
+
+
+class PatientProcess(Subprocess):
+    """Counts its failures in a row.
+
+    It fails when it ends before it has run for `startsecs`, or, if it has to run only once, with an error.
+    """
+
+    def __init__(self, config: "PatientConfig") -> None:
+        super().__init__(config)
+        self.failures = 0
+        self._how_it_failed = ""
+
+    def finish(self, pid: int, sts: int) -> None:
+        """Note that it has ended."""
+        self._how_it_failed = decode_wait_status(sts)[1]
+        logger = self.config.options.logger
+        level = logger.level
+        if self.failures >= TOLD_AT - 1:
+            # supervisord warns of every end. Our own lines do not ask for the level.
+            logger.level = LevelsByName.ERRO
+        super().finish(pid, sts)
+        logger.level = level
+
+    def record_spawnerr(self, msg: str) -> None:
+        """Note that it could not even be started."""
+        self._how_it_failed = msg
+        super().record_spawnerr(msg)
+
+    def change_state(self, new_state: int, expected: bool = True) -> None:
+        """Note what becomes of it."""
+        super().change_state(new_state, expected)
+        runs_once = self.config.autorestart is not RestartUnconditionally
+        if new_state == ProcessStates.BACKOFF or (runs_once and new_state == ProcessStates.EXITED and not expected):
+            self._count_failure()
+        elif new_state == (ProcessStates.EXITED if runs_once else ProcessStates.RUNNING):
+            self._forget_failures("has succeeded" if runs_once else "runs again")
+
+    def _count_failure(self) -> None:
+        self.failures += 1
+        if self.failures == TOLD_AT:
+            said = "".join(output.last_line() for output in self.dispatchers.values())
+            quoted = f'it says: "{said}"' if said else "it says nothing"
+            self._tell(f"has failed {TOLD_AT} times in a row ({self._how_it_failed}) and is tried again until it runs; {quoted}")
+
+    def _forget_failures(self, what: str) -> None:
+        if self.failures >= TOLD_AT:
+            self._tell(what)
+        self.failures = 0
+        for output in self.dispatchers.values():
+            output.release()
+
+    def _tell(self, what: str) -> None:
+        line = f"{self.config.name} {what}"
+        self.config.options.logger.log(LevelsByName.WARN, line)
+
+
+class PatientConfig(ProcessConfig):
+    """Makes processes of this kind, and decides where their output goes."""
+
+    def make_process(self, group: Any = None) -> PatientProcess:
+        """One process in `group`."""
+        process = PatientProcess(self)
+        process.group = group
+        return process
+
+    def make_dispatchers(self, proc: PatientProcess) -> tuple[dict[int, HeldOutput], dict[str, int | None]]:
+        """Our terminal, unless it has failed so often that one more time is told of.
+
+        Then it stays on a pipe for as long as it lives, since nobody can give it the terminal once it runs.
+        """
+        pipes = self.options.make_pipes()
+        if proc.failures < TOLD_AT - 1:
+            return {}, pipes
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.dup2(writing, pipes["child_stdout"])
+        os.dup2(writing, pipes["child_stderr"])
+        os.close(writing)
+        return {reading: HeldOutput(proc, reading)}, pipes | {"stdout": reading}
+
+
+def _write_to_terminal(written: bytes) -> None:
+    left = memoryview(written)
+    # Nobody may be reading any more, which is no reason to keep the process from writing.
+    with suppress(OSError):
+        while left:
+            left = left[os.write(2, left) :]
