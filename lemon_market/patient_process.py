@@ -1,6 +1,7 @@
 """A process under the supervisor that may fail again and again: it is told of once, and its output does not fill the terminal."""
 
 import os
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,8 @@ from supervisor.states import ProcessStates
 
 # The failure in a row at which one line tells of it; then nothing more is said until the process runs.
 TOLD_AT = 5
+# Who has run for so long has not failed. On a machine with too much to do it can take 20 s to find that something is missing.
+RUNS_S = 30
 # Bytes that are kept of what a failing process writes, and characters that are quoted of its last line.
 LONGEST_HELD = 64 * 1024
 LONGEST_QUOTE = 300
@@ -57,13 +60,15 @@ class HeldOutput(PDispatcher):
 class PatientProcess(Subprocess):
     """Counts its failures in a row.
 
-    It fails when it ends before it has run for `startsecs`, or, if it has to run only once, with an error.
+    It fails when it ends with an error, or before it has run for `startsecs`. It runs again after RUNS_S, or, if it has to run
+    only once, when it ends without an error.
     """
 
     def __init__(self, config: "PatientConfig") -> None:
         super().__init__(config)
         self.failures = 0
         self._how_it_failed = ""
+        self._runs_once = config.autorestart is not RestartUnconditionally
 
     def finish(self, pid: int, sts: int) -> None:
         """Note that it has ended."""
@@ -84,11 +89,16 @@ class PatientProcess(Subprocess):
     def change_state(self, new_state: int, expected: bool = True) -> None:
         """Note what becomes of it."""
         super().change_state(new_state, expected)
-        runs_once = self.config.autorestart is not RestartUnconditionally
-        if new_state == ProcessStates.BACKOFF or (runs_once and new_state == ProcessStates.EXITED and not expected):
+        if new_state == ProcessStates.BACKOFF or (new_state == ProcessStates.EXITED and not expected):
             self._count_failure()
-        elif new_state == (ProcessStates.EXITED if runs_once else ProcessStates.RUNNING):
-            self._forget_failures("has succeeded" if runs_once else "runs again")
+        elif new_state == ProcessStates.EXITED and self._runs_once:
+            self._forget_failures("has succeeded")
+
+    def transition(self) -> None:
+        """Do what is due."""
+        super().transition()
+        if self.failures and self.pid and not self._runs_once and time.time() - self.laststart > RUNS_S:
+            self._forget_failures("runs again")
 
     def _count_failure(self) -> None:
         self.failures += 1

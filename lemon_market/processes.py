@@ -20,8 +20,8 @@ WEB_PROCESSES, WEB_THREADS = 2, 16
 # What granian needs to be told wherever it runs: the HTTP that the other limits are for, its threads, on which slow_bodies.py
 # counts, and the bytes and milliseconds that a request's head may take.
 WEB_LIMITS = f"--http 1 --blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
-# Who ends earlier has failed to start, and waits before the next attempt. On a busy machine a role needs some of them to import
-# everything, and can only then find that it cannot go on.
+# Who ends earlier waits before the next attempt. A role needs some of them to import everything, and can only then find that it
+# cannot go on.
 START_S = 10
 
 

@@ -15,8 +15,14 @@ from lemon_market.supervision import LOG_JSON, LONGEST_RESTART_DELAY_S, PatientS
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
 
-# The real one, but it never waits for longer than a second.
-SUPERVISOR = "from lemon_market import supervision\nsupervision.LONGEST_RESTART_DELAY_S = 1\nsupervision.main()"
+# The real one, but it never waits for longer than a second, and is told when a program counts as running.
+SUPERVISOR = """
+import sys
+from lemon_market import patient_process, supervision
+supervision.LONGEST_RESTART_DELAY_S = 1
+patient_process.RUNS_S = float(sys.argv[2])
+supervision.main()
+"""
 
 
 @pytest.fixture
@@ -83,10 +89,10 @@ def test_a_closed_terminal_means_stop(read, monkeypatch):
 class Supervised:
     """A real supervisor with one program, a shell script that runs in a directory of its own, and what both have written."""
 
-    def __init__(self, directory, environment):
+    def __init__(self, directory, environment, runs_s):
         self.directory = directory
         self.output = directory / "output"
-        command = [sys.executable, "-c", SUPERVISOR, str(directory / "supervisord.conf")]
+        command = [sys.executable, "-c", SUPERVISOR, str(directory / "supervisord.conf"), str(runs_s)]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -112,13 +118,12 @@ def supervise(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "database", lambda: None)
     monkeypatch.setattr(processes, "kafka", lambda: None)
 
-    def supervise(script, *, program="/bin/sh", runs_once=False, start_s=3, **environment):
-        # supervisord looks once a second, so less than two could be over before it sees that a program has ended.
+    def supervise(script, *, program="/bin/sh", runs_once=False, start_s=processes.START_S, runs_s=5, **environment):
         monkeypatch.setattr(processes, "START_S", start_s)
         command = (program, "-c", f'cd "{tmp_path}"; echo >> attempts; {script}')
         monkeypatch.setattr(processes, "services", lambda: [ManagedProcess("one", command, runs_once=runs_once)])
         (tmp_path / "supervisord.conf").write_text(processes.supervisor_configuration())
-        started.append(Supervised(tmp_path, {**os.environ, **environment}))
+        started.append(Supervised(tmp_path, {**os.environ, **environment}, runs_s))
         return started[0]
 
     yield supervise
@@ -131,9 +136,9 @@ TOLD = 'one has failed 5 times in a row (exit status 3) and is tried again until
 FAILING = "echo first >&2; echo no luck: really >&2; echo; exit 3"
 
 
-@pytest.mark.parametrize("runs_once", [False, True])
-def test_a_program_that_always_fails_is_told_of_in_one_line_and_no_more(supervise, runs_once):
-    supervised = supervise(FAILING, runs_once=runs_once)
+@pytest.mark.parametrize("options", [{}, {"start_s": 1}, {"runs_once": True}], ids=["at once", "after its start", "runs once"])
+def test_a_program_that_always_fails_is_told_of_in_one_line_and_no_more(supervise, options):
+    supervised = supervise(f"sleep {options.get('start_s', 0)}; {FAILING}", **options)
 
     supervised.await_attempts(7)
 
@@ -168,7 +173,7 @@ def test_a_program_that_recovers_is_told_of_and_heard_again(supervise):
 
 
 def test_a_program_that_ends_after_it_has_run_for_long_has_not_failed(supervise):
-    supervised = supervise("exec sleep 1.1", start_s=1)
+    supervised = supervise("sleep 2.1; exit 3", start_s=1, runs_s=1)
 
     supervised.await_attempts(7)
 
