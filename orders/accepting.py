@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from orders import lifecycle
 from orders.dispatch import tell_workers, wake_workers
 from orders.group_commit import Request, store_request
+from orders.instruments import canonical_instrument
 from orders.limits import Refusal, is_too_fast, lock_limits, refusals
 from orders.models import AccountLimits, Order, event, new_event_id
 from orders.policy import PlacementPolicy
@@ -25,7 +26,10 @@ from orders.storage import Told, as_json, order_row, save_changes, tell_events
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """What a client asks for, validated: `quantity` in units of the instrument, `limit_price` per unit."""
+    """What a client asks for, validated: `quantity` in units of the instrument, `limit_price` per unit.
+
+    The instrument may be given in any letter case. Raises ValueError when it is none.
+    """
 
     type: str
     side: str
@@ -34,6 +38,10 @@ class NewOrder:
     limit_price: Decimal | None = None
     expires_at: datetime | None = None
     client_order_id: str | None = None
+
+    def __post_init__(self) -> None:
+        # Here every way in comes by: halts, limits, what is stored and what is replayed all see the same spelling.
+        object.__setattr__(self, "instrument", canonical_instrument(self.instrument))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +238,8 @@ def known_orders(account_id: int, requested: Sequence[NewOrder]) -> list[Order]:
 
 
 def has_same_terms(order: Order, request: NewOrder) -> bool:
-    terms: tuple[Any, ...] = (order.type, order.side, order.instrument, order.limit_price, order.quantity, order.expires_at)
+    instrument = canonical_instrument(order.instrument)
+    terms: tuple[Any, ...] = (order.type, order.side, instrument, order.limit_price, order.quantity, order.expires_at)
     return terms == (
         request.type,
         request.side,

@@ -15,6 +15,7 @@ from orders import lifecycle
 from orders.exact import EXACT
 from orders.feeds import active_feed, look_up_open_orders_soon, move_position
 from orders.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
+from orders.instruments import canonical_instrument
 from orders.models import LastPrice, Order, OrderEvent, SetAsideReport, event
 from orders.set_aside import NOT_OURS, SetAside, keep_reports
 from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
@@ -327,7 +328,7 @@ def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
     """
     latest: dict[str, LastPrice] = {}
     for happened in events:
-        instrument, executed_at = happened.order.instrument, min(happened.occurred_at, now)
+        instrument, executed_at = canonical_instrument(happened.order.instrument), min(happened.occurred_at, now)
         known = latest.get(instrument)
         if "last_price" in happened.data and (known is None or known.executed_at <= executed_at):
             latest[instrument] = LastPrice(instrument=instrument, price=happened.data["last_price"], executed_at=executed_at)

@@ -1,6 +1,6 @@
 """Storing new orders in one statement, and those that come at the same time with one commit.
 
-A statement of its own for each order would have PostgreSQL read 23 CHECK constraints, write its log and wait for the disk
+A statement of its own for each order would have PostgreSQL read 24 CHECK constraints, write its log and wait for the disk
 each time. So of the threads that have something to store one leads: it stores all that has come together, and hands over
 to one of those that came meanwhile (group commit, as databases do it with their logs). Nobody waits for a clock, and who
 is alone is a group of one.

@@ -12,6 +12,7 @@ from django.utils import timezone
 from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.halts import halted_since
+from orders.instruments import in_instrument
 from orders.models import Halt, Order, OrderEvent, SafetyEvent
 from orders.states import SafetyEventType, Status
 from orders.storage import lock_orders, save_changes
@@ -95,7 +96,7 @@ def waited_for(halt: Halt) -> Q:
     if halt.account_id is not None:
         waited &= Q(account_id=halt.account_id)
     if halt.instrument is not None:
-        waited &= Q(instrument=halt.instrument)
+        waited &= in_instrument(halt.instrument)
     return waited
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from orders.exact import EXACT, plain_text
+from orders.instruments import canonical_instrument
 from orders.models import OPEN, AccountLimits, LastPrice, Order, SafetyEvent
 from orders.order_ids import first_id_at
 from orders.states import Limit, SafetyEventType
@@ -65,14 +66,14 @@ def refusals(limits: AccountLimits, orders: Sequence[Terms], *, are_open: bool =
 
     With a limit of open orders the caller holds the lock of `lock_limits`.
     """
-    instruments = {order.instrument for order in orders if order.limit_price is not None}
+    instruments = {canonical_instrument(order.instrument) for order in orders if order.limit_price is not None}
     last = LastPrice.objects.in_bulk(instruments) if limits.price_collar_percent is not None and instruments else {}
     counts = limits.open_orders is not None and not are_open
     open_orders = count_open_orders(limits) if counts else 0
     found = {}
     for index, order in enumerate(orders):
-        price = last[order.instrument].price if order.instrument in last else None
-        reason = refusal(order, limits, price, open_orders)
+        known = last.get(canonical_instrument(order.instrument))
+        reason = refusal(order, limits, None if known is None else known.price, open_orders)
         if reason is not None:
             found[index] = reason
         elif counts:

@@ -5,7 +5,6 @@ its orders in that sequence: each status but `completed`, an account, an instrum
 that hardly any order meets may still read many; `DATABASE_TIMEOUT_ADMIN` bounds that.
 """
 
-import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,8 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
-from orders.models import INSTRUMENT_PATTERN, NEEDS_PERSON, Order
+from orders.instruments import spellings
+from orders.models import NEEDS_PERSON, Order
 from orders.order_ids import first_id_at
 from orders.states import Status
 
@@ -87,8 +87,8 @@ def search_orders(orders: QuerySet[Order], term: str) -> QuerySet[Order]:
     found = Q(client_order_id=term) | Q(exchange_order_id=term)
     with suppress(ValueError):
         found |= Q(id=uuid.UUID(term))
-    if re.match(INSTRUMENT_PATTERN, term):
-        found |= Q(instrument__in=[term, term.upper()])
+    with suppress(ValueError):
+        found |= Q(instrument__in=spellings(term))
     if account_id := get_user_model().objects.filter(username=term).values_list("id", flat=True).first():
         found |= Q(account=account_id)
     return orders.filter(found)

@@ -1,6 +1,5 @@
 """Halts of trading, limits of accounts, and who switched or changed them."""
 
-import re
 from typing import Any
 
 from django import forms
@@ -20,8 +19,9 @@ from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.halting import AlreadyHalted, NotHalted, halt_trading, resume_trading
 from orders.halts import halts_in_force
+from orders.instruments import canonical_instrument, in_instrument
 from orders.limits import LIMIT_NAMES, change_limits
-from orders.models import INSTRUMENT_PATTERN, AccountLimits, Halt, Order, SafetyEvent
+from orders.models import AccountLimits, Halt, Order, SafetyEvent
 
 
 def text(**options: Any) -> forms.CharField:
@@ -51,8 +51,9 @@ class HaltForm(ResumeForm):
             if halted["account"] is None:
                 self.add_error("name", "There is no such account.")
         elif scope == "instrument":
-            halted["instrument"] = name
-            if not re.fullmatch(INSTRUMENT_PATTERN, name):
+            try:
+                halted["instrument"] = canonical_instrument(name)
+            except ValueError:
                 self.add_error("name", "Exactly 12 characters: letters, digits and . _ -")
         elif name:
             self.add_error("name", "All trading has no name; choose what is to be halted.")
@@ -64,7 +65,7 @@ def held_by(halt: Halt) -> QuerySet[Order]:
     held = Order.objects.filter(held_at__isnull=False)
     if halt.account is not None:
         held = held.filter(account=halt.account)
-    return held if halt.instrument is None else held.filter(instrument=halt.instrument)
+    return held if halt.instrument is None else held.filter(in_instrument(halt.instrument))
 
 
 class HaltAdmin(ReadOnlyAdmin):

@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
+from django.db.models import QuerySet
 from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
+from orders.instruments import spellings
 from orders.models import Order
 from orders.states import ExecutionStatus, OrderType, Side, Status
 
@@ -30,6 +32,16 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
     field_class = MomentFilterField
 
 
+class InstrumentFilter(django_filters.CharFilter):
+    """In any letter case. What is no instrument has no orders."""
+
+    def filter(self, qs: QuerySet[Order], value: str) -> QuerySet[Order]:
+        try:
+            return qs.filter(instrument__in=spellings(value)) if value else qs
+        except ValueError:
+            return qs.none()
+
+
 class OrderFilter(django_filters.FilterSet):
     """Filters that combine; those with a fixed set of values may be given several times, meaning any of them."""
 
@@ -37,7 +49,7 @@ class OrderFilter(django_filters.FilterSet):
     execution_status = django_filters.MultipleChoiceFilter(choices=ExecutionStatus.choices)
     type = django_filters.MultipleChoiceFilter(choices=OrderType.choices)
     side = django_filters.MultipleChoiceFilter(choices=Side.choices)
-    instrument = django_filters.CharFilter(max_length=12)
+    instrument = InstrumentFilter(max_length=12)
     client_order_id = django_filters.CharFilter(max_length=64)
     created_after = MomentFilter(field_name="created_at", lookup_expr="gt")
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt")

@@ -8,7 +8,8 @@ from django.http import HttpRequest
 from rest_framework import serializers
 
 from orders.accepting import NewOrder
-from orders.models import CLIENT_ORDER_ID_PATTERN, INSTRUMENT_PATTERN, Order, OrderEvent
+from orders.instruments import INSTRUMENT_PATTERN
+from orders.models import CLIENT_ORDER_ID_PATTERN, Order, OrderEvent
 from orders.states import OrderType, Side
 
 MAX_QUANTITY = 2**31 - 1
@@ -101,7 +102,7 @@ class NewOrderSerializer(KnownFieldsSerializer):
     instrument = TextField(
         INSTRUMENT_PATTERN,
         "Exactly 12 characters: letters, digits and . _ - (an ISIN has 12).",
-        help_text="Exactly 12 characters, such as an ISIN.",
+        help_text="Exactly 12 characters, such as an ISIN. Letters are stored in upper case.",
     )
     limit_price = PriceField(
         max_digits=19,

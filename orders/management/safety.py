@@ -1,6 +1,5 @@
 """What the commands that switch halts share: scope and reason from the command line."""
 
-import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +9,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from lemon_market.database.away import database_needed
 from orders.halting import AlreadyHalted, NotHalted
+from orders.instruments import canonical_instrument
 from orders.management.person import person
-from orders.models import INSTRUMENT_PATTERN, Halt
+from orders.models import Halt
 
 
 def add_scope(parser: CommandParser) -> None:
@@ -28,9 +28,10 @@ def words(text: str) -> str:
 
 
 def instrument(text: str) -> str:
-    if not re.fullmatch(INSTRUMENT_PATTERN, text):
-        raise ArgumentTypeError("exactly 12 characters are needed: letters, digits and . _ -")
-    return text
+    try:
+        return canonical_instrument(text)
+    except ValueError:
+        raise ArgumentTypeError("exactly 12 characters are needed: letters, digits and . _ -") from None
 
 
 def switch(do: Callable[..., Halt], command: str, options: dict[str, Any]) -> Halt:

@@ -3,7 +3,6 @@
 from orders.models.feed import FeedConnection, FeedPosition, RelayPosition, SetAsideReport
 from orders.models.order import (
     CLIENT_ORDER_ID_PATTERN,
-    INSTRUMENT_PATTERN,
     NEEDS_PERSON,
     OPEN,
     Order,
@@ -15,7 +14,6 @@ from orders.models.safety import AccountLimits, Halt, LastPrice, SafetyEvent
 
 __all__ = [
     "CLIENT_ORDER_ID_PATTERN",
-    "INSTRUMENT_PATTERN",
     "NEEDS_PERSON",
     "OPEN",
     "AccountLimits",

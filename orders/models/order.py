@@ -12,10 +12,9 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
+from orders.instruments import CANONICAL_INSTRUMENT, INSTRUMENT_PATTERN
 from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
 
-# An ISIN (ISO 6166) has 12 characters; a venue's own symbol such as AAPL_2025_03 is fine too.
-INSTRUMENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{11}$"
 # Printable ASCII without a space at either end.
 CLIENT_ORDER_ID_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"
 # A failure that a person can do something about. An order that was refused by limits is there for audit only.
@@ -105,6 +104,12 @@ class Order(models.Model):
             CheckConstraint(name="limit_price_positive", condition=Q(limit_price__gt=0)),
             CheckConstraint(name="quantity_positive", condition=Q(quantity__gt=0)),
             CheckConstraint(name="instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
+            # In two spellings an instrument would be two to halts and last prices. What was sent before this was so keeps
+            # the spelling that the exchange knows.
+            CheckConstraint(
+                name="instrument_in_upper_case_unless_sent",
+                condition=Q(instrument=CANONICAL_INSTRUMENT) | Q(attempt_count__gt=0),
+            ),
             CheckConstraint(name="client_order_id_printable", condition=Q(client_order_id__regex=CLIENT_ORDER_ID_PATTERN)),
             # "Completed" claims that the exchange has it, so it must be able to name it.
             CheckConstraint(

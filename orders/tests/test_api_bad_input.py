@@ -35,6 +35,9 @@ BAD_VALUES: dict[str, dict[str, str]] = {
     "instrument": {
         **dict.fromkeys(['"NVDA_2025_3"', '"NVDA_2025_030"', '"AAPL 2025_03"', '" AAPL_2025_3"', r'"AAPL_2025_0\n"'], INSTRUMENT),
         **dict.fromkeys(
+            [r'"A\u0131PL_2025_03"', r'"A\u017fPL_2025_03"', r'"A\u00dfL_2025_03"', r'"\u0131APL_2025_03"'], INSTRUMENT
+        ),
+        **dict.fromkeys(
             [r'"AAPL\u00002025_0"', r'"AAPL_2025_0\ud83d"', '"AAPL_2025_0😀"', '"AAPL_2025_0é"', '"_APL_2025_03"'], INSTRUMENT
         ),
         **dict.fromkeys(["123456789012", "true", '["AAPL_2025_03"]', "{}"], "This must be a string."),

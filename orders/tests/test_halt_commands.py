@@ -22,6 +22,7 @@ def run(command: str, *arguments: str) -> str:
         ([], "All trading"),
         (["--account", "anna"], "Trading of anna"),
         (["--instrument", "TSLA_2025_06"], "Trading in TSLA_2025_06"),
+        (["--instrument", "tsla_2025_06"], "Trading in TSLA_2025_06"),
     ],
     ids=str,
 )

@@ -93,6 +93,11 @@ def test_a_limit_order_is_placed_with_its_price(client: Client) -> None:
     assert terms(Order.objects.get()) == ("anna", "t1", "limit", "sell", "AAPL_2025_03", 100, "250.50")
 
 
+def test_the_letters_of_an_instrument_are_stored_in_upper_case(client: Client) -> None:
+    client.post("/", TICKET | {"instrument": "aapl_2025_03"})
+    assert terms(Order.objects.get()) == ("anna", "t1", "market", "buy", "AAPL_2025_03", 100, None)
+
+
 def test_a_price_that_a_market_order_does_not_show_is_not_sent(client: Client) -> None:
     client.post("/", TICKET | {"limit_price": "250.50"})
     assert terms(Order.objects.get()) == ("anna", "t1", "market", "buy", "AAPL_2025_03", 100, None)

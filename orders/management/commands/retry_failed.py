@@ -12,7 +12,9 @@ from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
 from lemon_market.database.away import database_needed
+from orders.instruments import in_instrument
 from orders.management.person import person
+from orders.management.safety import instrument
 from orders.models import NEEDS_PERSON, Order
 from orders.retrying import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
 
@@ -42,7 +44,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         choices = [status.value for status in RETRYABLE]
         parser.add_argument("--status", choices=choices, action="append", help="only this status (default: failed and error)")
-        parser.add_argument("--instrument", help="only this instrument")
+        parser.add_argument("--instrument", type=instrument, help="only this instrument")
         parser.add_argument("--account", help="only this account (its user name)")
         parser.add_argument("--since", type=moment, help="only orders accepted at or after this time (UTC unless it says)")
         parser.add_argument("--limit", type=positive, help="at most this many, oldest first")
@@ -64,7 +66,7 @@ class Command(BaseCommand):
     def selected(self, options: dict[str, Any]) -> QuerySet[Order]:
         orders = Order.objects.filter(NEEDS_PERSON, status__in=options["status"] or RETRYABLE).order_by("id")
         if options["instrument"] is not None:
-            orders = orders.filter(instrument=options["instrument"])
+            orders = orders.filter(in_instrument(options["instrument"]))
         if options["account"] is not None:
             if not get_user_model().objects.filter(username=options["account"]).exists():
                 raise CommandError(f"There is no account {options['account']!r}.")
