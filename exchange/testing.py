@@ -110,7 +110,7 @@ class SimulatorProcess:
         return self._read_json("/health")
 
     def book(self) -> dict[str, dict[str, Any]]:
-        """Every order that it has, by client_order_id, with terms, state, totals and `times_received`."""
+        """Every order that it has, by client_order_id, with terms, state, totals, `times_received`, and the lies told of it."""
         with self._open("/book") as response:
             return {order["client_order_id"]: order for order in map(json.loads, response)}
 

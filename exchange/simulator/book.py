@@ -22,7 +22,10 @@ EIGHT_PLACES = Decimal("0.00000001")
 
 @dataclass(slots=True)
 class BookOrder:
-    """One order. `filled_cents` is the exact value of its fills; times are Unix seconds."""
+    """One order. `filled_cents` is the exact value of its fills; times are Unix seconds.
+
+    `report_lies` and `look_up_lies` count what was said of it that contradicts what is so.
+    """
 
     number: int
     client_order_id: str
@@ -34,6 +37,8 @@ class BookOrder:
     filled_cents: int = 0
     times_received: int = 1
     is_cancel_requested: bool = False
+    report_lies: int = 0
+    look_up_lies: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -82,13 +87,16 @@ class Book:
     def apply(self, change: Change) -> Report | None:
         """Carry out one change; the report that it brings, if any.
 
-        Changes are ["session", id], ["order", client_order_id, received_at, *terms], ["repeat", number], ["cancel", number]
-        and ["report", number, type, last_quantity, last_cents, occurred_at, reason]. Raises KeyError, IndexError, TypeError
-        or ValueError for anything else.
+        Changes are ["session", id], ["order", client_order_id, received_at, *terms], ["repeat", number], ["cancel", number],
+        ["report", number, type, last_quantity, last_cents, occurred_at, reason, told_ahead_s] and, of what is not so,
+        ["report_lie", number, fields, occurred_at, told_ahead_s] and ["look_up_lie", number]. Raises KeyError, IndexError,
+        TypeError or ValueError for anything else.
         """
         kind, *values = change
         if kind == "report":
             return self._apply_report(*values)
+        if kind == "report_lie":
+            return self._apply_report_lie(*values)
         if kind == "order":
             client_order_id, received_at, *terms = values
             number = len(self.in_order)
@@ -101,6 +109,8 @@ class Book:
             self.in_order[values[0]].times_received += 1
         elif kind == "cancel":
             self.in_order[values[0]].is_cancel_requested = True
+        elif kind == "look_up_lie":
+            self.in_order[values[0]].look_up_lies += 1
         elif kind == "session":
             self.session_id = values[0]
             self.book_id = self.book_id or self.session_id
@@ -110,7 +120,14 @@ class Book:
         return None
 
     def _apply_report(
-        self, number: int, kind: str, last_quantity: int | None, last_cents: int | None, occurred_at: float, reason: str | None
+        self,
+        number: int,
+        kind: str,
+        last_quantity: int | None,
+        last_cents: int | None,
+        occurred_at: float,
+        reason: str | None,
+        told_ahead_s: float = 0.0,
     ) -> Report:
         order, report_type = self.in_order[number], ReportType(kind)
         order.status = STATUS_AFTER.get(report_type, order.status)
@@ -120,25 +137,38 @@ class Book:
             self.last_cents[order.terms.instrument] = last_cents
         elif report_type is ReportType.CANCEL_REJECTED:
             order.is_cancel_requested = False
+        fields = {
+            "type": kind,
+            "last_quantity": last_quantity,
+            "last_price": None if last_cents is None else price_text(last_cents),
+            "reason": reason,
+        }
+        return self._next_report(order, fields, occurred_at, told_ahead_s)
+
+    def _apply_report_lie(self, number: int, fields: dict[str, Any], occurred_at: float, told_ahead_s: float) -> Report:
+        order = self.in_order[number]
+        order.report_lies += 1
+        return self._next_report(order, fields, occurred_at, told_ahead_s)
+
+    def _next_report(self, order: BookOrder, fields: dict[str, Any], occurred_at: float, told_ahead_s: float) -> Report:
+        """The next report of the feed: what the book says of the order, but for what `fields` say."""
         self.last_sequence += 1
         self._report_count += 1
-        payload = orjson.dumps(
-            {
-                "sequence": self.last_sequence,
-                "execution_id": f"E{self._report_count}",
-                "client_order_id": order.client_order_id,
-                "exchange_order_id": order.exchange_order_id,
-                "account": order.terms.account,
-                "type": report_type.value,
-                "last_quantity": last_quantity,
-                "last_price": None if last_cents is None else price_text(last_cents),
-                "filled_quantity": order.filled_quantity,
-                "average_price": order.average_price(),
-                "reason": reason,
-                "occurred_at": untrusted.rfc3339(datetime.fromtimestamp(occurred_at, UTC)),
-            }
-        )
-        return Report(self.last_sequence, occurred_at, report_type, order, payload)
+        said = {
+            "sequence": self.last_sequence,
+            "execution_id": f"E{self._report_count}",
+            "client_order_id": order.client_order_id,
+            "exchange_order_id": order.exchange_order_id,
+            "account": order.terms.account,
+            "type": None,
+            "last_quantity": None,
+            "last_price": None,
+            "filled_quantity": order.filled_quantity,
+            "average_price": order.average_price(),
+            "reason": None,
+            "occurred_at": untrusted.rfc3339(datetime.fromtimestamp(occurred_at + told_ahead_s, UTC)),
+        }
+        return Report(self.last_sequence, occurred_at, ReportType(fields["type"]), order, orjson.dumps(said | fields))
 
 
 def describe(order: BookOrder) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
                         "times_received": order.times_received,
                         "is_cancel_requested": order.is_cancel_requested,
                         "received_at": order.received_at,
+                        "report_lies": order.report_lies,
+                        "look_up_lies": order.look_up_lies,
                     },
                     option=orjson.OPT_APPEND_NEWLINE,
                 )

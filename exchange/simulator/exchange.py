@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from exchange.reports import OrderStatus, ReportType
-from exchange.simulator.book import Book, BookOrder, Change
+from exchange.simulator.book import Book, BookOrder, Change, describe
 from exchange.simulator.faults import Faults
 from exchange.simulator.journal import Journal
 from exchange.simulator.market import Market
@@ -81,6 +82,13 @@ class SimulatedExchange:
         """Note that a placement with a known id came in again."""
         self._market.count_repeat(order)
         self._settle()
+
+    def answer_to_look_up(self, order: BookOrder) -> dict[str, Any]:
+        """The order as a look-up is told of it, which may contradict itself."""
+        lie = self._market.contradict(order)
+        self._settle()
+        position = {"session_id": self.book.session_id, "last_sequence": self.book.last_sequence}
+        return {**describe(order), **lie, **position}
 
     def request_cancel(self, order: BookOrder) -> None:
         """Take a cancel request for an open order."""

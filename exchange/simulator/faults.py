@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+CENTURY_S = 100 * 365 * 24 * 3600.0
+
 
 class BadOption(ValueError):
     """An option is unknown, or its value has a wrong type or range; the text names it."""
@@ -15,13 +17,13 @@ def _rate(default: float, help_text: str) -> float:
     return field(default=default, metadata={"maximum": 1.0, "help": help_text + " (0 to 1)"})
 
 
-def _seconds(default: float, help_text: str) -> float:
-    return field(default=default, metadata={"maximum": 3600.0, "help": help_text + " (s)"})
+def _seconds(default: float, help_text: str, maximum: float = 3600.0) -> float:
+    return field(default=default, metadata={"maximum": maximum, "help": help_text + " (s)"})
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Rates are shares from 0 to 1, times are seconds from 0 to 3600.
+    """Rates are shares from 0 to 1, times are seconds from 0 to 3600, and `clock_ahead` up to a century.
 
     One roll decides what happens to a placement, so that `unavailable_rate`, `refuse_rate`, `cut_rate` and `timeout_rate`
     are exact shares of all placements.
@@ -36,7 +38,11 @@ class Faults:
     reject_rate: float = _rate(0.0, "share of acknowledged orders that are rejected afterwards, by a report")
     early_report_rate: float = _rate(0.0, "share of placements whose first report is sent before the answer")
     repeat_rate: float = _rate(0.0, "share of reports that are sent twice")
+    report_lie_rate: float = _rate(0.0, "share of fills and ends that are followed by a report that contradicts what is so")
+    look_up_lie_rate: float = _rate(0.0, "share of orders whose look-ups are answered with what cannot be so")
+    magic_lie_rate: float = _rate(0.0, "how much of both of these rates holds for magic instruments, too")
     delay: float = _seconds(0.0, "delay of every report on the feed")
+    clock_ahead: float = _seconds(0.0, "how far ahead of the time the occurred_at of new reports is", CENTURY_S)
     cancel_latency: float = _seconds(0.05, "time from a cancel request to its result")
     cancel_race_rate: float = _rate(0.0, "share of cancels that come too late because the order is filled just before")
     fill_interval: float = _seconds(0.2, "time between fills and between price changes; at most the latency")

@@ -10,9 +10,10 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from exchange.reports import OrderStatus, ReportType
+from exchange.reports import FILLS, OrderStatus, ReportType
 from exchange.simulator.book import Book, BookOrder, Change, Report
 from exchange.simulator.faults import Faults
+from exchange.simulator.lies import Fields, draw_for, lying_answer, lying_report
 from exchange.simulator.placements import MAGIC_INSTRUMENTS, NEVERFILL, PARTIAL, ReceivedPlacement
 from exchange.simulator.prices import PriceWalk
 
@@ -21,6 +22,8 @@ from exchange.simulator.prices import PriceWalk
 SLOWEST_WALK = 25
 # Without latency fills follow within milliseconds; prices need not move that often.
 SHORTEST_WALK_S = 0.02
+
+FILLS_AND_ENDS = FILLS | {ReportType.CANCELED, ReportType.REJECTED, ReportType.EXPIRED}
 
 
 class Instrument:
@@ -115,6 +118,17 @@ class Market:
         """Start a new feed session, as an exchange does that lost its feed's state: the book stays, the sequence begins at 1."""
         self._record(["session", session_id])
 
+    def contradict(self, order: BookOrder) -> Fields:
+        """What is wrong in an answer to a look-up of this order; nothing, unless it is one of those that are lied about."""
+        rate = self._lie_rate(self.faults.look_up_lie_rate, order)
+        if draw_for(self._seed, order.client_order_id, "whether") >= rate:
+            return {}
+        self._record(["look_up_lie", order.number])
+        return lying_answer(order, draw_for(self._seed, order.client_order_id, "what"))
+
+    def _lie_rate(self, rate: float, order: BookOrder) -> float:
+        return rate * self.faults.magic_lie_rate if order.terms.instrument in MAGIC_INSTRUMENTS else rate
+
     def _at(self, due: float, action: Callable[[float], None]) -> None:
         heapq.heappush(self._agenda, (due, next(self._ticket), action))
 
@@ -133,7 +147,13 @@ class Market:
         cents: int | None = None,
         reason: str | None = None,
     ) -> None:
-        self._record(["report", order.number, report_type.value, quantity, cents, now, reason])
+        ahead_s = self.faults.clock_ahead
+        self._record(["report", order.number, report_type.value, quantity, cents, now, reason, ahead_s])
+        rate = self._lie_rate(self.faults.report_lie_rate, order)
+        # Without lies the dice fall as they did before there were any: a seed keeps its meaning.
+        if rate and report_type in FILLS_AND_ENDS and self.dice.random() < rate:
+            fields = lying_report(order, report_type, quantity, cents, self.dice)
+            self._record(["report_lie", order.number, fields, now, ahead_s])
 
     def _acknowledge(self, order: BookOrder, now: float) -> None:
         self._report(order, ReportType.NEW, now)

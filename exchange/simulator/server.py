@@ -7,7 +7,7 @@ from enum import Enum, auto
 from aiohttp import web
 
 from exchange.simulator import control, feed_server
-from exchange.simulator.book import BookOrder, describe
+from exchange.simulator.book import BookOrder
 from exchange.simulator.control import Handler, json_answer
 from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.placements import MAGIC_INSTRUMENTS, OFFLINE, REFUSE, TIMEOUT, ReceivedPlacement, read_placement
@@ -135,10 +135,7 @@ async def look_up(request: web.Request) -> web.StreamResponse:
     """GET /orders/{client_order_id}. The totals contain every report up to `last_sequence`, the newest of `session_id`."""
     exchange = request.app[EXCHANGE]
     order = _find(request, exchange)
-    if isinstance(order, web.Response):
-        return order
-    position = {"session_id": exchange.book.session_id, "last_sequence": exchange.book.last_sequence}
-    return json_answer(200, {**describe(order), **position})
+    return order if isinstance(order, web.Response) else json_answer(200, exchange.answer_to_look_up(order))
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
