@@ -45,7 +45,7 @@ chromium:
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; \
 	else echo "Chromium is needed: install it (on Debian and Ubuntu, as root: apt-get install chromium)" >&2; exit 1; fi
 
-chaos: $(VENV)/.development $(if $(filter kafka,$(TRANSPORT)),$(KAFKA)/.whole) ## kill, freeze and restart everything at random under load (MINUTES=5 SEED=... TRANSPORT=kafka)
+chaos: $(VENV)/.development $(if $(filter kafka,$(TRANSPORT)),$(KAFKA)/.whole) ## kill, freeze, lie to and halt everything at random under load (MINUTES=5 SEED=... TRANSPORT=kafka)
 	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --transport $(or $(TRANSPORT),django_q) $(if $(SEED),--seed $(SEED))
 
 lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000

@@ -12,13 +12,12 @@ from pathlib import Path
 import psycopg
 
 from chaos.faults import RIGHT, WRONG, control, dealt, fault, missing_roles
-from chaos.load import Client
-from chaos.verdict import Verdict, judge, unseen_events
+from chaos.load import ACCOUNTS, Client
+from chaos.verdict import Verdict, judge, unflagged, unseen_events
 from lemon_market import embedded_kafka
-from lemon_market.tests.system import System, new_installation
+from lemon_market.tests.system import WATCHED, System, new_installation
 from lemon_market.tests.waiting import wait_until
 
-CLIENTS = 3
 # After every single fault the system must be back by itself within this time.
 BACK_S = 30.0
 SETTLED_S = 240.0
@@ -40,9 +39,11 @@ class Trial:
         self.system = system
         self.chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
         self.faults = dealt(system.transport, self.chance)
-        token = system.token()
-        self.clients = [Client(system, f"client-{number}", token, seed + number) for number in range(CLIENTS)]
-        self.prober = Client(system, "probe", token, seed)
+        tokens = {account: system.token(account) for account in sorted(set(ACCOUNTS))}
+        self.clients = [
+            Client(system, f"client-{number}", tokens[account], seed + number) for number, account in enumerate(ACCOUNTS)
+        ]
+        self.prober = Client(system, "probe", tokens[WATCHED], seed)
         self.late: list[str] = []
 
     def run(self, minutes: float) -> Verdict:
@@ -118,10 +119,14 @@ class Trial:
         for client in self.clients:
             client.join()
         wait_until(self.system.is_settled, within_s=SETTLED_S, what="everything is settled")
-        # What a client has not seen by then counts as never told.
+        # What a client has not seen by then counts as never told, and a lie that is not noticed by then as never noticed.
+        # One that is noticed late brings a look-up.
         deadline = time.monotonic() + BACK_S
-        while unseen_events(self.system) and time.monotonic() < deadline:
+        while not self.is_at_rest() and time.monotonic() < deadline:
             time.sleep(0.5)
+
+    def is_at_rest(self) -> bool:
+        return not unflagged(self.system) and self.system.is_settled() and not unseen_events(self.system)
 
 
 def main() -> None:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from lemon_market.tests.system import System
+from chaos.guests import GUEST, join_for_a_while
+from chaos.load import ACCOUNTS
+from lemon_market.tests.system import INSTRUMENTS, System
+from lemon_market.tests.waiting import wait_until
 
 # Part of the command lines of the processes that each transport has, and how many there are of each.
 COMMON = {
@@ -27,7 +30,7 @@ OF_TRANSPORT = {
     "kafka": {"run_exchange_consumer": 2, "run_update_recorder": 2, "run_outbox_relay": 1, "kafka.Kafka": 1},
 }
 DATABASE = "postgres -D"
-POSTGRES, EXCHANGE = "PostgreSQL", "the exchange"
+POSTGRES, EXCHANGE, GUEST_WORKER, TRADING = "PostgreSQL", "the exchange", "one more worker", "trading"
 # What the simulated exchange does wrong during a trial; the rest of its faults come one at a time.
 WRONG = {
     "latency": 0.1,
@@ -41,9 +44,22 @@ WRONG = {
     "repeat_rate": 0.2,
     "cancel_race_rate": 0.2,
     "delay": 0.2,
+    "report_lie_rate": 0.02,
+    "look_up_lie_rate": 0.02,
+    "clock_ahead": 0.0,
 }
 RIGHT = dict.fromkeys(WRONG, 0.0)
 LONGEST_FREEZE_S = 8.0
+HOUR_S = 3600
+# What the exchange is told to do, for how long, what it is told afterwards, and what that is called.
+FOR_A_WHILE: dict[str, tuple[dict[str, object], float, dict[str, object], str]] = {
+    "close": ({"close": True}, 3.0, {"open": True}, "it is closed"),
+    "silent": ({"delay": HOUR_S}, 8.0, {"delay": WRONG["delay"]}, "its feed is silent"),
+    "clock_ahead": ({"clock_ahead": HOUR_S}, 5.0, {"clock_ahead": 0}, "its clock is an hour ahead"),
+}
+CLOCKS = {"an hour ahead": HOUR_S, "an hour behind": -HOUR_S}
+SCOPES = ("everything", "an account", "an instrument")
+HEARD_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +72,15 @@ class Fault:
 
 def control(system: System, wishes: dict[str, object]) -> None:
     """Ask the simulated exchange for something; one that is away is asked again by whoever needs it."""
-    url = f"http://127.0.0.1:{system.installation.environment['EXCHANGE_PORT']}/control"
-    request = urllib.request.Request(url, json.dumps(wishes).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - http it is
-        pass
+    ask_exchange(system, "/control", json.dumps(wishes).encode())
+
+
+def ask_exchange(system: System, path: str, body: bytes | None = None) -> dict[str, object]:
+    url = f"http://127.0.0.1:{system.installation.environment['EXCHANGE_PORT']}{path}"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http it is
+        document: dict[str, object] = json.load(answer)
+        return document
 
 
 def roles(transport: str) -> dict[str, int]:
@@ -77,7 +98,9 @@ def dealt(transport: str, chance: random.Random) -> Iterator[tuple[str, str, int
         if how == "killed" or number == 0
     ]
     cards += [(POSTGRES, how, 0) for how in ("killed", "frozen", "one process")]
-    cards += [(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", "close")]
+    cards += [(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", *FOR_A_WHILE)]
+    cards += [(GUEST_WORKER, how, 0) for how in CLOCKS]
+    cards += [(TRADING, how, 0) for how in SCOPES]
     while True:
         chance.shuffle(cards)
         yield from cards
@@ -88,7 +111,11 @@ def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> 
     victim, how, number = card
     if victim == EXCHANGE:
         return exchange_fault(system, how)
-    pids = postgres_processes(system) if victim == POSTGRES else system.installation.pids(victim)
+    if victim == GUEST_WORKER:
+        return guest_fault(system, how, chance)
+    if victim == TRADING:
+        return halt_fault(system, how, chance)
+    pids = postgres_processes(system) if victim == POSTGRES else pids_of(system, victim)
     if len(pids) <= number:
         return Fault(f"{victim} #{number} is away already", lambda: None)
     if victim == POSTGRES:
@@ -112,21 +139,72 @@ def database_fault(pids: list[int], how: str, chance: random.Random) -> Fault:
 
 
 def exchange_fault(system: System, wish: str) -> Fault:
-    """Its feed is cut, its session begins anew, or it is closed for a while."""
-    if wish != "close":
+    """Its feed is cut, its session begins anew, or it is closed, silent or ahead of the time for a while."""
+    if wish == "new_session":
+        return Fault("the exchange: new_session", lambda: begin_session(system))
+    if wish not in FOR_A_WHILE:
         return Fault(f"the exchange: {wish}", lambda: tell(system, {wish: True}))
+    begin, seconds, end, name = FOR_A_WHILE[wish]
 
-    def close_for_a_while() -> None:
-        tell(system, {"close": True})
-        time.sleep(3.0)
-        tell(system, {"open": True})
+    def for_a_while() -> None:
+        tell(system, begin)
+        time.sleep(seconds)
+        tell(system, end)
 
-    return Fault("the exchange is closed for 3 s", close_for_a_while)
+    return Fault(f"the exchange: {name} for {seconds:g} s", for_a_while)
+
+
+def begin_session(system: System) -> None:
+    """Reports that nobody has taken yet are lost with the old session; no lies are among them, since nobody could flag those."""
+    with suppress(OSError):
+        control(system, {"report_lie_rate": 0.0})
+        newest = ask_exchange(system, "/health")
+        wait_until(lambda: has_taken(system, newest), within_s=HEARD_S, what="the feed's reports are taken")
+        control(system, {"new_session": True})
+
+
+def has_taken(system: System, newest: dict[str, object]) -> bool:
+    taken = system.query("SELECT session_id, sequence FROM orders_feedposition")
+    return any(row["session_id"] == newest["session_id"] and row["sequence"] >= newest["last_sequence"] for row in taken)
+
+
+def guest_fault(system: System, clock: str, chance: random.Random) -> Fault:
+    """One more worker, whose clock is wrong."""
+    seconds = round(chance.uniform(3.0, 6.0), 1)
+    sent = chance.choice([signal.SIGTERM, signal.SIGKILL])
+    name = f"one more worker, whose clock is {clock}, for {seconds} s"
+    return Fault(name, lambda: join_for_a_while(system, CLOCKS[clock], seconds, sent))
+
+
+def halt_fault(system: System, scope: str, chance: random.Random) -> Fault:
+    """Trading is halted in the middle of load, and goes on after a while."""
+    account = chance.choice(sorted(set(ACCOUNTS)))
+    names = {"everything": (), "an account": ("--account", account), "an instrument": ("--instrument", INSTRUMENTS[0])}
+    words, seconds = names[scope], round(chance.uniform(2.0, 5.0), 1)
+
+    def halt() -> None:
+        # It returns when the halt is confirmed.
+        system.manage("halt_trading", "--reason", "chaos", *words)
+        time.sleep(seconds)
+        system.manage("resume_trading", "--reason", "chaos", *words)
+
+    name = f"trading of {words[1]}" if words else "all trading"
+    return Fault(f"{name} is halted for {seconds} s", halt)
+
+
+def own_processes(system: System) -> dict[int, str]:
+    """Those of the installation, by process id, without guests, whose command lines are much like those of workers."""
+    return {pid: command for pid, command in system.installation.processes().items() if GUEST not in command}
+
+
+def pids_of(system: System, victim: str) -> list[int]:
+    """Those with `victim` in their command line, oldest first."""
+    return [pid for pid, command in own_processes(system).items() if victim in command]
 
 
 def missing_roles(system: System) -> list[str]:
     """Of those that have to be there, which are not, or not all of them."""
-    commands = list(system.installation.processes().values())
+    commands = list(own_processes(system).values())
     wanted = roles(system.transport) | {DATABASE: 1}
     return [name for name, count in wanted.items() if sum(name in command for command in commands) < count]
 

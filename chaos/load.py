@@ -5,9 +5,12 @@ import random
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
-from lemon_market.tests.system import INSTRUMENTS, System
+from lemon_market.tests.system import INSTRUMENTS, WATCHED, System
 
+# One of each client: a halt of one account leaves the other to trade.
+ACCOUNTS = (WATCHED, WATCHED, "another")
 PAUSE_S = 0.05
 CANCELED = 0.1
 PATIENCE_S = 10.0
@@ -36,12 +39,14 @@ class Client(threading.Thread):
                 self.call(f"{self.url}/{order_id}/cancel", {})
 
     def try_to_place(self, client_order_id: str, instrument: str) -> dict[str, object] | None:
-        """The answer's body, when there was one; repeated with the same id it does no harm."""
+        """The answer's body, when the order is taken; repeated with the same id it does no harm."""
         body = {"type": "market", "side": "buy", "quantity": 10, "client_order_id": client_order_id, "instrument": instrument}
         answer = self.call(self.url, body)
         if answer is None:
             return None
         status, document = answer
+        if status == 422 and document.get("code") == "trading_halted":
+            return None
         assert status in (200, 202), f"{client_order_id}: {status}"
         self.answered.append(client_order_id)
         return document
@@ -53,7 +58,12 @@ class Client(threading.Thread):
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - http it is
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
-            with error:
-                return None if error.code >= 500 else (error.code, {})
+            return None if error.code >= 500 else read_refusal(error)
         except (OSError, ValueError):
             return None
+
+
+def read_refusal(error: urllib.error.HTTPError) -> tuple[int, dict[str, object]] | None:
+    with error, suppress(OSError, ValueError):
+        return error.code, json.load(error)
+    return None

@@ -1,35 +1,55 @@
 """Holding the exchange's book, the orders, the events and what a client saw against each other."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
-from lemon_market.tests.system import System
+from lemon_market.tests.system import WATCHED, System
 
 # A total that came from a look-up has a `reconciled` event instead of some of its fills.
 FILLS_THAT_DO_NOT_ADD_UP = """
 SELECT o.id FROM orders_order o JOIN orders_orderevent e ON e.order_id = o.id
 WHERE o.looked_up_quantity = 0 AND o.status = 'completed'
 GROUP BY o.id HAVING sum(coalesce((e.data ->> 'last_quantity')::int, 0)) <> o.filled_quantity"""
+# In the exchange's unit of time, Unix seconds.
+CONFIRMED_HALTS = """
+SELECT u.username AS account, h.instrument,
+    extract(epoch FROM h.confirmed_at)::float AS confirmed_at, extract(epoch FROM h.ended_at)::float AS ended_at
+FROM orders_halt h LEFT JOIN auth_user u ON u.id = h.account_id WHERE h.confirmed_at IS NOT NULL"""
+# The orders that a contradiction was kept about.
+FLAGGED = "SELECT DISTINCT order_id FROM orders_setasidereport WHERE order_id IS NOT NULL"
+TO_BE_SEEN = """
+SELECT event_id FROM orders_orderevent JOIN auth_user ON auth_user.id = account_id WHERE username = '{account}'"""
+# They say how much a trial was worth.
+COUNTS = ("accepted", "lied_about", "halts")
 OPEN_AT_EXCHANGE = ("new", "partially_filled")
 
 
 @dataclass
 class Verdict:
-    """All but `accepted` must be 0: orders lost, sent twice, left behind, or different from the book; events never told."""
+    """After the first three all must be 0.
+
+    Orders lost, sent twice, left behind, different from the book, or in the book although a halt covered them; those that
+    were lied about and are not flagged, or the other way round; and events never told.
+    """
 
     accepted: int = 0
+    lied_about: int = 0
+    halts: int = 0
     lost: int = 0
     doubled: int = 0
     stuck: int = 0
     differing: int = 0
+    leaked: int = 0
+    misflagged: int = 0
     unseen: int = 0
 
     @property
     def is_clean(self) -> bool:
-        return not any(getattr(self, field.name) for field in fields(self) if field.name != "accepted")
+        return not any(getattr(self, field.name) for field in fields(self) if field.name not in COUNTS)
 
     def __str__(self) -> str:
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
@@ -41,9 +61,12 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
     book = system.book()
     accepted = set(answered)
     placed = Counter(row["order_id"] for row in system.query("SELECT order_id FROM orders_orderevent WHERE type = 'placed'"))
+    halts = system.query(CONFIRMED_HALTS)
     completed = {str(order["id"]): order for order in orders if order["status"] == "completed"}
     return Verdict(
         accepted=len(accepted),
+        lied_about=sum(is_lied_about(theirs) for theirs in book.values()),
+        halts=len(halts),
         lost=len(accepted - {order["client_order_id"] for order in orders})
         + len(completed.keys() - book.keys())
         + sum(is_failed_for_nothing(order) for order in orders),
@@ -53,13 +76,42 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
         stuck=sum(is_stuck(order) for order in orders),
         differing=sum(differs(completed.get(id), theirs) for id, theirs in book.items())
         + len(system.query(FILLS_THAT_DO_NOT_ADD_UP)),
+        leaked=sum(is_leaked(theirs, halts) for theirs in book.values()),
+        misflagged=len(unflagged(system)) + len(flagged_for_nothing(system)),
         unseen=len(unseen_events(system)),
     )
 
 
 def unseen_events(system: System) -> set[str]:
-    """Ids of events that the client has not been told of."""
-    return {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")} - set(system.seen_event_ids())
+    """Ids of events of its account that the client has not been told of."""
+    return {row["event_id"] for row in system.query(TO_BE_SEEN.format(account=WATCHED))} - set(system.seen_event_ids())
+
+
+def unflagged(system: System) -> set[str]:
+    """Ids of orders that a report has lied about, and nobody has noticed. An answer to a look-up may have got lost."""
+    return {id for id, theirs in system.book().items() if theirs["report_lies"]} - flagged(system)
+
+
+def flagged_for_nothing(system: System) -> set[str]:
+    return flagged(system) - {id for id, theirs in system.book().items() if is_lied_about(theirs)}
+
+
+def flagged(system: System) -> set[str]:
+    return {str(row["order_id"]) for row in system.query(FLAGGED)}
+
+
+def is_lied_about(theirs: dict[str, Any]) -> bool:
+    return bool(theirs["report_lies"] or theirs["look_up_lies"])
+
+
+def is_leaked(theirs: dict[str, Any], halts: Iterable[dict[str, Any]]) -> bool:
+    """Whether the exchange got it while a halt that covers it was confirmed and not ended."""
+    return any(
+        halt["account"] in (None, theirs["account"])
+        and halt["instrument"] in (None, theirs["instrument"])
+        and halt["confirmed_at"] < theirs["received_at"] < (halt["ended_at"] or math.inf)
+        for halt in halts
+    )
 
 
 def is_failed_for_nothing(order: dict[str, Any]) -> bool:
@@ -68,8 +120,12 @@ def is_failed_for_nothing(order: dict[str, Any]) -> bool:
 
 
 def is_stuck(order: dict[str, Any]) -> bool:
-    """Whether something is still to be done, or nobody knows what became of it."""
-    return order["next_attempt_at"] is not None or order["status"] in {"pending", "error"}
+    """Whether something is still to be done or to be settled, or nobody knows what became of it.
+
+    A lie changes nothing at the exchange: once it tells the truth again, no contradiction may remain.
+    """
+    is_unsettled = any(order[name] is not None for name in ("next_attempt_at", "look_up_at", "discrepancy"))
+    return is_unsettled or order["status"] in {"pending", "error"}
 
 
 def differs(ours: dict[str, Any] | None, theirs: dict[str, Any]) -> bool:

@@ -14,6 +14,8 @@ ORDER: dict[str, Any] = {
     "status": "completed",
     "error_code": None,
     "next_attempt_at": None,
+    "look_up_at": None,
+    "discrepancy": None,
     "execution_status": "filled",
     "filled_quantity": 10,
     "average_price": Decimal("20.5"),
@@ -24,17 +26,36 @@ IN_BOOK = {
     "average_price": "20.50000000",
     "times_received": 1,
     "is_cancel_requested": False,
+    "account": "demo",
+    "instrument": "AAPL_2025_03",
+    "received_at": 150.0,
+    "report_lies": 0,
+    "look_up_lies": 0,
 }
+ALL = {"account": None, "instrument": None, "confirmed_at": 100.0, "ended_at": 200.0}
 
 
 class Told:
     """A system that says what it is told to say."""
 
-    def __init__(self, orders: list[dict[str, Any]], book: dict[str, Any], placed: int = 1, wrong_fills: int = 0) -> None:
+    def __init__(
+        self,
+        orders: list[dict[str, Any]],
+        book: dict[str, Any],
+        placed: int = 1,
+        wrong_fills: int = 0,
+        flagged: tuple[str, ...] = (),
+        halts: tuple[dict[str, Any], ...] = (),
+    ) -> None:
         self.orders, self.in_book, self.placed, self.wrong_fills = orders, book, placed, wrong_fills
+        self.flagged, self.halts = flagged, list(halts)
         self.seen = ["e1"]
 
     def query(self, statement: str) -> list[dict[str, Any]]:
+        if "orders_halt" in statement:
+            return self.halts
+        if "orders_setasidereport" in statement:
+            return [{"order_id": id} for id in self.flagged]
         if "orders_orderevent e" in statement:
             return [{"id": ID}] * self.wrong_fills
         if "type = 'placed'" in statement:
@@ -76,8 +97,34 @@ def test_a_system_in_order_is_clean() -> None:
         ({"orders": [ORDER | {"average_price": Decimal(20)}]}, Verdict(accepted=1, differing=1)),
         ({"wrong_fills": 1}, Verdict(accepted=1, differing=1)),
         ({"seen": ()}, Verdict(accepted=1, unseen=1)),
+        ({"orders": [ORDER | {"look_up_at": "now"}]}, Verdict(accepted=1, stuck=1)),
+        ({"orders": [ORDER | {"discrepancy": "the exchange says 9"}]}, Verdict(accepted=1, stuck=1)),
+        ({"halts": [ALL]}, Verdict(accepted=1, halts=1, leaked=1)),
+        ({"halts": [ALL, ALL | {"ended_at": None}]}, Verdict(accepted=1, halts=2, leaked=1)),
+        ({"halts": [ALL | {"account": "demo"}]}, Verdict(accepted=1, halts=1, leaked=1)),
+        ({"halts": [ALL | {"instrument": "AAPL_2025_03"}]}, Verdict(accepted=1, halts=1, leaked=1)),
+        ({"book": {ID: IN_BOOK | {"report_lies": 1}}}, Verdict(accepted=1, lied_about=1, misflagged=1)),
+        ({"flagged": [ID]}, Verdict(accepted=1, misflagged=1)),
     ],
 )
 def test_what_is_wrong_is_counted(told: dict[str, Any], expected: Verdict) -> None:
     assert verdict(**told) == expected
     assert not verdict(**told).is_clean
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"book": {ID: IN_BOOK | {"report_lies": 2}}, "flagged": [ID]}, Verdict(accepted=1, lied_about=1)),
+        ({"book": {ID: IN_BOOK | {"look_up_lies": 1}}, "flagged": [ID]}, Verdict(accepted=1, lied_about=1)),
+        # The answer may have got lost.
+        ({"book": {ID: IN_BOOK | {"look_up_lies": 1}}}, Verdict(accepted=1, lied_about=1)),
+        ({"halts": [ALL | {"confirmed_at": 150.1}]}, Verdict(accepted=1, halts=1)),
+        ({"halts": [ALL | {"ended_at": 149.9}]}, Verdict(accepted=1, halts=1)),
+        ({"halts": [ALL | {"account": "another"}]}, Verdict(accepted=1, halts=1)),
+        ({"halts": [ALL | {"instrument": "MSFT_2025_03"}]}, Verdict(accepted=1, halts=1)),
+    ],
+)
+def test_what_is_not_wrong_is_not_counted(told: dict[str, Any], expected: Verdict) -> None:
+    assert verdict(**told) == expected
+    assert verdict(**told).is_clean

@@ -15,6 +15,8 @@ from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT, Installation
 from lemon_market.tests.waiting import wait_until
 
+# The account that the client which watches sees.
+WATCHED = "demo"
 INSTRUMENTS = ["AAPL_2025_03"] * 17 + ["TIMEOUT_____", "PARTIAL_____", "REFUSE______"]
 
 
@@ -31,16 +33,21 @@ class System:
         command = [sys.executable, "manage.py", "watch_orders", "--json"]
         with self.seen.open("wb") as seen, self.said.open("wb") as said:
             watching = subprocess.Popen(command, cwd=CHECKOUT, env=self.installation.environment, stdout=seen, stderr=said)
-        wait_until(lambda: "connected as demo" in self.said.read_text(), within_s=30, what="the client is connected")
+        wait_until(lambda: f"connected as {WATCHED}" in self.said.read_text(), within_s=30, what="the client is connected")
         return watching
 
-    def token(self) -> str:
-        """For the account that the client which watches sees."""
-        command = [sys.executable, "manage.py", "create_token", "demo"]
+    def manage(self, *words: str) -> str:
+        """Run one of the project's commands until it ends; returns what it prints."""
+        command = [sys.executable, "manage.py", *words]
         done = subprocess.run(
-            command, cwd=CHECKOUT, env=self.installation.environment, capture_output=True, text=True, check=True
+            command, cwd=CHECKOUT, env=self.installation.environment, capture_output=True, text=True, timeout=120, check=False
         )
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
         return done.stdout.strip()
+
+    def token(self, account: str = WATCHED) -> str:
+        """A new one; the account is made when there is none."""
+        return self.manage("create_token", account, "--create")
 
     def seen_event_ids(self) -> list[str]:
         lines = self.seen.read_text().splitlines()
@@ -84,7 +91,7 @@ class System:
         """Nothing is due, and only what the exchange leaves open is open."""
         try:
             [row] = self.query(
-                "SELECT count(*) FROM orders_order WHERE next_attempt_at IS NOT NULL"
+                "SELECT count(*) FROM orders_order WHERE next_attempt_at IS NOT NULL OR look_up_at IS NOT NULL"
                 " OR execution_status = 'new' OR (execution_status = 'partially_filled' AND instrument <> 'PARTIAL_____')"
             )
         except psycopg.OperationalError:

@@ -1,0 +1,50 @@
+"""A worker whose clock is wrong joins the others for a while, and leaves nothing behind."""
+
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+
+from lemon_market.tests.installation import CHECKOUT
+from lemon_market.tests.system import System
+from lemon_market.tests.waiting import wait_until
+
+# In the command line of a guest and of its children, which are nobody's business but ours.
+GUEST = "chaos.wrong_clock"
+COMMAND = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
+STARTED_S = 30.0
+# A worker ends when what it sends is answered.
+ENDED_S = 20.0
+
+
+def join_for_a_while(system: System, ahead_s: int, seconds: float, sent: signal.Signals) -> None:
+    """A worker whose clock is so far ahead works for so long, and then gets a signal."""
+    command = [sys.executable, "-m", GUEST, str(ahead_s), COMMAND[system.transport]]
+    environment = system.installation.environment
+    with system.installation.output.with_name("guests").open("ab") as output:
+        guest = subprocess.Popen(
+            command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    # It registers itself when it begins; the sweep may end it at any time, as it may end any worker.
+    registered = system.installation.data_dir / "workers" / f"{guest.pid}.json"
+    wait_until(lambda: registered.exists() or guest.poll() is not None, within_s=STARTED_S, what="the guest works")
+    time.sleep(seconds)
+    end(guest, sent)
+
+
+def end(guest: "subprocess.Popen[bytes]", sent: signal.Signals) -> None:
+    family = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(guest.pid).children(recursive=True)
+    guest.send_signal(sent)
+    with suppress(subprocess.TimeoutExpired):
+        guest.wait(ENDED_S)
+    guest.kill()
+    guest.wait()
+    for child in family:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(family, timeout=ENDED_S)
