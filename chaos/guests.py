@@ -15,7 +15,7 @@ from lemon_market.tests.waiting import wait_until
 # In the command line of a guest and of its children, which are nobody's business but ours.
 GUEST = "chaos.wrong_clock"
 COMMAND = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
-STARTED_S = 30.0
+STARTED_S = 60.0
 # A worker ends when what it sends is answered.
 ENDED_S = 20.0
 
@@ -30,9 +30,11 @@ def join_for_a_while(system: System, ahead_s: int, seconds: float, sent: signal.
         )
     # It registers itself when it begins; the sweep may end it at any time, as it may end any worker.
     registered = system.installation.data_dir / "workers" / f"{guest.pid}.json"
-    wait_until(lambda: registered.exists() or guest.poll() is not None, within_s=STARTED_S, what="the guest works")
-    time.sleep(seconds)
-    end(guest, sent)
+    try:
+        wait_until(lambda: registered.exists() or guest.poll() is not None, within_s=STARTED_S, what="the guest works")
+        time.sleep(seconds)
+    finally:
+        end(guest, sent)
 
 
 def end(guest: "subprocess.Popen[bytes]", sent: signal.Signals) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from lemon_market.tests.system import INSTRUMENTS, WATCHED, System
 
-# One of each client: a halt of one account leaves the other to trade.
+# That of each client: while one account is halted, the other trades.
 ACCOUNTS = (WATCHED, WATCHED, "another")
 PAUSE_S = 0.05
 CANCELED = 0.1
