@@ -13,7 +13,7 @@ COUNTED = """
 WANTED = "UPDATE orders_feedposition SET look_up_open_at = now() WHERE reconcile_events_after IS NOT NULL"
 
 
-def let_operators_end_orders(apps, schema_editor):
+def make_roles(apps, schema_editor):
     """Permissions are made after all migrations usually, so this one is made here; what comes later finds it."""
     ContentType = apps.get_model('contenttypes', 'ContentType')
     Permission = apps.get_model('auth', 'Permission')
@@ -75,12 +75,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='order',
             name='looked_up_quantity',
-            field=models.IntegerField(default=0),
+            field=models.IntegerField(db_default=0, default=0),
         ),
         migrations.AddField(
             model_name='order',
             name='reported_quantity',
-            field=models.IntegerField(default=0),
+            field=models.IntegerField(db_default=0, default=0),
         ),
         migrations.AddField(
             model_name='setasidereport',
@@ -132,5 +132,5 @@ class Migration(migrations.Migration):
             model_name='order',
             constraint=models.CheckConstraint(condition=models.Q(('absent_since__isnull', True), models.Q(('discrepancy__isnull', False), ('status', 'completed')), _connector='OR'), name='absent_only_when_completed'),
         ),
-        migrations.RunPython(let_operators_end_orders, migrations.RunPython.noop),
+        migrations.RunPython(make_roles, migrations.RunPython.noop),
     ]

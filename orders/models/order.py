@@ -70,9 +70,9 @@ class Order(models.Model):
     filled_value = models.DecimalField(max_digits=38, decimal_places=8, default=Decimal(0))
     average_price = models.DecimalField(max_digits=27, decimal_places=8, null=True)
     # The largest total that the exchange has reported (FIX tag 14 CumQty). Above `filled_quantity` while a fill is missing.
-    reported_quantity = models.IntegerField(default=0)
+    reported_quantity = models.IntegerField(default=0, db_default=0)
     # A look-up counted the units up to here. A fill of some of them that is reported later is history and does not count again.
-    looked_up_quantity = models.IntegerField(default=0)
+    looked_up_quantity = models.IntegerField(default=0, db_default=0)
     # The exchange is asked about the order at this time: reports of it are missing, or contradict what is known.
     look_up_at = models.DateTimeField(null=True)
     # What the exchange says that cannot be true together with the rest, until a look-up settles it.

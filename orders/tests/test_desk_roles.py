@@ -22,6 +22,7 @@ Accept = Callable[..., Order]
 MIGRATIONS = [
     import_module("orders.migrations.0006_order_desk").make_roles,
     import_module("orders.migrations.0007_safety_roles").make_roles,
+    import_module("orders.migrations.0010_contradictions").make_roles,
 ]
 
 ROLES = ["desk viewer", "desk operator", "administrator"]
