@@ -1,7 +1,7 @@
 """An exchange that does nothing but report fills, at any rate: `python -m benchmarks.feed_replay --port PORT --orders FILE`.
 
 The simulated exchange works for each of its reports, and could be slower than what is measured. Here a report is one
-formatting of bytes. FILE has one order a line: our id and the exchange's. Report n is about order n, counted round and
+formatting of bytes. FILE has one order a line: our id, the exchange's, and the account. Report n is about order n, counted round and
 round, so that a connection may ask for any position.
 """
 
@@ -28,7 +28,7 @@ FULL_BUFFER_BYTES = 256 * 1024
 class Replay:
     """`rate` reports a second, or as many as each reader takes when it is 0."""
 
-    def __init__(self, orders: list[tuple[str, str]], rate: float) -> None:
+    def __init__(self, orders: list[tuple[str, str, str]], rate: float) -> None:
         self.orders = orders
         self.rate = rate
 
@@ -67,10 +67,10 @@ class Replay:
     def frame(self, sequence: int, occurred_at: str) -> bytes:
         """One more unit of the order is filled, at 10.00."""
         filled_before, number = divmod(sequence - 1, len(self.orders))
-        client_order_id, exchange_order_id = self.orders[number]
+        client_order_id, exchange_order_id, account = self.orders[number]
         report = (
             f'{{"sequence":{sequence},"execution_id":"E{sequence}","client_order_id":"{client_order_id}",'
-            f'"exchange_order_id":"{exchange_order_id}","account":"bench","type":"partially_filled","last_quantity":1,'
+            f'"exchange_order_id":"{exchange_order_id}","account":"{account}","type":"partially_filled","last_quantity":1,'
             f'"last_price":"10.00","filled_quantity":{filled_before + 1},"average_price":"10","reason":null,'
             f'"occurred_at":"{occurred_at}"}}'
         )
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--orders", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=0.0, help="reports a second, 0 for as many as are taken")
     options = parser.parse_args()
-    orders = [(ours, theirs) for ours, theirs in map(str.split, options.orders.read_text().splitlines())]
+    orders = [(ours, theirs, account) for ours, theirs, account in map(str.split, options.orders.read_text().splitlines())]
     asyncio.run(serve(options.port, Replay(orders, options.rate)))
 
 

@@ -20,7 +20,7 @@ WITH stored AS (
 INSERT INTO orders_order (
     id, account_id, client_order_id, created_at, updated_at, type, side, instrument, quantity, attempt_count, give_up_at,
     may_be_at_exchange, status, next_attempt_at, error_code, error_message,
-    exchange_order_id, placed_at, execution_status, filled_quantity, filled_value, average_price
+    exchange_order_id, placed_at, execution_status, filled_quantity, reported_quantity, filled_value, average_price
 )
 SELECT
     id, account_id, id::text, at, at, 'market', 'buy', 'AAPL_2025_03', 100, 0, now() + interval '1 day',
@@ -28,6 +28,7 @@ SELECT
     CASE status WHEN 'failed' THEN 'exchange_unavailable' END, CASE status WHEN 'failed' THEN 'not available' END,
     CASE status WHEN 'completed' THEN 'old-' || n END, CASE status WHEN 'completed' THEN at END,
     CASE status WHEN 'completed' THEN CASE WHEN is_open THEN 'new' ELSE 'filled' END END,
+    CASE WHEN is_filled THEN 100 ELSE 0 END,
     CASE WHEN is_filled THEN 100 ELSE 0 END,
     CASE WHEN is_filled THEN 1000 ELSE 0 END,
     CASE WHEN is_filled THEN 10 END

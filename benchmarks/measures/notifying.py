@@ -39,7 +39,7 @@ SELECT
 FROM
     (SELECT n, gen_random_uuid() AS id FROM generate_series(1, {count}) AS n) AS new,
     (SELECT {accounts}::integer[] AS accounts) AS given
-RETURNING id::text, exchange_order_id
+RETURNING id::text, exchange_order_id, account_id::text
 """
 POSITION = "INSERT INTO orders_feedposition (feed, session_id, sequence, updated_at) VALUES ('exchange', '{session}', 0, now())"
 
@@ -149,7 +149,7 @@ def make_orders(turn: Turn, accounts: Sequence[int]) -> str:
     numbers = ", ".join(map(str, accounts))
     with turn.database() as database:
         made = database.execute(OPEN_ORDERS.format(count=ORDERS, accounts=f"ARRAY[{numbers}]").encode())
-        lines = "".join(f"{ours} {theirs}\n" for ours, theirs in made)
+        lines = "".join(" ".join(order) + "\n" for order in made)
         database.execute(POSITION.format(session=SESSION_ID).encode())
     return lines
 

@@ -15,7 +15,7 @@ from benchmarks.websocket_clients import Client, Counter
 from exchange.reports import ExecutionReport, ReportType, parse_frame
 from exchange.simulator.report_log import text_frame
 
-ORDERS = [("id-0", "theirs-0"), ("id-1", "theirs-1")]
+ORDERS = [("id-0", "theirs-0", "7"), ("id-1", "theirs-1", "8")]
 
 
 def payload(frame: bytes) -> bytes:
@@ -27,14 +27,14 @@ def payload(frame: bytes) -> bytes:
 def test_a_replayed_report_is_one_more_unit_of_the_next_order() -> None:
     reports = [parse_frame(payload(Replay(ORDERS, 0).frame(sequence, "2030-01-31T15:30:00.000001Z"))) for sequence in (1, 2, 3)]
     told = [
-        (report.sequence, report.client_order_id, report.exchange_order_id, report.filled_quantity, report.type)
+        (report.sequence, report.client_order_id, report.exchange_order_id, report.account, report.filled_quantity, report.type)
         for report in reports
         if isinstance(report, ExecutionReport)
     ]
     assert told == [
-        (1, "id-0", "theirs-0", 1, ReportType.PARTIALLY_FILLED),
-        (2, "id-1", "theirs-1", 1, ReportType.PARTIALLY_FILLED),
-        (3, "id-0", "theirs-0", 2, ReportType.PARTIALLY_FILLED),
+        (1, "id-0", "theirs-0", "7", 1, ReportType.PARTIALLY_FILLED),
+        (2, "id-1", "theirs-1", "8", 1, ReportType.PARTIALLY_FILLED),
+        (3, "id-0", "theirs-0", "7", 2, ReportType.PARTIALLY_FILLED),
     ]
     assert all(isinstance(report, ExecutionReport) and report.average_price == Decimal(10) for report in reports)
 

@@ -1,12 +1,30 @@
 """HttpGateway against servers that answer a look-up or a cancel oddly, over real sockets."""
 
+import json
 from decimal import Decimal
 
 import pytest
 
-from exchange.gateway import CancelRequested, CancelTooLate, Found, NotFound, TermsConflict, Unavailable, Unknown
+from exchange.gateway import CancelRequested, CancelTooLate, Contradiction, Found, NotFound, TermsConflict, Unavailable, Unknown
 from exchange.tests.scenery import HTML, ORDER, cancel_and_get, http_answer, json_answer, look_up_and_get
 
+CONTRADICTIONS = {
+    "an unknown status": ORDER | {"status": "perhaps"},
+    "no status": {name: value for name, value in ORDER.items() if name != "status"},
+    "more filled than ordered": ORDER | {"filled_quantity": 11},
+    "filled with less than ordered": ORDER | {"status": "filled"},
+    "a negative quantity": ORDER | {"filled_quantity": -1},
+    "a fractional quantity": ORDER | {"filled_quantity": 1.5},
+    "true as quantity": ORDER | {"filled_quantity": True},
+    "filled without a price": ORDER | {"average_price": None},
+    "filled for nothing": ORDER | {"average_price": "0"},
+    "a price that is no number": ORDER | {"average_price": "NaN"},
+    "a negative price": ORDER | {"average_price": "-1"},
+    "a price as JSON number": ORDER | {"average_price": 12.5},
+    "no session": ORDER | {"session_id": None},
+    "no sequence": ORDER | {"last_sequence": None},
+    "a term that is no price": ORDER | {"limit_price": "cheap"},
+}
 UNBELIEVABLE_LOOK_UPS = {
     "a proxy's 404": http_answer("404 Not Found", HTML),
     "404 without a body": http_answer("404 Not Found"),
@@ -14,20 +32,6 @@ UNBELIEVABLE_LOOK_UPS = {
     "404 about another order": json_answer("404 Not Found", {"reason": "gone", "client_order_id": "other"}),
     "another order's id": json_answer("200 OK", ORDER | {"client_order_id": "other"}),
     "no id": json_answer("200 OK", {name: value for name, value in ORDER.items() if name != "client_order_id"}),
-    "an unknown status": json_answer("200 OK", ORDER | {"status": "perhaps"}),
-    "no status": json_answer("200 OK", {name: value for name, value in ORDER.items() if name != "status"}),
-    "more filled than ordered": json_answer("200 OK", ORDER | {"filled_quantity": 11}),
-    "a negative quantity": json_answer("200 OK", ORDER | {"filled_quantity": -1}),
-    "a fractional quantity": json_answer("200 OK", ORDER | {"filled_quantity": 1.5}),
-    "true as quantity": json_answer("200 OK", ORDER | {"filled_quantity": True}),
-    "filled without a price": json_answer("200 OK", ORDER | {"average_price": None}),
-    "a price that is no number": json_answer("200 OK", ORDER | {"average_price": "NaN"}),
-    "a negative price": json_answer("200 OK", ORDER | {"average_price": "-1"}),
-    "a price as JSON number": json_answer("200 OK", ORDER | {"average_price": 12.5}),
-    "no session": json_answer("200 OK", ORDER | {"session_id": None}),
-    "filled for nothing": json_answer("200 OK", ORDER | {"average_price": "0"}),
-    "no sequence": json_answer("200 OK", ORDER | {"last_sequence": None}),
-    "a term that is no price": json_answer("200 OK", ORDER | {"limit_price": "cheap"}),
     "a failure": json_answer("500 Internal Server Error", {"reason": "oops"}),
     "unavailable": json_answer("503 Service Unavailable", {"placed": False, "reason": "oops"}),
     "a redirect": json_answer("302 Found", ORDER, "Location: /"),
@@ -37,6 +41,13 @@ UNBELIEVABLE_LOOK_UPS = {
 @pytest.mark.parametrize("answer", UNBELIEVABLE_LOOK_UPS.values(), ids=UNBELIEVABLE_LOOK_UPS)
 async def test_an_unbelievable_answer_to_a_look_up_is_unknown(answer):
     assert isinstance(await look_up_and_get(answer), Unknown)
+
+
+@pytest.mark.parametrize("document", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+async def test_an_answer_about_the_order_that_cannot_be_true_is_kept_and_proves_nothing(document):
+    outcome = await look_up_and_get(json_answer("200 OK", document))
+    assert isinstance(outcome, Contradiction)
+    assert json.loads(outcome.raw) == document
 
 
 async def test_a_look_up_gives_what_the_exchange_says():

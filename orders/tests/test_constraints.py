@@ -21,7 +21,14 @@ COMPLETED = {
     "next_attempt_at": None,
 }
 FAILED = {"status": "failed", "error_code": "refused_by_exchange", "error_message": "no", "next_attempt_at": None}
-FILLED = COMPLETED | {"execution_status": "filled", "filled_quantity": 100, "filled_value": "1000", "average_price": "10"}
+FILLED = COMPLETED | {
+    "execution_status": "filled",
+    "filled_quantity": 100,
+    "reported_quantity": 100,
+    "filled_value": "1000",
+    "average_price": "10",
+}
+LOST = {"discrepancy": "they do not have it", "look_up_at": NOW, "absent_since": NOW}
 HELD = {"held_at": NOW, "next_attempt_at": None}
 
 # Constraint name -> what to change in a valid row to break it.
@@ -59,6 +66,10 @@ VIOLATIONS: dict[str, list[dict[str, Any]]] = {
     "give_up_not_after_expiry": [{"expires_at": NOW}],
     "attempt_count_not_negative": [{"attempt_count": -1}],
     "filled_quantity_within_quantity": [{"filled_quantity": 101}, {"filled_quantity": -1}],
+    "reported_quantity_from_filled_to_quantity": [{"reported_quantity": 101}, FILLED | {"reported_quantity": 99}],
+    "looked_up_quantity_within_filled_quantity": [{"looked_up_quantity": 1}, {"looked_up_quantity": -1}],
+    "discrepancy_is_looked_up": [{"discrepancy": "odd"}],
+    "absent_only_when_completed": [LOST, COMPLETED | LOST | {"discrepancy": None}],
     "filled_exactly_when_all_is_filled": [FILLED | {"filled_quantity": 99}, FILLED | {"execution_status": "new"}],
     "average_price_exactly_when_filled_at_all": [FILLED | {"average_price": None}, COMPLETED | {"filled_value": "1"}],
 }
@@ -98,7 +109,10 @@ def drop_all_checks_but(name: str) -> None:
         cursor.execute("ALTER TABLE orders_order " + ", ".join(f"DROP CONSTRAINT {other}" for other in others))
 
 
-@pytest.mark.parametrize("changes", [{}, COMPLETED, FAILED, FILLED, HELD, {"type": "limit", "limit_price": "250.50"}])
+LIMIT_ORDER = {"type": "limit", "limit_price": "250.50"}
+
+
+@pytest.mark.parametrize("changes", [{}, COMPLETED, FAILED, FILLED, COMPLETED | LOST, HELD, LIMIT_ORDER])
 def test_a_valid_row_is_taken(account: Any, changes: dict[str, Any]) -> None:
     insert("orders_order", valid_order(account) | changes)
     assert Order.objects.count() == 1
