@@ -161,12 +161,12 @@ def test_one_id_twice_in_a_group_is_one_order(meeting: Meeting, account: User) -
 
 def test_what_the_database_refuses_of_one_it_takes_of_the_others(meeting: Meeting, account: User) -> None:
     first = meeting.begin(account)
-    others = [meeting.accept(account, requested) for requested in (MARKET, NewOrder("market", "buy", "too short", 1), MARKET)]
+    others = [meeting.accept(account, requested) for requested in (MARKET, NewOrder("market", "buy", "AAPL_2025_03", 0), MARKET)]
     meeting.all_wait(3)
     meeting.go_on()
     assert not first.result(WAIT_S).replayed
     assert not others[0].result(WAIT_S).replayed
-    with pytest.raises(IntegrityError, match="instrument"):
+    with pytest.raises(IntegrityError, match="quantity_positive"):
         others[1].result(WAIT_S)
     assert not others[2].result(WAIT_S).replayed
     rows = stored()
