@@ -8,6 +8,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from lemon_market.database.clock import ClockWrong, our_clock
+
 
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
@@ -27,6 +29,9 @@ def ready(request: HttpRequest) -> JsonResponse:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             problems["migrations"] = "The database lacks migrations: run manage.py migrate."
+        our_clock.measure()
+    except ClockWrong as wrong:
+        problems["clock"] = f"This server's {wrong}."
     except (OperationalError, InterfaceError):
         problems["database"] = "The database cannot be reached."
     if problems:

@@ -19,8 +19,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lemon_market import measuring
+from lemon_market.database.clock import database_now
 from orders import standing
 from orders.states import Status
+from orders.worker_state import SILENT_AFTER, heard_within
 
 Families = Iterator[GaugeMetricFamily]
 
@@ -43,7 +45,7 @@ class DatabaseCollector(Collector):
 
     def collect(self) -> Families:
         try:
-            families = [*orders(), *feed(), *connections()]
+            families = [*orders(), *workers(), *feed(), *connections()]
         except (OperationalError, InterfaceError):
             families = [gauge("database_up", "Whether the database answers.", value=False)]
         else:
@@ -52,7 +54,7 @@ class DatabaseCollector(Collector):
 
 
 def orders() -> Families:
-    now = timezone.now()
+    now = database_now()
     yield gauge("queue_age_seconds", "For how long the oldest due order has been due.", standing.queue_age_s(now))
     yield gauge("due_orders", "Orders for which something is to be done now.", standing.due_count(now))
     waiting = {status.value: standing.needing_person(status) for status in (Status.FAILED, Status.ERROR)}
@@ -63,6 +65,14 @@ def orders() -> Families:
     yield gauge("orders_with_discrepancy", contradictions, standing.discrepancy_count())
     yield gauge("look_ups_due", "Orders that are to be looked up at the exchange now.", standing.look_ups_due(now))
     yield gauge("reports_set_aside", "Reports of the exchange that could not be applied.", standing.set_aside_count())
+
+
+def workers() -> Families:
+    said = list(heard_within(SILENT_AFTER))
+    with_problem = sum(worker.problem is not None for worker in said)
+    furthest_s = max((abs(worker.clock_offset_s or 0.0) for worker in said), default=0.0)
+    yield gauge("workers_with_problem", "Workers and sweeps that say what keeps them from their work.", with_problem)
+    yield gauge("worker_clock_offset_seconds", "How far the worst of their clocks is from the database's.", furthest_s)
 
 
 def feed() -> Families:

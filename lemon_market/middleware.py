@@ -14,8 +14,9 @@ from django.middleware.common import CommonMiddleware
 from lemon_market import logs
 from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
+from lemon_market.database.clock import ClockWrong
 from lemon_market.measuring import observe_acceptance
-from orders.api.errors import database_away
+from orders.api.errors import clock_wrong, database_away
 
 PROBES = {"/health/live", "/health/ready", "/metrics"}
 log = structlog.get_logger()
@@ -87,7 +88,10 @@ class OddQueryMiddleware:
 
 
 class DatabaseUnavailableMiddleware:
-    """Waits for the database only so long, and answers 503 wherever outside the API it is found to be away."""
+    """Waits for the database only so long, and answers 503 wherever outside the API it is found to be away.
+
+    Likewise where an order was to be accepted by a server whose clock is wrong.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -98,6 +102,8 @@ class DatabaseUnavailableMiddleware:
             return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, ClockWrong):
+            return clock_wrong(error)
         if not isinstance(error, OperationalError | InterfaceError):
             return None
         return database_away(request, error)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 from uuid_utils.compat import uuid7
 
+from lemon_market.database.clock import our_clock
 from orders import lifecycle
 from orders.dispatch import tell_workers, wake_workers
 from orders.group_commit import Request, store_request
@@ -102,7 +103,7 @@ def accept_orders(
     With `keep_refused` orders that break limits are stored all the same, as failed, for audit: nothing of them is sent.
     `was_tried` tells that `store_at_once` has found something in their way already.
     Safe to repeat: the same ids with the same terms give the orders that exist.
-    Raises ClientOrderIdConflict, AlreadyExpired, TradingHalted, TooManyOrders and RefusedByLimits.
+    Raises ClientOrderIdConflict, AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits and ClockWrong.
     """
     try:
         orders = None if was_tried else store_at_once(account_id, requested)
@@ -121,7 +122,11 @@ def accept_orders(
 
 
 def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order] | None:
-    """Store the orders in one statement. Nearly all go this way; what stands in the way of others `store` finds out."""
+    """Store the orders in one statement. Nearly all go this way; what stands in the way of others `store` finds out.
+
+    Raises ClockWrong: their ids and times would be wrong as well.
+    """
+    our_clock.ensure_right()
     now = timezone.now()
     if any(request.expires_at and request.expires_at <= now for request in requested):
         return None
@@ -151,6 +156,7 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
 
 
 def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool) -> list[Order]:
+    our_clock.ensure_right()
     limits = limits_unless_halted(account_id, requested)
     # Not before the lock of the limits is held, since orders are counted by when they are taken.
     now = timezone.now()

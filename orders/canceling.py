@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.db import transaction
-from django.utils import timezone
 
+from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.models import Order
@@ -78,7 +78,7 @@ def cancel_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Canceled:
 
 
 def cancel_locked(orders: Sequence[Order], requested_by: str) -> None:
-    now = timezone.now()
+    now = database_now()
     events = [happened for order in orders for happened in lifecycle.cancel_requested(order, now, by=requested_by)]
     save_changes(orders, events)
     if to_be_carried := [order.id for order in orders if order.cancel_requested_at == now]:

@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.signing import SignedPackage
 
+from lemon_market.database.clock import database_now
 from orders.doorbell import ORDERS_DUE, after_commit, ring_after_commit, rings
 from orders.standing import due_orders
 
@@ -112,7 +113,7 @@ def wake_up() -> str:
 def wake_workers_again() -> None:
     """The sweep's wake-ups for orders that are due already."""
     if settings.ORDER_TRANSPORT == "kafka":
-        tell_workers(list(due_orders(timezone.now()).values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
+        tell_workers(list(due_orders(database_now()).values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
     else:
         queue_wake_up()
 

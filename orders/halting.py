@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.halts import halted_since
@@ -122,7 +123,7 @@ def release_chunk(halt_id: int, ids: list[uuid.UUID], *, is_last: bool) -> int:
 
 def released(halt: Halt, orders: list[Order]) -> tuple[list[Order], list[OrderEvent]]:
     assert halt.ended_at is not None
-    now = timezone.now()
+    now = database_now()
     oldest = min((order.created_at for order in orders), default=now)
     halts = Halt.objects.filter(Q(ended_at__isnull=True) | Q(ended_at__gte=oldest))
     changed, events = [], []

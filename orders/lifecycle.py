@@ -91,7 +91,14 @@ def refused(order: Order, reason: str, now: datetime, **data: Any) -> list[Order
 
 
 def not_taken(
-    order: Order, reason: str, now: datetime, policy: PlacementPolicy, retry_after_s: float | None = None, **data: Any
+    order: Order,
+    reason: str,
+    now: datetime,
+    policy: PlacementPolicy,
+    retry_after_s: float | None = None,
+    *,
+    in_outage: bool = False,
+    **data: Any,
 ) -> list[OrderEvent]:
     """It is certain that the exchange does not have the order: try again later, or give up."""
     clear_sent(order)
@@ -99,9 +106,19 @@ def not_taken(
         return canceled(order, now, **data)
     if order.status == Status.ERROR or order.give_up_at <= now:
         return gave_up(order, f"The exchange did not take the order: {reason}", now, **data)
-    delay_s = retry_delay_s(order.attempt_count, policy, random.random, retry_after_s)
     set_problem(order, ErrorCode.EXCHANGE_UNAVAILABLE, f"The exchange did not take the order: {reason}")
+    if in_outage:
+        return retry_at(order, place_of(order), now, **data)
+    delay_s = retry_delay_s(order.attempt_count, policy, random.random, retry_after_s)
     return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+
+
+def place_of(order: Order) -> datetime:
+    """From when the order is due once an outage is over: of all that wait, those accepted first go first.
+
+    So does one that a person retried or a halt held meanwhile. How often it is tried until then is the breaker's business.
+    """
+    return order.created_at
 
 
 def not_sent(order: Order, now: datetime) -> list[OrderEvent]:
@@ -124,7 +141,9 @@ def unknown(
     return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
 
 
-def look_up_failed(order: Order, reason: str, now: datetime, policy: PlacementPolicy, **data: Any) -> list[OrderEvent]:
+def look_up_failed(
+    order: Order, reason: str, now: datetime, policy: PlacementPolicy, *, in_outage: bool = False, **data: Any
+) -> list[OrderEvent]:
     """Proves nothing; look up again later."""
     delay_s = retry_delay_s(order.attempt_count, policy, random.random)
     set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, and the look-up failed: {reason}")
@@ -134,7 +153,7 @@ def look_up_failed(order: Order, reason: str, now: datetime, policy: PlacementPo
         order.claimed_until = None
         order.updated_at = now
         return []
-    return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+    return retry_at(order, place_of(order) if in_outage else now + timedelta(seconds=delay_s), now, **data)
 
 
 def looked_up_and_not_found(

@@ -13,13 +13,14 @@ from enum import Enum
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from exchange import gateway as venue
 from exchange.gateway import Gateway, Placement
+from lemon_market.database.clock import DatabaseClock, database_now, our_clock
 from orders import lifecycle
+from orders.breaker import Source
 from orders.halts import halts_in_force, is_halted
 from orders.models import Order, OrderEvent
 from orders.policy import PlacementPolicy
@@ -33,6 +34,14 @@ log = structlog.get_logger()
 MAX_HELD = 500
 MAX_HOLDING_STEPS = 10
 MAX_OVERDUE = 1000
+MAX_PUT_BACK = 10_000
+# Locked in id order, as everywhere, so that nobody can wait for us who has what we wait for.
+PUT_BACK = """
+UPDATE orders_order SET next_attempt_at = created_at WHERE id IN (
+    SELECT id FROM orders_order
+    WHERE next_attempt_at > clock_timestamp() AND claimed_until IS NULL AND status IN ('pending', 'completed')
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+)"""
 
 
 class Step(Enum):
@@ -43,12 +52,16 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to make one exchange call for an order, until `claimed_until`."""
+    """The right to make one exchange call for an order, until `claimed_until`, which is a time of `clock`.
+
+    Whatever becomes of our own clock meanwhile, that one tells how much of the claim is left.
+    """
 
     order: Order
     step: Step
     attempt: int
     claimed_until: datetime
+    clock: DatabaseClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +71,17 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a claim came to. `sent_valid_until` is what the send carried, `started_at` when the call began."""
+    """What a claim came to. `sent_valid_until` is what the send carried, `started_at` when the call began.
+
+    `in_outage`: the exchange as a whole is away, so that this says nothing about the order.
+    """
 
     claim: Claim
     outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent
     started_at: datetime
     took_s: float
     sent_valid_until: datetime | None = None
+    in_outage: bool = False
 
 
 def next_step(order: Order) -> Step:
@@ -74,27 +91,37 @@ def next_step(order: Order) -> Step:
     return Step.LOOK_UP if order.may_be_at_exchange else Step.SEND
 
 
-def claim_due_orders(limit: int, policy: PlacementPolicy) -> list[Claim]:
+def claim_due_orders(
+    limit: int, policy: PlacementPolicy, *, clock: DatabaseClock | None = None, besides: Sequence[Source] = ()
+) -> list[Claim]:
     """Take up to `limit` due orders, oldest first, passing over those that somebody else is taking.
 
     Orders whose time is over are left to `finish_overdue_orders`, so that nothing is sent after `give_up_at`.
     A send for which trading is halted is held, and so comes up here once and not again until it is released.
+    Orders whose instrument and account both stand in `besides` are passed over. Raises ClockWrong.
     """
-    claims, held_count = claim_or_hold(limit, limit, policy)
+    clock = clock or our_clock.measure()
+    claims, held_count = claim_or_hold(limit, limit, policy, clock, besides)
     for _ in range(MAX_HOLDING_STEPS):
         if claims or not held_count:
             break
-        claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy)
+        claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy, clock, besides)
     return claims
 
 
-def claim_or_hold(limit: int, look_at: int, policy: PlacementPolicy) -> tuple[list[Claim], int]:
+def claim_or_hold(
+    limit: int, look_at: int, policy: PlacementPolicy, clock: DatabaseClock, besides: Sequence[Source]
+) -> tuple[list[Claim], int]:
     """Claim up to `limit` of the first `look_at` due orders and hold those halted; returns the claims and how many are held."""
     with transaction.atomic():
-        now = timezone.now()
+        now = clock.now()
+        may_be_called = Q(give_up_at__gt=now) | ~Q(status=Status.PENDING)
+        if besides:
+            instruments, accounts = zip(*besides, strict=True)
+            may_be_called &= ~Q(instrument__in=instruments, account_id__in=accounts)
         due = list(
             Order.objects.select_for_update(skip_locked=True)
-            .filter(Q(give_up_at__gt=now) | ~Q(status=Status.PENDING), next_attempt_at__lte=now)
+            .filter(may_be_called, next_attempt_at__lte=now)
             .order_by("next_attempt_at", "id")[:look_at]
         )
         halted = hold_halted(due, now)
@@ -103,7 +130,7 @@ def claim_or_hold(limit: int, look_at: int, policy: PlacementPolicy) -> tuple[li
             step = next_step(order)
             lifecycle.begin_attempt(order, now, policy)
             assert order.claimed_until is not None
-            claims.append(Claim(order, step, order.attempt_count, order.claimed_until))
+            claims.append(Claim(order, step, order.attempt_count, order.claimed_until, clock))
         save_changes([claim.order for claim in claims], [])
     return claims, len(halted)
 
@@ -120,7 +147,7 @@ def hold_halted(orders: Sequence[Order], now: datetime) -> set[uuid.UUID]:
 
 async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
     """Make the claim's one call. Never raises for what an exchange can do; see `exchange.gateway` for the outcomes."""
-    started_at = timezone.now()
+    started_at = claim.clock.now()
     deadline = claim.claimed_until - timedelta(seconds=policy.clock_margin_s)
     valid_until = min(started_at + timedelta(seconds=policy.exchange_timeout_s), claim.order.give_up_at)
     if claim.step is Step.SEND and (valid_until > deadline or valid_until <= started_at):
@@ -138,7 +165,7 @@ async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> 
     except Exception as error:
         log.exception("gateway_broke", order_id=str(claim.order.id), step=claim.step.value)
         outcome = venue.Unknown(f"internal error: {error!r}")
-    took_s = (timezone.now() - started_at).total_seconds()
+    took_s = (claim.clock.now() - started_at).total_seconds()
     return Result(claim, outcome, started_at, took_s, valid_until if claim.step is Step.SEND else None)
 
 
@@ -176,7 +203,7 @@ def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
 def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
     with transaction.atomic():
         orders = lock_orders([result.claim.order.id for result in results])
-        now = timezone.now()
+        now = max(result.claim.clock.now() for result in results)
         events: list[OrderEvent] = []
         changed = {}
         for result in results:
@@ -215,7 +242,7 @@ def apply_send(order: Order, result: Result, now: datetime, policy: PlacementPol
         case venue.Refused(reason):
             return lifecycle.refused(order, reason, now, **data)
         case venue.Unavailable(reason, retry_after_s):
-            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, **data)
+            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, in_outage=result.in_outage, **data)
         case venue.Unknown(reason) if result.sent_valid_until is not None:
             return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, **data)
     raise ValueError(f"no rule for a send and {result.outcome}")
@@ -231,7 +258,7 @@ def apply_look_up(order: Order, result: Result, now: datetime, policy: Placement
             contradicts(order, reason, raw, now)
             return lifecycle.look_up_failed(order, reason, now, policy, **data)
         case venue.Unavailable(reason) | venue.Unknown(reason):
-            return lifecycle.look_up_failed(order, reason, now, policy, **data)
+            return lifecycle.look_up_failed(order, reason, now, policy, in_outage=result.in_outage, **data)
     raise ValueError(f"no rule for a look-up and {result.outcome}")
 
 
@@ -253,7 +280,7 @@ def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
     with transaction.atomic():
         order = lock_orders([result.claim.order.id])[result.claim.order.id]
         if claim_is_current(order, result.claim):
-            now = timezone.now()
+            now = result.claim.clock.now()
             if order.status == Status.COMPLETED:
                 events = lifecycle.cancel_not_carried(order, now, policy)
             else:
@@ -264,13 +291,24 @@ def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
             save_changes([order], events)
 
 
+def put_waiting_orders_back() -> int:
+    """An outage has begun or is over: orders that wait for their own next attempt are due in their place again.
+
+    Their pauses grew with each answer that said nothing about them, of any worker, so that new orders would go first and the
+    one that has waited longest last. Returns how many there were.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(PUT_BACK, [MAX_PUT_BACK])
+        return int(cursor.rowcount)
+
+
 def finish_overdue_orders() -> int:
     """Settle pending orders whose time is over and that nobody has a live claim on; returns how many it dealt with.
 
     `give_up_at` of an order that waits for the end of a halt does not count before then, but its own expiry does.
     """
     with transaction.atomic():
-        now = timezone.now()
+        now = database_now()
         unclaimed = Order.objects.select_for_update(skip_locked=True).filter(
             Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING
         )

@@ -7,19 +7,22 @@ transactions; outcomes are recorded together, every few milliseconds.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from exchange.gateway import Gateway, Unavailable
+from exchange.gateway import Gateway
 from lemon_market.database.away import one_line
-from orders.breaker import Breaker
+from lemon_market.database.clock import ClockWrong, our_clock
+from orders.breaker import Breaker, Source
 from orders.database_thread import DatabaseThread
 from orders.dispatch import QueuedWakeUps, WakeUps
-from orders.placement import Claim, NotSent, Result, carry_out, claim_due_orders, record
+from orders.placement import Claim, NotSent, Result, carry_out, claim_due_orders, put_waiting_orders_back, record
 from orders.policy import PlacementPolicy
+from orders.worker_state import SAY_EVERY_S, say
 
 log = structlog.get_logger()
 
@@ -56,6 +59,9 @@ class PlacementLoop:
         self.is_stopping = is_stopping
         self.wake_ups = wake_ups or QueuedWakeUps()
         self.calls: set[asyncio.Task[None]] = set()
+        self.probe: asyncio.Task[None] | None = None
+        self.clock_problem: ClockWrong | None = None
+        self.state_changed = asyncio.Event()
         self.results: list[Result] = []
         self.result_arrived = asyncio.Event()
         self.slot_freed = asyncio.Event()
@@ -73,13 +79,15 @@ class PlacementLoop:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.record_results())
-                listener = group.create_task(self.listen())
+                beside = [group.create_task(self.listen()), group.create_task(self.say_forever())]
                 await self.claim_until_done(group)
                 if self.calls:
                     await asyncio.wait(self.calls)
-                listener.cancel()
+                for task in beside:
+                    task.cancel()
                 self.claiming_is_over = True
                 self.result_arrived.set()
+            await self.say()
         finally:
             await self.database.close()
         return self.claimed_count
@@ -91,9 +99,9 @@ class PlacementLoop:
             self.slot_freed.clear()
             self.work_arrived.clear()
             # Asked before the claim: what is recorded after it may leave an order due.
-            is_busy = bool(self.calls or self.unrecorded_count or self.breaker.is_open)
+            is_busy = bool(self.calls or self.unrecorded_count or self.breaker.is_open or self.clock_problem)
             free = self.policy.window - len(self.calls)
-            allowed = self.breaker.allow(free)
+            allowed = 0 if self.probe in self.calls else self.breaker.allow(free)
             claims = await self.claim(allowed) if allowed else []
             for claim in claims:
                 self.start(claim, group)
@@ -108,16 +116,31 @@ class PlacementLoop:
 
     async def claim(self, limit: int) -> list[Claim]:
         try:
-            return await self.database.run(partial(self.take_over, limit))
+            claims, problem = await self.database.run(partial(self.take_over, limit)), None
+        except ClockWrong as wrong:
+            claims, problem = [], wrong
         except (OperationalError, InterfaceError) as error:
             log.warning("database_away", doing="claim", error=one_line(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return []
+        if bool(problem) != bool(self.clock_problem):
+            self.state_changed.set()
+        self.clock_problem = problem
+        return claims
 
     def take_over(self, limit: int) -> list[Claim]:
+        # Before wake-ups are taken, which others can make use of.
+        clock = our_clock.measure()
+        if self.breaker.has_turned:
+            put_waiting_orders_back()
+            self.breaker.has_turned = False
         # In this order: a wake-up that has come belongs to an order that the claim can see.
         self.wake_ups.begin_claim()
-        claims = claim_due_orders(limit, self.policy)
+        probed = self.breaker.probed if self.breaker.is_open else []
+        claims = claim_due_orders(limit, self.policy, clock=clock, besides=probed)
+        if not claims and probed:
+            probed.clear()
+            claims = claim_due_orders(limit, self.policy, clock=clock)
         self.wake_ups.end_claim()
         return claims
 
@@ -126,13 +149,17 @@ class PlacementLoop:
         call = group.create_task(self.carry(claim))
         self.calls.add(call)
         call.add_done_callback(self.calls.discard)
+        if self.breaker.is_open:
+            self.probe = call
+            self.breaker.probed.append(source_of(claim))
 
     async def carry(self, claim: Claim) -> None:
+        began_at = self.breaker.clock()
         result = await carry_out(claim, self.gateway, self.policy)
-        if isinstance(result.outcome, Unavailable) and result.outcome.exchange_is_away:
-            self.breaker.exchange_was_away()
-        elif not isinstance(result.outcome, NotSent):
-            self.breaker.exchange_answered()
+        if not isinstance(result.outcome, NotSent):
+            self.breaker.saw(source_of(claim), result.outcome, began_at)
+            if self.breaker.has_turned:
+                self.state_changed.set()
         self.unrecorded_count += 1
         self.results.append(result)
         self.result_arrived.set()
@@ -152,12 +179,33 @@ class PlacementLoop:
         async for _ in self.wake_ups.arrivals():
             self.work_arrived.set()
 
+    async def say_forever(self) -> None:
+        """Tell everybody how we are, now and then and whenever that changes."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.state_changed.wait(), SAY_EVERY_S)
+            self.state_changed.clear()
+            await self.say()
+
+    async def say(self) -> None:
+        problem, pause_s = None, None
+        if self.clock_problem is not None:
+            problem = f"its {self.clock_problem}: it claims nothing"
+        elif self.breaker.is_open:
+            problem, pause_s = self.breaker.problem, self.breaker.pause_s
+        try:
+            await self.database.run(partial(say, problem, pause_s))
+        except (OperationalError, InterfaceError) as error:
+            log.warning("database_away", doing="say how it is", error=one_line(error))
+
     async def record_results(self) -> None:
         while not (self.claiming_is_over and not self.results):
             await self.result_arrived.wait()
             self.result_arrived.clear()
             await asyncio.sleep(RECORD_INTERVAL_S)
             results, self.results = self.results, []
+            if self.breaker.is_open:
+                results = [replace(result, in_outage=True) for result in results]
             if results:
                 await self.record(results)
                 self.unrecorded_count -= len(results)
@@ -174,3 +222,7 @@ class PlacementLoop:
                 if monotonic() > give_up:
                     raise
                 await asyncio.sleep(DATABASE_RETRY_S)
+
+
+def source_of(claim: Claim) -> Source:
+    return Source(claim.order.instrument, claim.order.account_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django.db import transaction
 from django.utils import timezone
 
+from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
 from orders.halts import halts_not_released, is_halted
@@ -91,7 +92,7 @@ def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = F
     with transaction.atomic():
         orders = lock_orders(ids)
         retried.passed_over = reasons_not_to_retry(list(orders.values()), alone=alone, lock=True)
-        now = timezone.now()
+        now = database_now()
         changed = [order for order in orders.values() if order.id not in retried.passed_over]
         events: list[OrderEvent] = []
         for order in changed:

@@ -2,17 +2,19 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from time import monotonic
 
 import structlog
 from django.conf import settings
-from django.utils import timezone
 
+from lemon_market.database.clock import ClockWrong, database_now, our_clock
 from orders.dispatch import wake_workers_again
 from orders.halting import release_orders
 from orders.placement import finish_overdue_orders
 from orders.standing import due_orders
 from orders.worker_process import kill_registered_processes
+from orders.worker_state import forget_the_silent, is_explained, say
 
 log = structlog.get_logger()
 
@@ -26,10 +28,12 @@ class Sweep:
         # With all slots at a slow exchange nobody claims for as long as one call takes, and that is no stall.
         self.stalled_after_s = stalled_after_s or max(10.0, 5.0 + settings.EXCHANGE_TIMEOUT)
         self.clock = clock
+        self.clock_problem: ClockWrong | None = None
         self.oldest_due: tuple[uuid.UUID, int] | None = None
         self.oldest_due_since = clock()
 
     def run_once(self) -> None:
+        self.look_at_clock()
         release_orders()
         while finish_overdue_orders() > 0:
             continue
@@ -38,9 +42,22 @@ class Sweep:
             wake_workers_again()
         self.watch(oldest)
 
+    def look_at_clock(self) -> None:
+        """The clock of this machine is that of its workers, who may never come to look at it themselves."""
+        try:
+            our_clock.measure()
+            self.clock_problem = None
+        except ClockWrong as wrong:
+            self.clock_problem = wrong
+        say(None if self.clock_problem is None else f"its {self.clock_problem}: it replaces no workers")
+        forget_the_silent()
+
     def watch(self, oldest: tuple[uuid.UUID, int] | None) -> None:
-        """Claims are made oldest first, so one oldest order that stays unclaimed means that nobody claims at all."""
-        if oldest is None or oldest != self.oldest_due:
+        """Claims are made oldest first, so one oldest order that stays unclaimed means that nobody claims at all.
+
+        Unless there is a reason to: then the workers get the same time anew once that is gone.
+        """
+        if oldest is None or oldest != self.oldest_due or self.is_explained():
             self.oldest_due = oldest
             self.oldest_due_since = self.clock()
         elif self.clock() - self.oldest_due_since > self.stalled_after_s:
@@ -49,6 +66,9 @@ class Sweep:
             # The new ones get the same time to show themselves.
             self.oldest_due_since = self.clock()
 
+    def is_explained(self) -> bool:
+        return self.clock_problem is not None or is_explained(timedelta(seconds=self.stalled_after_s))
+
     def forget(self) -> None:
         """Nothing can be said about the workers while the database is away."""
         self.oldest_due = None
@@ -56,4 +76,4 @@ class Sweep:
 
 def oldest_due_order() -> tuple[uuid.UUID, int] | None:
     """Id and attempt count of the order that has been due for longest and that nobody has claimed."""
-    return due_orders(timezone.now()).values_list("id", "attempt_count").first()
+    return due_orders(database_now()).values_list("id", "attempt_count").first()

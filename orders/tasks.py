@@ -4,9 +4,9 @@ import asyncio
 import multiprocessing
 
 from django.conf import settings
-from django.utils import timezone
 
 from exchange.http_gateway import HttpGateway
+from lemon_market.database.clock import database_now
 from orders.breaker import Breaker
 from orders.dispatch import queue_wake_up
 from orders.placement_loop import PlacementLoop
@@ -23,7 +23,7 @@ breaker = Breaker()
 def place_orders() -> int:
     """Run one placement loop; returns how many calls of the exchange it made."""
     calls = asyncio.run(run_loop())
-    if not is_stopping() and due_orders(timezone.now()).exists():
+    if not is_stopping() and due_orders(database_now()).exists():
         queue_wake_up()
     return calls
 

@@ -4,10 +4,10 @@ from time import perf_counter
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.utils import timezone
 
 from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
+from lemon_market.database.clock import read_clock
 from lemon_market.doctor.finding import Finding, bad, judged, ok
 from orders import standing
 from orders.restoring import is_renumbering_needed
@@ -15,7 +15,7 @@ from orders.restoring import is_renumbering_needed
 OLDEST_VERSION = 140_000
 LONG_TRANSACTION_S, VERY_LONG_TRANSACTION_S = 60, 600
 STATE = """
-    SELECT clock_timestamp(), pg_database_size(current_database()),
+    SELECT pg_database_size(current_database()),
            (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float FROM pg_stat_activity
              WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid())"""
 
@@ -33,10 +33,10 @@ def check_database() -> Iterator[Finding]:
 
 def examine_database() -> Iterator[Finding]:
     with connection.cursor() as cursor:
-        before, started = timezone.now(), perf_counter()
+        started = perf_counter()
         cursor.execute(STATE)
         took_s = perf_counter() - started
-        [(now, size, transaction_s)] = cursor.fetchall()
+        [(size, transaction_s)] = cursor.fetchall()
     version: int = connection.pg_version  # type: ignore[attr-defined]  # PostgreSQL's backend has it
     text = f"PostgreSQL {version // 10_000}.{version % 10_000}, {size / 1e9:.2f} GB, answers in {took_s * 1000:.0f} ms"
     if version < OLDEST_VERSION:
@@ -44,7 +44,7 @@ def examine_database() -> Iterator[Finding]:
     else:
         yield judged("database", took_s, text, "Look at its load and its disk.", warn_above=0.2, bad_above=2.0)
     yield migrations()
-    yield clock((now - before).total_seconds() - took_s / 2)
+    yield clock(-read_clock().offset_s)
     yield from connections()
     yield judged(
         "transactions",
@@ -71,7 +71,7 @@ def clock(difference_s: float) -> Finding:
         "clock of the database",
         abs(difference_s),
         f"{difference_s:+.2f} s from ours",
-        "Let both machines follow a time server (NTP): leases and retries are timed by these clocks.",
+        "Let both machines follow a time server (NTP). Beyond EXCHANGE_CLOCK_MARGIN this one places and accepts no orders.",
         warn_above=0.5,
         bad_above=settings.EXCHANGE_CLOCK_MARGIN,
     )

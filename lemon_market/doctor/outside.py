@@ -1,6 +1,5 @@
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from time import perf_counter
@@ -8,6 +7,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from django.conf import settings
+from django.utils import timezone
 
 from lemon_market.addresses import url
 from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
@@ -67,7 +67,7 @@ def clock_of_exchange(date: str | None, took_s: float) -> Finding:
     name = "clock of the exchange"
     if date is None:
         return warn(name, "it does not tell the time", "Make sure otherwise that both clocks follow a time server.")
-    difference_s = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds() + RESOLUTION_S / 2
+    difference_s = (parsedate_to_datetime(date) - timezone.now()).total_seconds() + RESOLUTION_S / 2
     apart_s = max(0.0, abs(difference_s) - RESOLUTION_S / 2 - took_s)
     advice = "Follow a time server (NTP). EXCHANGE_CLOCK_MARGIN is how far apart they may be before a 404 proves too much."
     return judged(

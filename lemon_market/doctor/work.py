@@ -3,11 +3,14 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.utils import timezone
 
+from lemon_market.database.clock import database_now
 from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
 from orders import standing
 from orders.feed_connection import SILENT_AFTER
 from orders.halts import halts_in_force
 from orders.states import Status
+from orders.worker_state import SILENT_AFTER as WORKER_SILENT_AFTER
+from orders.worker_state import heard_within
 
 # Each of these keeps a connection of its own name for as long as it runs, on whatever machine.
 ROLES = {
@@ -18,6 +21,7 @@ ROLES = {
 
 def check_work() -> Iterator[Finding]:
     yield from roles()
+    yield from workers()
     yield queue()
     yield from feed()
     yield from for_a_person()
@@ -34,8 +38,29 @@ def roles() -> Iterator[Finding]:
             yield bad(role, "is not connected to the database", f"Start manage.py {role}; its log says why it ended.")
 
 
+def workers() -> Iterator[Finding]:
+    """As they said of themselves within the last seconds, on whatever machine."""
+    said = list(heard_within(WORKER_SILENT_AFTER))
+    for worker in said:
+        if worker.problem is not None:
+            advice = "Let its machine follow a time server (NTP); it goes on by itself."
+            if worker.paused_until is not None:
+                advice = "Ask the exchange. Orders are accepted and wait; they go out oldest first once it takes one."
+            yield bad(f"worker {worker.name}", worker.problem, advice)
+    if said:
+        offset_s = max((worker.clock_offset_s or 0.0 for worker in said), key=abs)
+        yield judged(
+            "clocks of workers",
+            abs(offset_s),
+            f"at most {offset_s:+.2f} s from the database's, of {len(said)} process(es)",
+            "Let all machines follow a time server (NTP). Beyond EXCHANGE_CLOCK_MARGIN one places no orders.",
+            warn_above=settings.EXCHANGE_CLOCK_MARGIN / 4,
+            bad_above=settings.EXCHANGE_CLOCK_MARGIN,
+        )
+
+
 def queue() -> Finding:
-    now = timezone.now()
+    now = database_now()
     age_s = standing.queue_age_s(now)
     text = f"{standing.due_count(now)} due, the oldest for {age_s:.0f} s"
     advice = "Workers do not keep up or are frozen: look at their log, at the exchange, and start more of them."

@@ -12,6 +12,7 @@
 | reports set aside | index `report_set_aside`; counted to 1,000 |
 | contradictions | index `order_with_discrepancy`; counted to 1,000 |
 | feed position, feed connection | one row for each feed |
+| outage | one row for each worker |
 """
 
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from django.db.models import QuerySet
 from orders.feed_connection import SILENT_AFTER
 from orders.feeds import active_feed
 from orders.halts import halts_in_force
-from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, PlacementWorker, SetAsideReport
 from orders.order_ids import made_at
 from orders.standing import due_orders
 from orders.states import ErrorCode, EventType, Status
+from orders.worker_state import outage
 
 MAX_COUNTED = 1_000
 NEEDS_PERSON_SHOWN = 10
@@ -155,8 +157,16 @@ def nearest_rank(ascending: list[float], percent: int) -> float:
     return ascending[rank - 1]
 
 
-def judge_exchange(connection: FeedConnection | None, lately: Outcomes, now: datetime) -> Verdict:
-    """What can be said of the exchange. The feed's connection tells within seconds, even when no order is on its way."""
+def judge_exchange(
+    connection: FeedConnection | None, lately: Outcomes, now: datetime, waiting: PlacementWorker | None = None
+) -> Verdict:
+    """What can be said of the exchange. The feed's connection tells within seconds, even when no order is on its way.
+
+    `waiting` is a worker that was turned away with every order, which counts for more: the connection may be our own trouble.
+    """
+    if waiting is not None:
+        problem = waiting.problem or ""
+        return Verdict("bad", problem[:1].upper() + problem[1:])
     if connection is None or now - connection.said_at > SILENT_AFTER:
         since = None if connection is None else connection.said_at
         return Verdict("unsure", "Nobody follows the exchange's feed: is the update consumer running?", since)
@@ -175,7 +185,7 @@ def overview(now: datetime) -> dict[str, Any]:
     connection = FeedConnection.objects.filter(feed=active_feed()).first()
     return {
         "now": now,
-        "verdict": judge_exchange(connection, lately, now),
+        "verdict": judge_exchange(connection, lately, now, outage()),
         "needs_person": needs_person(),
         "queue": queue(now),
         "outcomes": lately,

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from lemon_market.database.away import one_line
+from lemon_market.database.clock import ClockWrong
 
 log = structlog.get_logger()
 
@@ -24,6 +25,16 @@ class DatabaseAway(APIException):
     default_detail = DATABASE_AWAY
     default_code = "database_away"
     wait = 1
+
+
+class OurClockWrong(APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "clock_wrong"
+    # Another server may answer the next request, and clocks are not set right in a moment.
+    wait = 5
+
+    def __init__(self, wrong: ClockWrong) -> None:
+        super().__init__(clock_wrong_detail(wrong))
 
 
 class Conflict(APIException):
@@ -57,6 +68,16 @@ def database_away(request: HttpRequest, error: InterfaceError | OperationalError
     return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
 
 
+def clock_wrong(wrong: ClockWrong) -> HttpResponse:
+    """The answer wherever Django REST framework does not make it."""
+    headers = {"Retry-After": str(OurClockWrong.wait)}
+    return JsonResponse({"detail": clock_wrong_detail(wrong)}, status=OurClockWrong.status_code, headers=headers)
+
+
+def clock_wrong_detail(wrong: ClockWrong) -> str:
+    return f"This server's {wrong}, so it accepts no orders. Nothing was stored: repeat the request."
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """For addresses that are none: a client of the API reads JSON, whatever it asked for."""
     if request.path.startswith("/orders"):
@@ -69,6 +90,8 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     if isinstance(error, OperationalError | InterfaceError):
         log.warning("database_away", doing="request", error=one_line(error))
         error = DatabaseAway()
+    elif isinstance(error, ClockWrong):
+        error = OurClockWrong(error)
     elif isinstance(error, IntegrityError) and "auth_user" in str(error):
         # The account is gone since its token was looked at, a second ago at most.
         error = AuthenticationFailed("Invalid token.")

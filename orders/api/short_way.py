@@ -14,10 +14,11 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.exceptions import ParseError, ValidationError
 
+from lemon_market.database.clock import ClockWrong
 from lemon_market.throttling import account_rate, counter
 from orders.accepting import store_at_once
 from orders.api.authentication import remembered_account_id
-from orders.api.errors import database_away
+from orders.api.errors import clock_wrong, database_away
 from orders.api.marks import COUNTED, TRIED
 from orders.api.parsing import parsed
 from orders.api.serializers import location, represented, validated, with_idempotency_key
@@ -39,7 +40,7 @@ class ShortWayMiddleware:
 
 
 def accepted_at_once(request: HttpRequest) -> HttpResponse | None:
-    """202 and the order, which is stored then; None when nothing has happened; 503 when the database is away."""
+    """202 and the order, which is stored then; None when nothing has happened; 503 while we cannot accept any."""
     header = request.META
     account_id = remembered_account_id(header.get("HTTP_AUTHORIZATION", "")) if is_plain(header) else None
     if account_id is None:
@@ -55,6 +56,8 @@ def accepted_at_once(request: HttpRequest) -> HttpResponse | None:
         orders = store_at_once(account_id, [requested])
     except (OperationalError, InterfaceError) as error:
         return database_away(request, error)
+    except ClockWrong as wrong:
+        return clock_wrong(wrong)
     except IntegrityError:
         # Somebody else stored the same client order id in the same moment.
         return None

@@ -11,6 +11,7 @@ from orders.models.order import (
     new_event_id,
 )
 from orders.models.safety import AccountLimits, Halt, LastPrice, SafetyEvent
+from orders.models.worker import PlacementWorker
 
 __all__ = [
     "CLIENT_ORDER_ID_PATTERN",
@@ -23,6 +24,7 @@ __all__ = [
     "LastPrice",
     "Order",
     "OrderEvent",
+    "PlacementWorker",
     "RelayPosition",
     "SafetyEvent",
     "SetAsideReport",

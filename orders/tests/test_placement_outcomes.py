@@ -1,6 +1,7 @@
 """Every outcome of a placement, at the simulated exchange over a real socket."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_a_claim_with_too_little_left_of_its_lease_sends_nothing(simulator: Simu
     order = accept()
     claim = claim_one()
     let_time_pass(55)
-    held_up = type(claim)(Order.objects.get(), claim.step, claim.attempt, claim.claimed_until - timedelta(seconds=55))
+    held_up = replace(claim, order=Order.objects.get(), claimed_until=claim.claimed_until - timedelta(seconds=55))
     record([carry(held_up, simulator.url)], POLICY)
     order.refresh_from_db()
     assert (order.status, order.may_be_at_exchange, order.claimed_until) == (Status.PENDING, False, None)
