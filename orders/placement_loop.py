@@ -59,7 +59,6 @@ class PlacementLoop:
         self.is_stopping = is_stopping
         self.wake_ups = wake_ups or QueuedWakeUps()
         self.calls: set[asyncio.Task[None]] = set()
-        self.probe: asyncio.Task[None] | None = None
         self.clock_problem: ClockWrong | None = None
         self.state_changed = asyncio.Event()
         self.results: list[Result] = []
@@ -101,7 +100,9 @@ class PlacementLoop:
             # Asked before the claim: what is recorded after it may leave an order due.
             is_busy = bool(self.calls or self.unrecorded_count or self.breaker.is_open or self.clock_problem)
             free = self.policy.window - len(self.calls)
-            allowed = 0 if self.probe in self.calls else self.breaker.allow(free)
+            # A probe goes alone, when all that came before is recorded and so has its place again.
+            must_wait = self.breaker.is_open and (self.calls or self.unrecorded_count)
+            allowed = 0 if must_wait else self.breaker.allow(free)
             claims = await self.claim(allowed) if allowed else []
             for claim in claims:
                 self.start(claim, group)
@@ -150,7 +151,6 @@ class PlacementLoop:
         self.calls.add(call)
         call.add_done_callback(self.calls.discard)
         if self.breaker.is_open:
-            self.probe = call
             self.breaker.probed.append(source_of(claim))
 
     async def carry(self, claim: Claim) -> None:

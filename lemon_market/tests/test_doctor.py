@@ -30,7 +30,7 @@ from orders.doorbell import connection_parameters
 from orders.feed_connection import save_connection
 from orders.feeds import move_position
 from orders.halting import halt_trading
-from orders.models import Order, SetAsideReport
+from orders.models import Order, PlacementWorker, SetAsideReport
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,27 @@ def test_the_feed_is_judged_by_its_connection_and_by_what_is_left(found: Callabl
     assert found()["feed"].level is Level.WARN
     save_connection("exchange", "refused")
     assert found()["feed"].text == "not connected: refused"
+
+
+def test_workers_tell_on_every_machine_what_keeps_them_from_their_work(found: Callable[[], dict[str, Finding]]) -> None:
+    assert "clocks of workers" not in found()
+    now = timezone.now()
+    waits = {"problem": "the exchange takes nothing (closed)", "paused_until": now + timedelta(seconds=30)}
+    PlacementWorker.objects.create(name="a:1 qcluster", said_at=now, clock_offset_s=0.01)
+    PlacementWorker.objects.create(name="a:2 qcluster", said_at=now, clock_offset_s=0.01, **waits)
+    PlacementWorker.objects.create(
+        name="c:4 qcluster", said_at=now - timedelta(minutes=1), clock_offset_s=99.0, problem="long ago"
+    )
+    findings = found()
+    told = {name: finding.text for name, finding in findings.items() if name.startswith("worker ")}
+    assert told == {"worker a:2 qcluster": "the exchange takes nothing (closed)"}
+    assert findings["clocks of workers"].level is Level.OK
+    PlacementWorker.objects.create(name="b:3 qcluster", said_at=now, clock_offset_s=-3600.0, problem="its clock is wrong")
+    findings = found()
+    assert findings["worker b:3 qcluster"].level is Level.BAD
+    assert "NTP" in findings["worker b:3 qcluster"].advice
+    assert findings["clocks of workers"].level is Level.BAD
+    assert findings["clocks of workers"].text == "at most -3600.00 s from the database's, of 3 process(es)"
 
 
 def test_what_waits_for_a_person_is_told(found: Callable[[], dict[str, Finding]]) -> None:

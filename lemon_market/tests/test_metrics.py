@@ -23,7 +23,7 @@ from lemon_market.tests.web_process import WebProcess
 from orders.accepting import NewOrder, accept_orders
 from orders.feed_connection import save_connection
 from orders.feeds import move_position
-from orders.models import Order, SetAsideReport, event
+from orders.models import Order, PlacementWorker, SetAsideReport, event
 from orders.states import EventType
 
 
@@ -45,6 +45,10 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
     SetAsideReport.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
     move_position("exchange", "s1", 10)
     save_connection("exchange", None, "s1", 17)
+    PlacementWorker.objects.create(
+        name="a:1 qcluster", said_at=timezone.now(), clock_offset_s=-60.0, problem="its clock is wrong"
+    )
+    PlacementWorker.objects.create(name="a:2 qcluster", said_at=timezone.now(), clock_offset_s=0.1)
 
     found = scrape()
 
@@ -56,6 +60,7 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
     assert found["reports_set_aside"] == 1
     assert (found["feed_connected"], found["feed_lag_reports"]) == (1, 7)
     assert found["feed_said_age_seconds"] < 10
+    assert (found["workers_with_problem"], found["worker_clock_offset_seconds"]) == (1, 60)
     assert any(name.startswith("database_connections{") for name in found)
     assert 'orders_needing_person{status="failed"}' in found
 

@@ -16,7 +16,7 @@ from orders import lifecycle
 from orders.admin.charts import draw
 from orders.admin.minute_counts import CACHE_KEY, Counts, counts_by_minute, sum_by_hour
 from orders.admin.overview import Count, Outcomes, judge_exchange, latency, nearest_rank
-from orders.models import FeedConnection, FeedPosition, Order, OrderEvent
+from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, PlacementWorker
 from orders.policy import PlacementPolicy
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, page
@@ -61,6 +61,12 @@ def test_the_exchange_is_judged_by_its_feed_and_by_what_it_took(
     verdict = judge_exchange(feed, outcomes, NOW)
     assert verdict.level == level
     assert words in verdict.text
+
+
+def test_a_worker_that_waits_for_the_exchange_tells_more_than_the_feed() -> None:
+    waits = PlacementWorker(name="a:1 qcluster", problem="the exchange takes nothing (closed)", paused_until=NOW)
+    verdict = judge_exchange(connection(is_connected=True), lately(placed=5), NOW, waits)
+    assert (verdict.level, verdict.text) == ("bad", "The exchange takes nothing (closed)")
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 50.0), (99, 99.0), (1, 1.0), (100, 100.0)])

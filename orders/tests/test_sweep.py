@@ -5,18 +5,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
 from orders.halting import halt_trading, resume_trading
-from orders.models import Order
+from orders.models import Order, PlacementWorker
 from orders.placement import claim_due_orders
 from orders.states import Status
 from orders.sweep import Sweep
@@ -24,6 +26,7 @@ from orders.tests.conftest import let_time_pass
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.working import POLICY
 from orders.worker_process import registered_processes
+from orders.worker_state import own_host, own_name
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Sentinel, pusher, monitor and two workers.
@@ -107,6 +110,82 @@ def test_workers_that_make_progress_are_left_alone(accept: Accept, monkeypatch: 
         clock.now += 9
         claim_due_orders(1, POLICY)
     assert killed == []
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """One entry for each time that the sweep replaced the workers."""
+    killed: list[bool] = []
+    monkeypatch.setattr("orders.sweep.kill_registered_processes", lambda: killed.append(True))
+    return killed
+
+
+def watch_for(sweep: Sweep, clock: Clock, seconds: float) -> None:
+    sweep.run_once()
+    clock.now += seconds
+    sweep.run_once()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "paused_s", "said_ago_s", "is_replaced"),
+    [
+        ("elsewhere:1 qcluster", "the exchange takes nothing", 300, 0, False),
+        ("elsewhere:1 qcluster", "the exchange takes nothing", 300, 11, True),
+        (f"{own_host()}:1 qcluster", "its clock is wrong", None, 0, False),
+        ("elsewhere:1 qcluster", "its clock is wrong", None, 0, True),
+        ("elsewhere:1 qcluster", None, None, 0, True),
+    ],
+    ids=["outage", "outage of workers that froze since", "clock of this machine", "clock of another", "no reason"],
+)
+def test_workers_that_say_why_they_take_nothing_are_left_alone(
+    accept: Accept,
+    killed: list[bool],
+    name: str,
+    problem: str | None,
+    paused_s: float | None,
+    said_ago_s: float,
+    is_replaced: bool,
+) -> None:
+    accept()
+    now = timezone.now()
+    PlacementWorker.objects.create(
+        name=name,
+        said_at=now - timedelta(seconds=said_ago_s),
+        problem=problem,
+        paused_until=None if paused_s is None else now + timedelta(seconds=paused_s),
+    )
+    clock = Clock()
+    sweep = Sweep(stalled_after_s=10, clock=clock)
+    watch_for(sweep, clock, 11)
+    assert bool(killed) is is_replaced
+
+
+def test_a_sweep_whose_own_clock_is_wrong_replaces_nobody_and_says_so(
+    accept: Accept, killed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept()
+    clock = Clock()
+    sweep = Sweep(stalled_after_s=10, clock=clock)
+    ahead = timedelta(hours=1)
+    right_now = timezone.now
+    with monkeypatch.context() as patched:
+        patched.setattr("django.utils.timezone.now", lambda: right_now() + ahead)
+        watch_for(sweep, clock, 11)
+    assert killed == []
+    problem = PlacementWorker.objects.get().problem
+    assert problem == "its clock is 3600.0 s ahead of the database's: it replaces no workers"
+    watch_for(sweep, clock, 9)
+    assert killed == [], "the workers get the same time anew"
+    watch_for(sweep, clock, 11)
+    assert killed == [True]
+    assert PlacementWorker.objects.get().problem is None
+
+
+def test_workers_that_are_gone_are_forgotten(db: None) -> None:
+    for name, minutes in (("a:1 qcluster", 59), ("a:2 qcluster", 61)):
+        PlacementWorker.objects.create(name=name, said_at=timezone.now() - timedelta(minutes=minutes))
+    Sweep().run_once()
+    assert set(PlacementWorker.objects.values_list("name", flat=True)) == {"a:1 qcluster", own_name()}
 
 
 @pytest.fixture
