@@ -78,15 +78,15 @@ class PlacementLoop:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.record_results())
-                beside = [group.create_task(self.listen()), group.create_task(self.say_forever())]
+                group.create_task(self.say_how_it_is())
+                listener = group.create_task(self.listen())
                 await self.claim_until_done(group)
                 if self.calls:
                     await asyncio.wait(self.calls)
-                for task in beside:
-                    task.cancel()
+                listener.cancel()
                 self.claiming_is_over = True
                 self.result_arrived.set()
-            await self.say()
+                self.state_changed.set()
         finally:
             await self.database.close()
         return self.claimed_count
@@ -179,11 +179,12 @@ class PlacementLoop:
         async for _ in self.wake_ups.arrivals():
             self.work_arrived.set()
 
-    async def say_forever(self) -> None:
-        """Tell everybody how we are, now and then and whenever that changes."""
-        while True:
+    async def say_how_it_is(self) -> None:
+        """For people and sweeps: every few seconds, whenever it changes, and at the end."""
+        while not self.claiming_is_over:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.state_changed.wait(), SAY_EVERY_S)
+                async with asyncio.timeout(SAY_EVERY_S):
+                    await self.state_changed.wait()
             self.state_changed.clear()
             await self.say()
 

@@ -64,7 +64,7 @@ class DatabaseClock:
     @property
     def is_wrong(self) -> bool:
         """Whether ours is wrong for certain, however long the answer was on its way."""
-        return abs(self.offset_s) - self.uncertainty_s > settings.EXCHANGE_CLOCK_MARGIN
+        return bool(abs(self.offset_s) - self.uncertainty_s > settings.EXCHANGE_CLOCK_MARGIN)
 
     def ensure_right(self) -> None:
         """Raises ClockWrong."""

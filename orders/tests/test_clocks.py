@@ -81,8 +81,7 @@ def test_a_worker_whose_clock_is_wrong_claims_nothing_and_says_so_until_it_is_ri
     set_clock(0)
     run_loop(simulator.url)
     assert simulator.book().keys() == {str(order.id) for order in orders}
-    worker.refresh_from_db()
-    assert worker.problem is None
+    assert PlacementWorker.objects.get().problem is None
     assert clock_lines(logged) == ["clock_wrong", "clock_right"]
 
 
