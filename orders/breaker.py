@@ -56,8 +56,8 @@ class Breaker:
         self.reason = ""
         self.probed: list[Source] = []
         self.next_probe_at = 0.0
-        # Whether it has opened or closed since somebody last looked, who then puts this back.
-        self.has_turned = False
+        # How often it has opened or closed, and how many of these turns the loops of this process have dealt with.
+        self.turns = self.turns_dealt_with = 0
 
     @property
     def is_open(self) -> bool:
@@ -112,7 +112,7 @@ class Breaker:
         """Or leave it open, after a probe that was in vain."""
         if self.opened_at is None:
             self.opened_at = self.clock()
-            self.has_turned = True
+            self.turns += 1
             self.probed = []
         self.reason = outcome.reason
         wait_s = self.probe_interval_s if outcome.retry_after_s is None else outcome.retry_after_s
@@ -124,4 +124,4 @@ class Breaker:
         self.without_connection = 0
         if self.opened_at is not None:
             self.opened_at = None
-            self.has_turned = True
+            self.turns += 1

@@ -132,9 +132,10 @@ class PlacementLoop:
     def take_over(self, limit: int) -> list[Claim]:
         # Before wake-ups are taken, which others can make use of.
         clock = our_clock.measure()
-        if self.breaker.has_turned:
+        turns = self.breaker.turns
+        if turns != self.breaker.turns_dealt_with:
             put_waiting_orders_back()
-            self.breaker.has_turned = False
+            self.breaker.turns_dealt_with = turns
         # In this order: a wake-up that has come belongs to an order that the claim can see.
         self.wake_ups.begin_claim()
         probed = self.breaker.probed if self.breaker.is_open else []
@@ -157,8 +158,10 @@ class PlacementLoop:
         began_at = self.breaker.clock()
         result = await carry_out(claim, self.gateway, self.policy)
         if not isinstance(result.outcome, NotSent):
+            was_open = self.breaker.is_open
             self.breaker.saw(source_of(claim), result.outcome, began_at)
-            if self.breaker.has_turned:
+            if self.breaker.is_open != was_open:
+                log.warning("exchange_back" if was_open else "exchange_away", reason=self.breaker.reason)
                 self.state_changed.set()
         self.unrecorded_count += 1
         self.results.append(result)

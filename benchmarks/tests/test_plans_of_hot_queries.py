@@ -25,7 +25,7 @@ from orders.executions import apply_reports
 from orders.feeds import open_at_exchange
 from orders.looking_up import page_of
 from orders.models import NEEDS_PERSON, Order, OrderEvent
-from orders.placement import Result, claim_due_orders, finish_overdue_orders, record
+from orders.placement import Result, claim_due_orders, finish_overdue_orders, put_waiting_orders_back, record
 from orders.states import Status
 from orders.sweep import oldest_due_order
 from orders.tests.api_calls import client_for
@@ -118,6 +118,11 @@ def test_overdue_orders_are_found_among_those_that_wait(old_orders: None, db: No
     late = Order.objects.filter(status="pending").order_by("id")[:20]
     Order.objects.filter(id__in=list(late.values_list("id", flat=True))).update(give_up_at=timezone.now() - timedelta(seconds=1))
     assert_found_by(finish_overdue_orders, ORDERS, "order_give_up", "order_held", "orders_order_pkey", "order_due", rows=20)
+
+
+def test_an_outage_puts_back_those_that_wait_and_reads_no_others(old_orders: None, db: None) -> None:
+    waiting = Order.objects.filter(next_attempt_at__isnull=False).count()
+    assert_found_by(put_waiting_orders_back, ORDERS, "order_due", "orders_order_pkey", rows=waiting)
 
 
 def test_reconciling_reads_open_orders_only(account: Any) -> None:
