@@ -75,12 +75,14 @@ class DatabaseClock:
 def read_clock() -> DatabaseClock:
     """Ask the database for its time. Raises Django's database errors."""
     connection.ensure_connection()
-    ours, started_s = timezone.now(), steady_s()
+    started_s, ours = steady_s(), timezone.now()
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         [(asked_at,)] = cursor.fetchall()
-    half_s = (steady_s() - started_s) / 2
-    return DatabaseClock(asked_at, started_s + half_s, (ours - asked_at).total_seconds() + half_s, half_s)
+    ended_s = steady_s()
+    half_s = (ended_s - started_s) / 2
+    # As if it had been asked at the end: so it is never ahead, and nothing is over too early, should we be stopped meanwhile.
+    return DatabaseClock(asked_at, ended_s, (ours - asked_at).total_seconds() + half_s, half_s)
 
 
 def database_now() -> datetime:

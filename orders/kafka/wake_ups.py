@@ -21,6 +21,8 @@ log = structlog.get_logger()
 WAKE_UP_TIMEOUT_MS = 3000
 POLL_S = 0.5
 MESSAGES_PER_READ = 1000
+# Of those that no claim has followed yet, as while the exchange is away: older ones are only read once more after a restart.
+MESSAGES_KEPT = 10_000
 
 
 class OrdersProducer:
@@ -109,7 +111,7 @@ class OrdersTopic:
         """Wait for messages at most `POLL_S`; returns how many came."""
         records = read_batch(self.consumer, MESSAGES_PER_READ, POLL_S)
         with self.lock:
-            self.read += records
+            self.read = (self.read + records)[-MESSAGES_KEPT:]
         return len(records)
 
     def begin_claim(self) -> None:
