@@ -142,6 +142,7 @@ def test_a_backlog_is_not_spent_on_an_exchange_that_is_away_and_drains_when_it_i
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("window", [1, 20])
 def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accepted(
     simulator: SimulatorProcess, account: Any, window: int
@@ -149,15 +150,15 @@ def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accept
     one_by_one = replace(POLICY, window=window)
     breaker = Breaker(probe_interval_s=0.1)
     simulator.control(close=True)
-    accepted = accept_many(account, 100, "AAPL_2025_03", "TSLA_2025_06", "GOOG_2025_09")
-    run_loop(simulator.url, one_by_one, breaker, run_for_s=2.0)
+    accepted = accept_many(account, 60, "AAPL_2025_03", "TSLA_2025_06", "GOOG_2025_09")
+    run_loop(simulator.url, one_by_one, breaker, run_for_s=60.0, is_stopping=lambda: len(breaker.probed) > 1)
     assert breaker.is_open
     tried = Order.objects.filter(attempt_count__gt=0)
     assert 10 <= tried.count() < 50
     assert not Order.objects.filter(next_attempt_at__gt=timezone.now()).exists(), "nobody waits for a pause of their own"
-    accepted += accept_many(account, 20, "MSFT_2025_12", "AAPL_2025_03")
+    accepted += accept_many(account, 10, "MSFT_2025_12", "AAPL_2025_03")
     simulator.control(open=True)
-    run_loop(simulator.url, replace(POLICY, window=1), breaker)
+    run_loop(simulator.url, replace(POLICY, window=1), breaker, run_for_s=90.0)
     arrived = list(simulator.book())
     assert set(arrived) == set(accepted)
     # The probe that was taken may be the oldest of another instrument.
@@ -196,7 +197,7 @@ def test_after_an_outage_the_oldest_order_is_no_obstacle_when_it_is_never_taken(
     bad = accept_many(account, 5, "OFFLINE_____")
     good = accept_many(account, 5, "AAPL_2025_03")
     breaker = told(Breaker(probe_interval_s=0.1), *[(OFFLINE, AWAY)] * 5)
-    run_loop(simulator.url, breaker=breaker, run_for_s=3.0)
+    run_loop(simulator.url, breaker=breaker, run_for_s=60.0, is_stopping=lambda: len(simulator.book()) == 5)
     assert not breaker.is_open
     assert sorted(simulator.book()) == good
     assert set(Order.objects.filter(id__in=bad).values_list("status", flat=True)) == {Status.PENDING}
@@ -207,7 +208,7 @@ def test_nothing_is_kept_for_longer_than_its_time(simulator: SimulatorProcess, a
     simulator.control(close=True)
     accept_many(account, 20, "AAPL_2025_03", "TSLA_2025_06")
     breaker = Breaker(probe_interval_s=0.1)
-    run_loop(simulator.url, breaker=breaker, run_for_s=0.5)
+    run_loop(simulator.url, breaker=breaker, is_stopping=lambda: breaker.is_open)
     assert breaker.is_open
     let_time_pass(901)
     simulator.control(open=True)
@@ -221,7 +222,7 @@ def test_a_worker_says_that_it_waits_for_the_exchange_and_that_this_is_over(simu
     simulator.control(close=True)
     accept_many(account, 20, "AAPL_2025_03", "TSLA_2025_06")
     breaker = Breaker(probe_interval_s=0.1)
-    run_loop(simulator.url, breaker=breaker, run_for_s=0.5)
+    run_loop(simulator.url, breaker=breaker, is_stopping=lambda: breaker.is_open)
     worker = PlacementWorker.objects.get()
     assert worker.problem == breaker.problem
     assert "the exchange is closed" in breaker.problem

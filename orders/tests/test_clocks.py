@@ -1,5 +1,6 @@
 """Machines whose clock is wrong: they leave orders to the others, and say so; the database's clock decides what is due."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -59,11 +60,16 @@ def clock_lines(logged: list[Any]) -> list[str]:
     return [line["event"] for line in logged if line["event"].startswith("clock_")]
 
 
+def roughly(text: str | None) -> str:
+    """On a busy machine half of the round trip may be more than the last digit."""
+    return re.sub(r"(3599|3600)\.\d s", "an hour", text or "")
+
+
 def soon() -> datetime:
     return right_now() + timedelta(seconds=60)
 
 
-@pytest.mark.parametrize(("wrong_s", "words"), [(HOUR_S, "3600.0 s ahead of"), (-HOUR_S, "3600.0 s behind")])
+@pytest.mark.parametrize(("wrong_s", "words"), [(HOUR_S, "an hour ahead of"), (-HOUR_S, "an hour behind")])
 def test_a_worker_whose_clock_is_wrong_claims_nothing_and_says_so_until_it_is_right(
     accept: Accept, simulator: SimulatorProcess, set_clock: SetClock, logged: list[Any], wrong_s: float, words: str
 ) -> None:
@@ -75,7 +81,7 @@ def test_a_worker_whose_clock_is_wrong_claims_nothing_and_says_so_until_it_is_ri
     assert set(Order.objects.values_list("status", "attempt_count")) == {(Status.PENDING, 0)}
     assert OrmQ.objects.count() == wake_ups, "others can use them"
     worker = PlacementWorker.objects.get()
-    assert worker.problem == f"its clock is {words} the database's: it claims nothing"
+    assert roughly(worker.problem) == f"its clock is {words} the database's: it claims nothing"
     assert worker.clock_offset_s == pytest.approx(wrong_s, abs=1)
     assert abs(worker.said_at - right_now()) < timedelta(seconds=60), "it says so by the database's clock"
     set_clock(0)
@@ -208,12 +214,10 @@ def test_a_web_server_whose_clock_is_wrong_accepts_nothing(account: Any, set_clo
     set_clock(wrong_s)
     answer = WAYS[way](client)
     direction = "ahead of" if wrong_s > 0 else "behind"
-    assert (answer.status_code, answer.json()) == (
-        503,
-        {
-            "detail": f"This server's clock is 3600.0 s {direction} the database's, so it accepts no orders. "
-            "Nothing was stored: repeat the request."
-        },
+    assert answer.status_code == 503
+    assert roughly(answer.json()["detail"]) == (
+        f"This server's clock is an hour {direction} the database's, so it accepts no orders. "
+        "Nothing was stored: repeat the request."
     )
     assert answer.headers["Retry-After"] == "5"
     assert stored() == NOTHING
@@ -263,10 +267,8 @@ def test_our_clock_is_measured_again_when_that_was_long_ago_or_when_it_was_set(
 def test_a_server_whose_clock_is_wrong_is_not_ready(client: Any, set_clock: SetClock) -> None:
     set_clock(-HOUR_S)
     answer = client.get("/health/ready")
-    assert (answer.status_code, answer.json()) == (
-        503,
-        {"status": "unavailable", "problems": {"clock": "This server's clock is 3600.0 s behind the database's."}},
-    )
+    assert answer.status_code == 503
+    assert roughly(answer.json()["problems"]["clock"]) == "This server's clock is an hour behind the database's."
     set_clock(0)
     assert client.get("/health/ready").status_code == 200
 
