@@ -1,8 +1,8 @@
 """An exchange that does nothing but report fills, at any rate: `python -m benchmarks.feed_replay --port PORT --orders FILE`.
 
 The simulated exchange works for each of its reports, and could be slower than what is measured. Here a report is one
-formatting of bytes. FILE has one order a line: our id, the exchange's, and the account. Report n is about order n, counted round and
-round, so that a connection may ask for any position.
+formatting of bytes. FILE has one order a line: our id, the exchange's, and the account. Report n is about order n, counted
+round and round, so that a connection may ask for any position.
 """
 
 import argparse
