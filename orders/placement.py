@@ -6,7 +6,7 @@ record  one transaction: orders and events, in bulk
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -67,7 +67,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The claim came to nothing: too little of the lease was left to send with."""
+    """The claim came to nothing: too little of the lease was left to send with, or trading may have been halted since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,10 @@ def hold_halted(orders: Sequence[Order], now: datetime) -> set[uuid.UUID]:
     return {order.id for order in held}
 
 
+def not_sent(claim: Claim) -> Result:
+    return Result(claim, NotSent(), claim.clock.now(), 0.0)
+
+
 async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
     """Make the claim's one call. Never raises for what an exchange can do; see `exchange.gateway` for the outcomes."""
     started_at = claim.clock.now()
@@ -213,6 +217,13 @@ def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
                 events += apply(order, result, now, policy)
                 changed[order.id] = order
         save_changes(list(changed.values()), events)
+        hold_halted([changed[result.claim.order.id] for result in results if is_unsent(result, changed)], now)
+
+
+def is_unsent(result: Result, changed: Mapping[uuid.UUID, Order]) -> bool:
+    """Whether the order is due again without having been sent. Should a halt be the reason, another claim is in vain."""
+    order = changed.get(result.claim.order.id)
+    return isinstance(result.outcome, NotSent) and order is not None and order.status == Status.PENDING
 
 
 def claim_is_current(order: Order, claim: Claim) -> bool:

@@ -20,7 +20,8 @@ from lemon_market.database.clock import ClockWrong, our_clock
 from orders.breaker import Breaker, Source
 from orders.database_thread import DatabaseThread
 from orders.dispatch import QueuedWakeUps, WakeUps
-from orders.placement import Claim, NotSent, Result, carry_out, claim_due_orders, put_waiting_orders_back, record
+from orders.halt_check import HaltCheck
+from orders.placement import Claim, NotSent, Result, Step, carry_out, claim_due_orders, not_sent, put_waiting_orders_back, record
 from orders.policy import PlacementPolicy
 from orders.worker_state import SAY_EVERY_S, say
 
@@ -67,6 +68,8 @@ class PlacementLoop:
         self.work_arrived = asyncio.Event()
         self.claiming_is_over = False
         self.database = DatabaseThread("placement-database")
+        self.halt_check = HaltCheck(self.database)
+        self.claim_began_s = 0.0
         self.claimed_count = 0
         self.unrecorded_count = 0
 
@@ -138,6 +141,7 @@ class PlacementLoop:
             self.breaker.turns_dealt_with = turns
         # In this order: a wake-up that has come belongs to an order that the claim can see.
         self.wake_ups.begin_claim()
+        self.claim_began_s = monotonic()
         probed = self.breaker.probed if self.breaker.is_open else []
         claims = claim_due_orders(limit, self.policy, clock=clock, besides=probed)
         if not claims and probed:
@@ -148,15 +152,18 @@ class PlacementLoop:
 
     def start(self, claim: Claim, group: asyncio.TaskGroup) -> None:
         self.claimed_count += 1
-        call = group.create_task(self.carry(claim))
+        call = group.create_task(self.carry(claim, self.claim_began_s))
         self.calls.add(call)
         call.add_done_callback(self.calls.discard)
         if self.breaker.is_open:
             self.breaker.probed.append(source_of(claim))
 
-    async def carry(self, claim: Claim) -> None:
+    async def carry(self, claim: Claim, claimed_s: float) -> None:
         began_at = self.breaker.clock()
-        result = await carry_out(claim, self.gateway, self.policy)
+        if claim.step is Step.SEND and not await self.halt_check.allows(claim.order, claimed_s):
+            result = not_sent(claim)
+        else:
+            result = await carry_out(claim, self.gateway, self.policy)
         if not isinstance(result.outcome, NotSent):
             was_open = self.breaker.is_open
             self.breaker.saw(source_of(claim), result.outcome, began_at)
