@@ -1,24 +1,34 @@
-"""Switching trading off and on again, and letting the orders go that waited meanwhile."""
+"""Switching trading off, confirming that it is off, switching it on again, and letting the orders go that waited meanwhile."""
 
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db import IntegrityError, connection, transaction
+from django.db.models import DateTimeField, F, Func, Q
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
-from orders.halts import halted_since
+from orders.halts import halted_since, sends_under_way
 from orders.instruments import in_instrument
 from orders.models import Halt, Order, OrderEvent, SafetyEvent
 from orders.states import SafetyEventType, Status
 from orders.storage import lock_orders, save_changes
 
 CHUNK = 500
+# Whatever accepts or claims has a transaction open from before it reads halts until its orders can be seen by others.
+# `xact_start` tells that also of one that is between two statements, when it holds no snapshot. Another program that only
+# reads, such as pg_dump, has no transaction id and accepts nothing. A prepared transaction does not say when it began.
+IS_OLDER_WORK_OPEN = """
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+            AND xact_start <= %s AND (application_name LIKE 'lemon_market %%' OR backend_xid IS NOT NULL)
+    ) OR EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())"""
 
 
 @dataclass
@@ -40,6 +50,7 @@ class NotHalted(Exception):
 def halt_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:
     """Accept nothing new and send nothing from now on: at all, for one account, or in one instrument.
 
+    What has begun before may still end, until `confirm_halts` says that it has.
     Raises AlreadyHalted, and IntegrityError for a reason or an instrument that the database does not take.
     """
     halt = Halt(account=account, instrument=instrument, started_at=timezone.now(), started_by=by, reason=reason)
@@ -52,6 +63,40 @@ def halt_trading(by: str, reason: str, *, account: User | None = None, instrumen
             raise
         raise AlreadyHalted(halt) from None
     return halt
+
+
+def confirm_halts() -> None:
+    """Confirm the halts in force under which nothing is accepted or sent any more. Safe to repeat, and for several at once.
+
+    1. A moment is noted for each halt that has none. The halt is committed then, so whatever begins later knows of it.
+    2. A halt waits for the transactions that are older than this moment: they may not have seen it.
+    3. What they claimed can be seen then, and the halt waits until each send that it covers is recorded or can no longer
+       be taken by the exchange.
+
+    No order is waited for by anybody: a lock that each acceptance takes would cost all of them something all the time.
+    Not to be called in a transaction, which would look at everything as it was at its own beginning. The server tells of
+    the transactions of other roles than ours only to a member of pg_read_all_stats.
+    """
+    unconfirmed = Halt.objects.filter(ended_at__isnull=True, confirmed_at__isnull=True)
+    unconfirmed.filter(stopping_since__isnull=True).update(stopping_since=DatabaseClock())
+    for halt in unconfirmed.filter(stopping_since__isnull=False):
+        if is_older_work_open(halt) or sends_under_way(halt).exists():
+            continue
+        unconfirmed.filter(pk=halt.pk).update(confirmed_at=Greatest(DatabaseClock(), F("stopping_since")))
+
+
+class DatabaseClock(Func):
+    """The time when it is read, and not when the statement began: that may be before the halts that the statement sees."""
+
+    function = "clock_timestamp"
+    output_field = DateTimeField()
+
+
+def is_older_work_open(halt: Halt) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(IS_OLDER_WORK_OPEN, [halt.stopping_since])
+        [(is_open,)] = cursor.fetchall()
+    return bool(is_open)
 
 
 def resume_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from lemon_market.database.clock import ClockWrong, database_now, our_clock
 from orders.dispatch import wake_workers_again
-from orders.halting import release_orders
+from orders.halting import confirm_halts, release_orders
 from orders.placement import finish_overdue_orders
 from orders.standing import due_orders
 from orders.worker_process import kill_registered_processes
@@ -20,8 +20,8 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """One round: release what a halt held, settle what is overdue, wake workers when something is due, replace them when
-    they do not come.
+    """One round: confirm halts that hold by now, release what a halt held, settle what is overdue, wake workers when
+    something is due, replace them when they do not come.
     """
 
     def __init__(self, *, stalled_after_s: float | None = None, clock: Callable[[], float] = monotonic) -> None:
@@ -34,6 +34,7 @@ class Sweep:
 
     def run_once(self) -> None:
         self.look_at_clock()
+        confirm_halts()
         release_orders()
         while finish_overdue_orders() > 0:
             continue

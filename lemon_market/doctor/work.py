@@ -7,7 +7,7 @@ from lemon_market.database.clock import database_now
 from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
 from orders import standing
 from orders.feed_connection import SILENT_AFTER
-from orders.halts import halts_in_force
+from orders.halts import halts_in_force, how_far
 from orders.states import Status
 from orders.worker_state import SILENT_AFTER as WORKER_SILENT_AFTER
 from orders.worker_state import heard_within
@@ -95,4 +95,5 @@ def for_a_person() -> Iterator[Finding]:
         advice = "Read on each order's page what the exchange says; the back office lists them (attention: contradictions)."
         yield warn("contradictions", f"{count} order(s)", advice)
     for halt in halts_in_force():
-        yield warn("halt", f"{halt} is halted: {halt.reason}", "manage.py resume_trading ends it, once its reason is gone.")
+        text = f"{halt} is halted, {how_far(halt)}: {halt.reason}"
+        yield warn("halt", text, "manage.py resume_trading ends it, once its reason is gone.")

@@ -17,8 +17,8 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 
 from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
-from orders.halting import AlreadyHalted, NotHalted, halt_trading, resume_trading
-from orders.halts import halts_in_force
+from orders.halting import AlreadyHalted, NotHalted, confirm_halts, halt_trading, resume_trading
+from orders.halts import halts_in_force, how_far
 from orders.instruments import canonical_instrument, in_instrument
 from orders.limits import LIMIT_NAMES, change_limits
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
@@ -71,7 +71,7 @@ def held_by(halt: Halt) -> QuerySet[Order]:
 class HaltAdmin(ReadOnlyAdmin):
     """Every halt there ever was. To halt and to resume ask for different permissions: only one of them lets orders go."""
 
-    list_display = ["scope", "state", "started", "started_by", "reason", "ended", "ended_by", "end_reason"]
+    list_display = ["scope", "state", "started", "started_by", "reason", "confirmed", "ended", "ended_by", "end_reason"]
     list_display_links = None
     list_select_related = ["account"]
     change_list_template = "admin/orders/halt/change_list.html"
@@ -91,8 +91,12 @@ class HaltAdmin(ReadOnlyAdmin):
     @display(description="state")
     def state(self, halt: Halt) -> str:
         if halt.ended_at is None:
-            return "in force"
+            return f"in force, {how_far(halt)}"
         return "over" if halt.released_at else "over, orders are being released"
+
+    @display(description="confirmed (UTC)")
+    def confirmed(self, halt: Halt) -> str | None:
+        return None if halt.confirmed_at is None else f"{halt.confirmed_at:%Y-%m-%d %H:%M:%S}"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"halts": halts_in_force()} | (extra_context or {}))
@@ -115,7 +119,10 @@ class HaltAdmin(ReadOnlyAdmin):
             except AlreadyHalted as problem:
                 form.add_error(None, str(problem))
             else:
-                return self.report_and_return(request, f"{halt} is halted.")
+                # Which is soon when nothing is under way; otherwise the sweep does it.
+                confirm_halts()
+                halt.refresh_from_db()
+                return self.report_and_return(request, f"{halt} is halted: {how_far(halt)}.")
         return self.ask(request, "Halt trading?", "Halt", form)
 
     def resume(self, request: HttpRequest, halt_id: int) -> HttpResponse:

@@ -79,7 +79,8 @@ class AccountLimits(models.Model):
 class Halt(models.Model):
     """A time in which nothing is accepted and nothing is sent: for all, for one account, or in one instrument.
 
-    In force from `started_at` until `ended_at`. Afterwards the orders that waited are released, those up to
+    In force from `started_at` until `ended_at`. Whatever begins after `stopping_since` knows of it; at `confirmed_at` all that
+    began before had ended; both by the database's clock. After its end the orders that waited are released, those up to
     `released_up_to` so far, all of them at `released_at`.
     """
 
@@ -88,6 +89,8 @@ class Halt(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     started_by = models.CharField(max_length=200)
     reason = models.TextField()
+    stopping_since = models.DateTimeField(null=True)
+    confirmed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     ended_by = models.CharField(max_length=200, null=True)
     end_reason = models.TextField(null=True)
@@ -110,6 +113,11 @@ class Halt(models.Model):
                 name="halt_ended_by_a_person_with_a_reason",
                 condition=Q(ended_at__isnull=True, ended_by__isnull=True, end_reason__isnull=True, released_up_to__isnull=True)
                 | Q(ended_at__gte=F("started_at"), ended_by__isnull=False, end_reason__isnull=False),
+            ),
+            # Whether all that began before has ended can be told only of a moment from which on everything knows of the halt.
+            CheckConstraint(
+                name="halt_confirmed_after_it_was_known",
+                condition=Q(confirmed_at__isnull=True) | Q(stopping_since__isnull=False, confirmed_at__gte=F("stopping_since")),
             ),
             CheckConstraint(
                 name="halt_released_after_its_end",

@@ -1,0 +1,8 @@
+"""How far a halt has come, wherever one is shown."""
+
+from django import template
+
+from orders import halts
+
+register = template.Library()
+register.filter("how_far", halts.how_far)
