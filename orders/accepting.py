@@ -18,9 +18,9 @@ from orders.dispatch import tell_workers, wake_workers
 from orders.group_commit import Request, store_request
 from orders.instruments import canonical_instrument
 from orders.limits import Refusal, is_too_fast, lock_limits, refusals
-from orders.models import AccountLimits, Order, event, new_event_id
+from orders.models import AccountLimits, Halt, Order, event, new_event_id
 from orders.policy import PlacementPolicy
-from orders.safety import safety_of
+from orders.safety import Safety, safety_of
 from orders.states import EventType
 from orders.storage import Told, as_json, order_row, save_changes, tell_events
 
@@ -74,10 +74,12 @@ class AlreadyExpired(Exception):
 class TradingHalted(Exception):
     """Nothing new is accepted at present; nothing was stored.
 
-    `indexes` are the orders whose instrument is halted; none when everything is, for all or for this account.
+    `halts` are those of everything, for all or for this account. Without any, `by_index` has the halts of instruments, by
+    the orders that they are of.
     """
 
-    indexes: list[int]
+    halts: list[Halt]
+    by_index: dict[int, Halt]
 
 
 @dataclass
@@ -180,6 +182,8 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
     # Two transactions that insert the same client order ids in different sequences would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=attrgetter("client_order_id")))
     save_changes([], events)
+    # Whoever stored the same client order ids at the same time was waited for, perhaps until after a halt began.
+    safety_unless_halted(account_id, requested)
     if to_be_placed := [order.id for index, order in enumerate(orders) if index not in refused]:
         wake_workers(to_be_placed)
     return orders
@@ -187,14 +191,24 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
 
 def limits_unless_halted(account_id: int, requested: Sequence[NewOrder]) -> AccountLimits | None:
     """The account's limits, locked when orders have to be counted. Raises TradingHalted."""
+    safety = safety_unless_halted(account_id, requested)
+    if safety.limits is None or not safety.limits.counts_orders:
+        return safety.limits
+    limits = lock_limits(account_id)
+    # The account's other requests were waited for, perhaps until after a halt began.
+    safety_unless_halted(account_id, requested)
+    return limits
+
+
+def safety_unless_halted(account_id: int, requested: Sequence[NewOrder]) -> Safety:
+    """Raises TradingHalted."""
     safety = safety_of(account_id, (request.instrument for request in requested))
-    if safety.halts:
-        halted = {halt.instrument for halt in safety.halts}
-        # A halt without an instrument is of everything that the account asks for.
-        raise TradingHalted([] if None in halted else [i for i, request in enumerate(requested) if request.instrument in halted])
-    if safety.limits is not None and safety.limits.counts_orders:
-        return lock_limits(account_id)
-    return safety.limits
+    of_instruments = {halt.instrument: halt for halt in safety.halts if halt.instrument is not None}
+    of_everything = [halt for halt in safety.halts if halt.instrument is None]
+    by_index = {i: of_instruments[new.instrument] for i, new in enumerate(requested) if new.instrument in of_instruments}
+    if of_everything or by_index:
+        raise TradingHalted(of_everything, {} if of_everything else by_index)
+    return safety
 
 
 def new_order(account_id: int, request: NewOrder, now: datetime, policy: PlacementPolicy) -> Order:

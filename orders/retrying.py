@@ -59,10 +59,16 @@ def reasons_not_to_retry(orders: Sequence[Order], *, alone: bool = False, lock: 
 
     With `lock` nobody else uses up their accounts' limits before the caller's transaction ends.
     """
-    halts = halts_not_released()
-    reasons = {order.id: "cannot be sent while trading is halted" for order in orders if is_halted(order, halts)}
+    reasons = halted(orders)
     reasons |= {order.id: reason for order in orders if (reason := reason_not_to_retry(order, alone=alone))}
-    return reasons | refused_by_limits([order for order in orders if order.id not in reasons], lock=lock)
+    reasons |= refused_by_limits([order for order in orders if order.id not in reasons], lock=lock)
+    # Locks of limits were waited for, perhaps until after a halt began.
+    return halted(orders) | reasons if lock else reasons
+
+
+def halted(orders: Sequence[Order]) -> dict[uuid.UUID, str]:
+    halts = halts_not_released()
+    return {order.id: "cannot be sent while trading is halted" for order in orders if is_halted(order, halts)}
 
 
 def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID, str]:

@@ -28,10 +28,11 @@ def nothing_to_check(account: str, instruments: str) -> str:
         AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {covers} OFFSET 0)"""  # noqa: S608 - no value stands in it
 
 
+HALT_COLUMNS = ("id", "account_id", "instrument", "started_at", "confirmed_at")
 # One statement for both, because every order that is accepted waits for it. One row, or one for each halt.
 QUERY = f"""
 SELECT account.id = limits.account_id, {", ".join(f"limits.{name}" for name in LIMIT_NAMES)},
-       halt.id, halt.account_id, halt.instrument
+       {", ".join(f"halt.{name}" for name in HALT_COLUMNS)}
 FROM (SELECT %(account)s::integer AS id) AS account
 LEFT JOIN orders_accountlimits AS limits ON limits.account_id = account.id
 LEFT JOIN orders_halt AS halt ON {halt_covers("%(account)s::integer", "%(instruments)s::text[]")}
@@ -51,5 +52,6 @@ def safety_of(account_id: int, instruments: Iterable[str]) -> Safety:
         cursor.execute(QUERY, {"account": account_id, "instruments": list(set(instruments))})
         rows = cursor.fetchall()
     has_limits, *limits = rows[0][: 1 + len(LIMIT_NAMES)]
-    halts = [Halt(id=id, account_id=account, instrument=instrument) for *_, id, account, instrument in rows if id is not None]
+    found = [dict(zip(HALT_COLUMNS, row[-len(HALT_COLUMNS) :], strict=True)) for row in rows]
+    halts = [Halt(**halt) for halt in found if halt["id"] is not None]
     return Safety(halts, AccountLimits(account_id, *limits) if has_limits else None)

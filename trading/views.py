@@ -21,7 +21,7 @@ from lemon_market.throttling import account_rate, counter, too_many_requests
 from orders.accepting import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
 from orders.api.authentication import anonymous_account
 from orders.api.filters import OrderPagination
-from orders.api.refusals import halted_one, kept_refusals, too_many
+from orders.api.refusals import FOR_PROGRAMS, halted_one, kept_refusals, too_many
 from orders.api.serializers import NewOrderSerializer
 from orders.canceling import TooLateToCancel, cancel_order
 from orders.live_events import live_events_url
@@ -118,8 +118,8 @@ def place(request: HttpRequest, account: User) -> HttpResponse:
 
 
 def by_field(refusal: Any) -> dict[str, list[str]]:
-    """What the API says of a refusal, without the code that is for programs."""
-    return {name: [texts] if isinstance(texts, str) else texts for name, texts in refusal.items() if name != "code"}
+    """What the API says of a refusal, without what is for programs."""
+    return {name: [texts] if isinstance(texts, str) else texts for name, texts in refusal.items() if name not in FOR_PROGRAMS}
 
 
 def terms(form: QueryDict) -> dict[str, Any]:

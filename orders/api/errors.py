@@ -48,6 +48,11 @@ class Refused(APIException):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "refused"
 
+    def __init__(self, detail: dict[str, Any]) -> None:
+        super().__init__()
+        # As it is: the base class would make a text of everything, of null, too.
+        self.detail = detail
+
 
 class TooFast(APIException):
     status_code = status.HTTP_429_TOO_MANY_REQUESTS

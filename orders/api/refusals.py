@@ -8,31 +8,42 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from orders.accepting import TooManyOrders, TradingHalted
 from orders.api.errors import Refused, TooFast
+from orders.api.serializers import moment
 from orders.limits import FIELDS, Refusal
-from orders.models import Order, OrderEvent
+from orders.models import Halt, Order, OrderEvent
 from orders.states import ErrorCode, EventType, Limit, Status
 
 HALTED = "trading_halted"
 TRADING_IS_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": HALTED}
 INSTRUMENT_IS_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": HALTED}
+# Beside the texts, for programs.
+FOR_PROGRAMS = ("code", "halted_since", "confirmed_at")
+STOPPING = {"halted_since": "2030-01-31T10:02:11.502311Z", "confirmed_at": None}
+CONFIRMED = STOPPING | {"confirmed_at": "2030-01-31T10:02:12.114500Z"}
 
 QUANTITY_EXAMPLE = {"quantity": ["At most 100 in one order."], "code": Limit.QUANTITY.value}
 REFUSED = OpenApiResponse(
     OpenApiTypes.OBJECT,
     description=(
         "Refused by a halt (`trading_halted`, not stored) or by a limit of the account (`max_quantity`, `max_notional`, "
-        "`price_collar`, `open_orders`; stored as failed, at the Location). Nothing is or will be sent to the exchange."
+        "`price_collar`, `open_orders`; stored as failed, at the Location). Nothing is or will be sent to the exchange. "
+        "A halt is in force from `halted_since` on. At `confirmed_at`, null before, all that was accepted or being sent when it "
+        "began had ended: the exchange takes nothing more that the halt covers."
     ),
     examples=[
         OpenApiExample("a limit", QUANTITY_EXAMPLE),
-        OpenApiExample("a halt of everything or of the account", TRADING_IS_HALTED),
-        OpenApiExample("a halt of the instrument", INSTRUMENT_IS_HALTED),
+        OpenApiExample("a halt of everything or of the account", TRADING_IS_HALTED | CONFIRMED),
+        OpenApiExample("a halt of the instrument, not confirmed yet", INSTRUMENT_IS_HALTED | STOPPING),
     ],
 )
 BATCH_REFUSED = OpenApiResponse(
     OpenApiTypes.OBJECT,
     description="Refused by halts or limits, by index; nothing is stored. A halt of everything or of the account has no index.",
-    examples=[OpenApiExample("limits", {"1": QUANTITY_EXAMPLE}), OpenApiExample("a halt", TRADING_IS_HALTED)],
+    examples=[
+        OpenApiExample("limits", {"1": QUANTITY_EXAMPLE}),
+        OpenApiExample("a halt", TRADING_IS_HALTED | CONFIRMED),
+        OpenApiExample("a halt of an instrument", {"1": INSTRUMENT_IS_HALTED | CONFIRMED}),
+    ],
 )
 TOO_FAST = OpenApiResponse(
     OpenApiTypes.OBJECT,
@@ -66,11 +77,24 @@ def kept_refusals(orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
 
 
 def halted_one(halted: TradingHalted) -> Refused:
-    return Refused(INSTRUMENT_IS_HALTED if halted.indexes else TRADING_IS_HALTED)
+    return Refused(of_everything(halted.halts) if halted.halts else of_instrument(halted.by_index[0]))
 
 
 def halted_batch(halted: TradingHalted) -> Refused:
-    return Refused({str(index): INSTRUMENT_IS_HALTED for index in halted.indexes} or TRADING_IS_HALTED)
+    if halted.halts:
+        return Refused(of_everything(halted.halts))
+    return Refused({str(index): of_instrument(halt) for index, halt in halted.by_index.items()})
+
+
+def of_everything(halts: Sequence[Halt]) -> dict[str, Any]:
+    """Each of them by itself lets nothing pass: one that is confirmed is enough."""
+    confirmed = [halt.confirmed_at for halt in halts if halt.confirmed_at is not None]
+    since = min(halt.started_at for halt in halts)
+    return TRADING_IS_HALTED | {"halted_since": moment(since), "confirmed_at": moment(min(confirmed, default=None))}
+
+
+def of_instrument(halt: Halt) -> dict[str, Any]:
+    return INSTRUMENT_IS_HALTED | {"halted_since": moment(halt.started_at), "confirmed_at": moment(halt.confirmed_at)}
 
 
 def too_many(error: TooManyOrders) -> Refused | TooFast:

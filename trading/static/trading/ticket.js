@@ -136,8 +136,8 @@ export class Ticket {
   }
 }
 
-/** By field. A refusal by a halt or a limit has a code for programs, too, and may concern no field. */
-function errorsIn({ code, detail, ...fields }) {
+/** By field. A refusal by a halt or a limit has something for programs, too, and may concern no field. */
+function errorsIn({ code, halted_since, confirmed_at, detail, ...fields }) {
   return detail === undefined ? fields : { ...fields, client_order_id: [detail] };
 }
 
