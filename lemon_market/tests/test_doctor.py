@@ -29,7 +29,7 @@ from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import connection_parameters
 from orders.feed_connection import save_connection
 from orders.feeds import move_position
-from orders.halting import halt_trading
+from orders.halting import confirm_halts, halt_trading
 from orders.models import Order, PlacementWorker, SetAsideReport
 
 
@@ -167,7 +167,9 @@ def test_what_waits_for_a_person_is_told(found: Callable[[], dict[str, Finding]]
     SetAsideReport.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
     findings = found()
     assert (findings["halt"].level, findings["reports set aside"].level) == (Level.WARN, Level.WARN)
-    assert "odd prices" in findings["halt"].text
+    assert findings["halt"].text == "All trading is halted, stopping, 0 sends under way: odd prices"
+    confirm_halts()
+    assert found()["halt"].text.startswith("All trading is halted, confirmed at 20")
 
 
 def test_missing_migrations_and_an_unprepared_restore_are_bad(

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from orders.halting import halt_trading
+from orders.halting import confirm_halts, halt_trading
 from orders.limits import change_limits
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
 from orders.placement import claim_due_orders
@@ -95,7 +95,8 @@ def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> Non
     question = text(client.get(f"{HALTS}halt/"))
     assert "Nothing new will be accepted and nothing sent." in question
     assert not Halt.objects.exists()
-    assert "All trading is halted." in text(halt_by_page(client))
+    assert "when that has ended, too, the halt is confirmed." in question
+    assert "All trading is halted: confirmed at 20" in text(halt_by_page(client))
     assert SafetyEvent.objects.values_list("type", "by", "reason").get() == ("halted", "dora", "odd prices")
     assert "All trading is halted already." in text(halt_by_page(client))
 
@@ -120,8 +121,10 @@ def test_a_halt_of_nothing_that_exists_is_refused(staff: Any, account: Any, fiel
 
 def test_an_account_or_an_instrument_is_halted(staff: Any, account: Any) -> None:
     client = staff("view_halt", "halt_trading")
-    assert "Trading of anna is halted." in text(halt_by_page(client, scope="account", name="anna"))
-    assert "Trading in TSLA_2025_06 is halted." in text(halt_by_page(client, scope="instrument", name="tsla_2025_06"))
+    assert "Trading of anna is halted: confirmed at 20" in text(halt_by_page(client, scope="account", name="anna"))
+    assert "Trading in TSLA_2025_06 is halted: confirmed at 20" in text(
+        halt_by_page(client, scope="instrument", name="tsla_2025_06")
+    )
     assert list(Halt.objects.order_by("id").values_list("account", "instrument")) == [(account.pk, None), (None, "TSLA_2025_06")]
 
 
@@ -159,6 +162,27 @@ def test_a_halt_is_seen_on_the_landing_page_and_above_the_orders(viewer: Client,
         assert "&lt;b&gt;odd&lt;/b&gt; prices" in shown
     claim_due_orders(10, POLICY)
     assert "Held by a halt since" in text(viewer.get(page(order)))
+
+
+def test_both_moments_are_shown_wherever_a_halt_is(staff: Any, accept: Accept) -> None:
+    order = accept()
+    claim_due_orders(10, POLICY)
+    client = staff("view_halt", "halt_trading", "resume_trading", "view_order")
+    assert "All trading is halted: stopping, 1 send under way." in text(halt_by_page(client))
+    begun = Halt.objects.get()
+    since = f"{begun.started_at:%Y-%m-%d %H:%M:%S}"
+    places = ["/admin/", "/admin/orders/order/overview/", LIST, HALTS, f"{HALTS}{begun.pk}/resume/"]
+    for place in places:
+        shown = text(client.get(place))
+        assert f"{since} UTC, stopping, 1 send under way" in shown
+    assert "in force, stopping, 1 send under way" in text(client.get(HALTS))
+    Order.objects.filter(id=order.id).update(may_be_at_exchange=False, sent_valid_until=None)
+    confirm_halts()
+    begun.refresh_from_db()
+    confirmed = f"confirmed at {begun.confirmed_at:%Y-%m-%d %H:%M:%S} UTC"
+    for place in places:
+        assert f"{since} UTC, {confirmed}" in text(client.get(place))
+    assert f"in force, {confirmed}" in text(client.get(HALTS))
 
 
 @pytest.mark.parametrize("path", [HALTS, EVENTS])

@@ -1,11 +1,18 @@
 import io
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from orders.models import Halt, SafetyEvent
+from exchange.gateway import Acknowledged
+from orders.management.commands import halt_trading as halt_command
+from orders.models import Halt, Order, SafetyEvent
+from orders.placement import record
 from orders.tests.test_commands import NOWHERE, manage
+from orders.tests.test_placement_races import answered
+from orders.tests.working import POLICY, claim_one
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +37,10 @@ def test_trading_is_halted_and_resumed_in_the_persons_name(
     account: Any, monkeypatch: pytest.MonkeyPatch, scope: list[str], name: str
 ) -> None:
     monkeypatch.setenv("LOGNAME", "emil")
-    assert run("halt_trading", "--reason", " odd prices ", *scope) == f"{name} is halted."
+    said = run("halt_trading", "--reason", " odd prices ", *scope)
+    assert re.fullmatch(
+        rf"{name} is halted: stopping, 0 sends under way\.\nconfirmed: nothing is under way, after [0-9.]+ s\.", said
+    )
     with pytest.raises(CommandError, match=f"^{name} is halted already.$"):
         run("halt_trading", "--reason", "again", *scope)
     assert run("resume_trading", "--reason", "explained", *scope) == f"{name} goes on."
@@ -40,6 +50,42 @@ def test_trading_is_halted_and_resumed_in_the_persons_name(
     assert (halt.started_by, halt.reason) == ("emil (manage.py halt_trading)", "odd prices")
     assert (halt.ended_by, halt.end_reason) == ("emil (manage.py resume_trading)", "explained")
     assert list(SafetyEvent.objects.order_by("id").values_list("type", flat=True)) == ["halted", "resumed"]
+
+
+def test_the_command_waits_for_what_is_under_way(accept: Callable[..., Order], monkeypatch: pytest.MonkeyPatch) -> None:
+    accept()
+    claim = claim_one()
+    waited = []
+
+    def record_instead_of_sleeping(seconds: float) -> None:
+        waited.append(seconds)
+        record([answered(claim, Acknowledged("X1"))], POLICY)
+
+    monkeypatch.setattr(halt_command, "sleep", record_instead_of_sleeping)
+    first, second = run("halt_trading", "--reason", "x").splitlines()
+    assert first == "All trading is halted: stopping, 1 send under way."
+    assert second.startswith("confirmed: nothing is under way, after ")
+    assert (waited, Halt.objects.get().confirmed_at is not None) == ([0.1], True)
+
+
+def test_the_command_does_not_have_to_wait(accept: Callable[..., Order], monkeypatch: pytest.MonkeyPatch) -> None:
+    accept()
+    claim_one()
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(halt_command, "sleep", interrupt)
+    assert run("halt_trading", "--reason", "x", "--instrument", "AAPL_2025_03", "--no-wait").splitlines() == [
+        "Trading in AAPL_2025_03 is halted: stopping, 1 send under way."
+    ]
+    assert run("halt_trading", "--reason", "x").splitlines() == [
+        "All trading is halted: stopping, 1 send under way.",
+        "The halt is in force; the sweep confirms it.",
+    ]
+    monkeypatch.setattr(halt_command, "sleep", lambda _: run("resume_trading", "--reason", "x", "--account", "anna"))
+    assert run("halt_trading", "--reason", "x", "--account", "anna").splitlines()[1] == "It was resumed before it was confirmed."
+    assert list(Halt.objects.values_list("confirmed_at", flat=True)) == [None] * 3
 
 
 def test_resuming_everything_leaves_the_halt_of_an_account_in_force(account: Any) -> None:

@@ -13,8 +13,9 @@ from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.waiting import wait_until
+from orders.api.serializers import moment
 from orders.canceling import cancel_order
-from orders.halting import AlreadyHalted, NotHalted, halt_trading, release_orders, resume_trading
+from orders.halting import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders, resume_trading
 from orders.models import Halt, Order, SafetyEvent
 from orders.placement import Step, claim_due_orders, finish_overdue_orders, record
 from orders.retrying import retry_orders
@@ -42,6 +43,11 @@ def halt(**scope: Any) -> Halt:
     return halt_trading("dora", "odd prices", **scope)
 
 
+def moments(begun: Halt) -> dict[str, str | None]:
+    """As a refusal tells them."""
+    return {"halted_since": moment(begun.started_at), "confirmed_at": moment(begun.confirmed_at)}
+
+
 def resume(**scope: Any) -> Halt:
     return resume_trading("dora", "explained", **scope)
 
@@ -51,8 +57,8 @@ def test_nothing_new_is_accepted_or_stored(account: Any, scope: str) -> None:
     client = client_for(account)
     known = post(client, MARKET | {"client_order_id": "known"})
     before = stored()
-    halt(**{"all": {}, "account": {"account": account}, "instrument": {"instrument": MARKET["instrument"]}}[scope])
-    problem = INSTRUMENT_HALTED if scope == "instrument" else ALL_HALTED
+    begun = halt(**{"all": {}, "account": {"account": account}, "instrument": {"instrument": MARKET["instrument"]}}[scope])
+    problem = (INSTRUMENT_HALTED if scope == "instrument" else ALL_HALTED) | moments(begun)
     answer = post(client, MARKET | {"client_order_id": "new"})
     assert (answer.status_code, answer.json()) == (422, problem)
     batch = post(client, [MARKET, MARKET], "/orders/batch")
@@ -66,13 +72,34 @@ def test_nothing_new_is_accepted_or_stored(account: Any, scope: str) -> None:
 def test_what_a_halt_does_not_name_goes_on(account: Any, django_user_model: Any) -> None:
     bert = django_user_model.objects.create_user("bert")
     halt(account=bert)
-    halt(instrument="TSLA_2025_06")
+    begun = halt(instrument="TSLA_2025_06")
     client = client_for(account)
     other = MARKET | {"instrument": "TSLA_2025_06"}
     assert post(client, MARKET).status_code == 202
     assert (post(client_for(bert), MARKET).status_code, post(client, other).status_code) == (422, 422)
     batch = post(client, [MARKET, other], "/orders/batch")
-    assert (batch.status_code, batch.json()) == (422, {"1": INSTRUMENT_HALTED})
+    assert (batch.status_code, batch.json()) == (422, {"1": INSTRUMENT_HALTED | moments(begun)})
+
+
+def test_a_refusal_tells_since_when_trading_is_halted_and_since_when_that_is_confirmed(account: Any) -> None:
+    client = client_for(account)
+    first, second = halt(account=account), halt()
+    assert post(client, MARKET).json() == ALL_HALTED | moments(first)
+    confirm_halts()
+    both = Halt.objects.order_by("id")
+    confirmed = min(begun.confirmed_at for begun in both if begun.confirmed_at is not None)
+    told = moments(first) | {"confirmed_at": moment(confirmed)}
+    assert post(client, MARKET).json() == ALL_HALTED | told
+    assert post(client, [MARKET], "/orders/batch").json() == ALL_HALTED | told
+    resume()
+    resume(account=account)
+    third = halt(instrument=MARKET["instrument"])
+    confirm_halts()
+    third.refresh_from_db()
+    assert third.confirmed_at is not None
+    assert post(client, MARKET).json() == INSTRUMENT_HALTED | moments(third)
+    assert post(client, [MARKET], "/orders/batch").json() == {"0": INSTRUMENT_HALTED | moments(third)}
+    assert second.started_at > first.started_at
 
 
 def test_after_the_halt_the_refused_request_is_accepted(account: Any) -> None:

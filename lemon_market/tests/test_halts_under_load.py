@@ -1,0 +1,190 @@
+"""Trading is halted while clients post and workers send: once that is confirmed, the exchange takes nothing that is covered."""
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+from urllib.error import HTTPError
+
+import psutil
+import pytest
+
+from lemon_market.tests.installation import CHECKOUT
+from lemon_market.tests.system import System, new_installation
+from lemon_market.tests.transport_plugin import BOTH
+from lemon_market.tests.waiting import wait_until
+
+ACCOUNTS = ["demo", "bert"]
+INSTRUMENTS = ["AAPL_2025_03", "TSLA_2025_06"]
+# Due when a halt begins, of each account and instrument.
+BACKLOG = 250
+# Requests of each client that are waited for after a confirmation.
+AFTERWARDS = 20
+WORKERS = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
+# Short, so that workers that are stopped delay a confirmation for 8 s instead of 17.
+PATIENCE = {"EXCHANGE_TIMEOUT": "2", "PLACEMENT_LEASE": "7", "EXCHANGE_CLOCK_MARGIN": "1"}
+SCOPES = [[], ["--account", "bert"], ["--instrument", "TSLA_2025_06"]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    account: str
+    instrument: str
+    status: int
+    body: Any
+
+
+class Clients:
+    """One for each account and instrument, each posting one order after the other."""
+
+    def __init__(self, system: System) -> None:
+        self.url = f"http://127.0.0.1:{system.installation.port}/orders"
+        self.tokens = {name: token(system, name) for name in ACCOUNTS}
+        self.answers: list[Answer] = []
+        self.stopping = threading.Event()
+
+    def post(self, account: str, instrument: str, *, count: int | None = None) -> Answer:
+        order = {"type": "market", "side": "buy", "quantity": 10, "instrument": instrument}
+        url, body = (self.url, order) if count is None else (f"{self.url}/batch", [order] * count)
+        headers = {"Content-Type": "application/json", "Authorization": f"Token {self.tokens[account]}"}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=30) as answer:
+                return Answer(account, instrument, answer.status, json.load(answer))
+        except HTTPError as error:
+            return Answer(account, instrument, error.code, json.load(error))
+
+    def keep_posting(self, account: str, instrument: str) -> None:
+        while not self.stopping.is_set():
+            self.answers.append(self.post(account, instrument))
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        with ThreadPoolExecutor(4) as pool:
+            posting: list[Future[None]] = [
+                pool.submit(self.keep_posting, account, instrument) for account in ACCOUNTS for instrument in INSTRUMENTS
+            ]
+            try:
+                yield
+            finally:
+                self.stopping.set()
+            for one in posting:
+                one.result()
+
+    def next_answers(self) -> list[Answer]:
+        """From each client so many as were asked for after now."""
+        start = len(self.answers)
+
+        def each_has_enough() -> bool:
+            came = [(answer.account, answer.instrument) for answer in self.answers[start:]]
+            return all(came.count((account, instrument)) > AFTERWARDS for account in ACCOUNTS for instrument in INSTRUMENTS)
+
+        wait_until(each_has_enough, within_s=60, what="the clients go on")
+        # One request of each may have been on its way.
+        return self.answers[start + len(ACCOUNTS) * len(INSTRUMENTS) :]
+
+    def fill_the_queue(self) -> None:
+        for account in ACCOUNTS:
+            for instrument in INSTRUMENTS:
+                assert self.post(account, instrument, count=BACKLOG).status == 202
+
+
+def token(system: System, name: str) -> str:
+    return manage(system, "create_token", name).strip()
+
+
+def manage(system: System, *arguments: str) -> str:
+    command = [sys.executable, "manage.py", *arguments]
+    environment = system.installation.environment
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(params=BOTH)
+def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
+    installation = new_installation(tmp_path, request.param)
+    installation.environment |= PATIENCE
+    installation.ensure_up()
+    yield System(installation, tmp_path, request.param)
+    assert installation.up is not None
+    installation.up.terminate()
+    installation.up.wait(30)
+
+
+@pytest.mark.timeout(300)
+def test_after_a_confirmation_nothing_that_is_halted_is_accepted_or_reaches_the_exchange(system: System) -> None:
+    system.query(
+        "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, email, date_joined)"
+        " VALUES ('bert', '!', false, false, true, '', '', '', now()) RETURNING id"
+    )
+    clients = Clients(system)
+    with clients.at_work():
+        for scope in SCOPES:
+            clients.fill_the_queue()
+            assert "confirmed: nothing is under way" in manage(system, "halt_trading", "--reason", "trial", *scope)
+            assert_holds(system, clients)
+            manage(system, "resume_trading", "--reason", "trial", *scope)
+        clients.fill_the_queue()
+        with stopped_workers(system):
+            assert "confirmed: nothing is under way" in manage(system, "halt_trading", "--reason", "trial")
+        wait_until(lambda: nothing_moves(system), within_s=60, what="what the workers held is looked up, and held")
+        assert_holds(system, clients)
+    manage(system, "resume_trading", "--reason", "trial")
+    wait_until(system.is_settled, within_s=120, what="every order is settled")
+    orders = system.query("SELECT id, status FROM orders_order")
+    assert {order["status"] for order in orders} == {"completed"}
+    assert {str(order["id"]) for order in orders} == system.book().keys()
+
+
+@contextmanager
+def stopped_workers(system: System) -> Iterator[None]:
+    """In the middle of sending, as a machine stops that is short of memory; the sweep may replace them meanwhile."""
+    workers = [psutil.Process(pid) for pid in system.installation.pids(WORKERS[system.transport])]
+    for worker in workers:
+        worker.send_signal(SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            if worker.is_running():
+                worker.send_signal(SIGCONT)
+
+
+def nothing_moves(system: System) -> bool:
+    [row] = system.query("SELECT count(*) FROM orders_order WHERE status = 'pending' AND held_at IS NULL")
+    return bool(row["count"] == 0)
+
+
+def assert_holds(system: System, clients: Clients) -> None:
+    """Of the halt in force; and that nothing else is held up."""
+    [halt] = system.query(
+        "SELECT username, instrument, confirmed_at FROM orders_halt LEFT JOIN auth_user ON auth_user.id = account_id"
+        " WHERE ended_at IS NULL"
+    )
+
+    def is_covered(account: str, instrument: str) -> bool:
+        return halt["username"] in (None, account) and halt["instrument"] in (None, instrument)
+
+    for answer in clients.next_answers():
+        if is_covered(answer.account, answer.instrument):
+            assert answer.status == 422
+            assert answer.body["confirmed_at"] is not None
+        else:
+            assert answer.status == 202
+    later = system.query(
+        "SELECT o.id, username, instrument FROM orders_order AS o JOIN auth_user ON auth_user.id = account_id"
+        f" WHERE created_at > '{halt['confirmed_at'].isoformat()}'"
+    )
+    assert not [order for order in later if is_covered(order["username"], order["instrument"])], "accepted"
+    names = {str(row["id"]): row["username"] for row in system.query("SELECT id, username FROM auth_user")}
+    received = [order for order in system.book().values() if order["received_at"] > halt["confirmed_at"].timestamp()]
+    assert not [order for order in received if is_covered(names[order["account"]], order["instrument"])], "sent"
+    if halt["username"] or halt["instrument"]:
+        assert later, "others are accepted"
+        assert received, "others are sent"
