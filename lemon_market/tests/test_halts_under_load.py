@@ -7,8 +7,9 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
@@ -25,12 +26,12 @@ from lemon_market.tests.waiting import wait_until
 ACCOUNTS = ["demo", "bert"]
 INSTRUMENTS = ["AAPL_2025_03", "TSLA_2025_06"]
 # Due when a halt begins, of each account and instrument.
-BACKLOG = 250
+BACKLOG = 100
 # Requests of each client that are waited for after a confirmation.
 AFTERWARDS = 20
 WORKERS = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
-# Short, so that workers that are stopped delay a confirmation for 8 s instead of 17.
-PATIENCE = {"EXCHANGE_TIMEOUT": "2", "PLACEMENT_LEASE": "7", "EXCHANGE_CLOCK_MARGIN": "1"}
+# A little shorter than usual: stopped workers delay a confirmation for so long.
+LEASE = {"EXCHANGE_TIMEOUT": "3", "PLACEMENT_LEASE": "10"}
 SCOPES = [[], ["--account", "bert"], ["--instrument", "TSLA_2025_06"]]
 
 
@@ -63,7 +64,11 @@ class Clients:
 
     def keep_posting(self, account: str, instrument: str) -> None:
         while not self.stopping.is_set():
-            self.answers.append(self.post(account, instrument))
+            # On a busy machine one may take too long, which is no answer.
+            with suppress(OSError):
+                answer = self.post(account, instrument)
+                if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    self.answers.append(answer)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -86,7 +91,7 @@ class Clients:
             came = [(answer.account, answer.instrument) for answer in self.answers[start:]]
             return all(came.count((account, instrument)) > AFTERWARDS for account in ACCOUNTS for instrument in INSTRUMENTS)
 
-        wait_until(each_has_enough, within_s=60, what="the clients go on")
+        wait_until(each_has_enough, within_s=120, what="the clients go on")
         # One request of each may have been on its way.
         return self.answers[start + len(ACCOUNTS) * len(INSTRUMENTS) :]
 
@@ -109,15 +114,17 @@ def manage(system: System, *arguments: str) -> str:
 @pytest.fixture(params=BOTH)
 def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
     installation = new_installation(tmp_path, request.param)
-    installation.environment |= PATIENCE
-    installation.ensure_up()
-    yield System(installation, tmp_path, request.param)
-    assert installation.up is not None
-    installation.up.terminate()
-    installation.up.wait(30)
+    installation.environment |= LEASE
+    try:
+        installation.ensure_up()
+        yield System(installation, tmp_path, request.param)
+    finally:
+        assert installation.up is not None
+        installation.up.terminate()
+        installation.up.wait(30)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(580)
 def test_after_a_confirmation_nothing_that_is_halted_is_accepted_or_reaches_the_exchange(system: System) -> None:
     system.query(
         "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name, email, date_joined)"
@@ -144,16 +151,16 @@ def test_after_a_confirmation_nothing_that_is_halted_is_accepted_or_reaches_the_
 
 @contextmanager
 def stopped_workers(system: System) -> Iterator[None]:
-    """In the middle of sending, as a machine stops that is short of memory; the sweep may replace them meanwhile."""
-    workers = [psutil.Process(pid) for pid in system.installation.pids(WORKERS[system.transport])]
+    """In the middle of sending, and the sweep with them, which would replace them; the command confirms without it."""
+    names = ["run_sweep", WORKERS[system.transport]]
+    workers = [psutil.Process(pid) for name in names for pid in system.installation.pids(name)]
     for worker in workers:
         worker.send_signal(SIGSTOP)
     try:
         yield
     finally:
         for worker in workers:
-            if worker.is_running():
-                worker.send_signal(SIGCONT)
+            worker.send_signal(SIGCONT)
 
 
 def nothing_moves(system: System) -> bool:
@@ -183,8 +190,12 @@ def assert_holds(system: System, clients: Clients) -> None:
     )
     assert not [order for order in later if is_covered(order["username"], order["instrument"])], "accepted"
     names = {str(row["id"]): row["username"] for row in system.query("SELECT id, username FROM auth_user")}
-    received = [order for order in system.book().values() if order["received_at"] > halt["confirmed_at"].timestamp()]
-    assert not [order for order in received if is_covered(names[order["account"]], order["instrument"])], "sent"
-    if halt["username"] or halt["instrument"]:
+    is_for_all = halt["username"] is None and halt["instrument"] is None
+
+    def received() -> list[dict[str, Any]]:
+        return [order for order in system.book().values() if order["received_at"] > halt["confirmed_at"].timestamp()]
+
+    if not is_for_all:
         assert later, "others are accepted"
-        assert received, "others are sent"
+        wait_until(received, within_s=120, what="others are sent")
+    assert not [order for order in received() if is_covered(names[order["account"]], order["instrument"])], "sent"
