@@ -51,6 +51,7 @@ class Clients:
         self.tokens = {name: token(system, name) for name in ACCOUNTS}
         self.answers: list[Answer] = []
         self.stopping = threading.Event()
+        self.posting: list[Future[None]] = []
 
     def post(self, account: str, instrument: str, *, count: int | None = None) -> Answer:
         order = {"type": "market", "side": "buy", "quantity": 10, "instrument": instrument}
@@ -73,14 +74,14 @@ class Clients:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         with ThreadPoolExecutor(4) as pool:
-            posting: list[Future[None]] = [
+            self.posting = [
                 pool.submit(self.keep_posting, account, instrument) for account in ACCOUNTS for instrument in INSTRUMENTS
             ]
             try:
                 yield
             finally:
                 self.stopping.set()
-            for one in posting:
+            for one in self.posting:
                 one.result()
 
     def next_answers(self) -> list[Answer]:
@@ -88,6 +89,7 @@ class Clients:
         start = len(self.answers)
 
         def each_has_enough() -> bool:
+            assert not any(one.done() for one in self.posting), [one.exception() for one in self.posting if one.done()]
             came = [(answer.account, answer.instrument) for answer in self.answers[start:]]
             return all(came.count((account, instrument)) > AFTERWARDS for account in ACCOUNTS for instrument in INSTRUMENTS)
 
@@ -154,13 +156,28 @@ def stopped_workers(system: System) -> Iterator[None]:
     """In the middle of sending, and the sweep with them, which would replace them; the command confirms without it."""
     names = ["run_sweep", WORKERS[system.transport]]
     workers = [psutil.Process(pid) for name in names for pid in system.installation.pids(name)]
-    for worker in workers:
-        worker.send_signal(SIGSTOP)
+
+    def are_stopped() -> bool:
+        """Not in the middle of a transaction: for the end of that one a halt would wait, however long it takes."""
+        signal_all(workers, SIGSTOP)
+        open_ones = system.query(
+            "SELECT FROM pg_stat_activity WHERE xact_start IS NOT NULL AND application_name IN"
+            f" ('lemon_market run_sweep', 'lemon_market {WORKERS[system.transport]}')"
+        )
+        if open_ones:
+            signal_all(workers, SIGCONT)
+        return not open_ones
+
     try:
+        wait_until(are_stopped, within_s=60, what="the workers are stopped between two transactions")
         yield
     finally:
-        for worker in workers:
-            worker.send_signal(SIGCONT)
+        signal_all(workers, SIGCONT)
+
+
+def signal_all(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        process.send_signal(number)
 
 
 def nothing_moves(system: System) -> bool:
