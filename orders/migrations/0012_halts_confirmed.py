@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0009_feed_last_sequence'),
+        ('orders', '0011_upper_case_instruments'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0011_upper_case_instruments'),
+        ('orders', '0012_halts_confirmed'),
     ]
 
     operations = [
