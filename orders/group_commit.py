@@ -138,12 +138,13 @@ class GroupCommit:
         if is_called:
             return
         with self.lock:
-            if member.leads or member.is_dealt_with:
-                # Just now.
-                return
-            if member in self.waiting:
+            is_called = member.leads or member.is_dealt_with
+            if not is_called and member in self.waiting:
                 self.waiting.remove(member)
-        raise OperationalError("the database did not answer another request in time")
+        if not is_called:
+            raise OperationalError("the database did not answer another request in time")
+        # Just now: its turn is being released, and whoever leads releases it a second time in the end.
+        member.turn.acquire()
 
     def lead(self, own: Patience | None) -> None:
         """Store the group that waits, the caller's request among it, and let the next one begin."""

@@ -10,11 +10,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, connections
 
-from lemon_market.database.base import answers_within, patience
+from lemon_market.database.base import Patience, answers_within, patience
 from orders import accepting, group_commit
 from orders.accepting import NewOrder, accept_orders
 from orders.doorbell import connection_parameters
-from orders.group_commit import STORE_AT_ONCE, GroupCommit, Request, parameters, store_requests
+from orders.group_commit import STORE_AT_ONCE, GroupCommit, Member, Request, parameters, store_requests
 from orders.models import Order
 from orders.tests.api_calls import stored
 
@@ -334,3 +334,16 @@ def test_an_error_of_ours_in_the_leader_costs_nobody_else_the_order(meeting: Mee
     for waiting in others:
         assert not waiting.result(WAIT_S).replayed
     assert stored()["orders"] == 5
+
+
+def test_a_turn_that_comes_when_the_wait_for_it_ends_is_taken() -> None:
+    """Otherwise it is free when its owner has led, who releases it once more: a 500 for an order that may be stored."""
+    member = Member(Request(ids=[], account_id=1, instruments=[], client_order_id="c", orders="[]"))
+
+    class LastMoment(Patience):
+        def spend(self, waited_s: float) -> None:
+            member.leads = True
+            member.turn.release()
+
+    GroupCommit().wait(member, LastMoment(0.0))
+    assert member.turn.locked()
