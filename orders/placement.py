@@ -192,6 +192,8 @@ def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
 
     Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
     """
+    if not results:
+        return
     try:
         record_together(results, policy)
     except (OperationalError, InterfaceError):

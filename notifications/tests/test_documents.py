@@ -120,7 +120,7 @@ def fill(order: Order, sequence: int, quantity: int, price: str, total: int) -> 
         execution_id=f"e{sequence}",
         client_order_id=str(order.id),
         exchange_order_id="X-1",
-        account="anna",
+        account=str(order.account_id),
         type=ReportType.FILLED if total == order.quantity else ReportType.PARTIALLY_FILLED,
         last_quantity=quantity,
         last_price=Decimal(price),

@@ -107,7 +107,7 @@ def test_a_report_that_comes_again_when_its_event_is_gone_counts_once(old: Calla
     reports = [
         report(order, 1, ReportType.NEW),
         report(order, 2, ReportType.PARTIALLY_FILLED, 30),
-        report(order, 3, ReportType.CANCELED),
+        report(order, 3, ReportType.CANCELED, total=30),
     ]
     apply_reports(reports, SESSION)
     OrderEvent.objects.update(recorded_at=timezone.now() - LONG_AGO)

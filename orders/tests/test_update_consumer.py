@@ -111,7 +111,8 @@ def test_a_cut_feed_is_resumed_after_the_last_applied_report(
     simulator: SimulatorProcess, accept: Accept, start_consumer: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     start_consumer()
-    wait_until(FeedPosition.objects.exists)
+    # The first session that it meets is a new one, so it looks up what is open.
+    wait_until(FeedPosition.objects.filter(look_up_open_at=None, look_up_open_after=None).exists)
     for _ in range(5):
         for _ in range(10):
             accept()
