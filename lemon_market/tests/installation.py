@@ -48,7 +48,7 @@ class Installation:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
-        wait_until(self.is_ready, within_s=45, what=f"ready; it says {self.output.read_text()}")
+        wait_until(self.is_ready, within_s=150, what=f"ready; it says {self.output.read_text()}")
 
     def refusal(self, **changes: str) -> str:
         """The one line that it says when it cannot start."""

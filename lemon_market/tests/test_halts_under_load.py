@@ -29,6 +29,8 @@ INSTRUMENTS = ["AAPL_2025_03", "TSLA_2025_06"]
 BACKLOG = 100
 # Requests of each client that are waited for after a confirmation.
 AFTERWARDS = 20
+# Of each client between two orders: what is tried is halts under load, and not how much load there can be.
+PAUSE_S = 0.05
 WORKERS = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
 # A little shorter than usual: stopped workers delay a confirmation for so long.
 LEASE = {"EXCHANGE_TIMEOUT": "3", "PLACEMENT_LEASE": "10"}
@@ -66,7 +68,7 @@ class Clients:
             return Answer(account, instrument, error.code, json.load(error))
 
     def keep_posting(self, account: str, instrument: str) -> None:
-        while not self.stopping.is_set():
+        while not self.stopping.wait(PAUSE_S):
             # On a busy machine one may take too long, which is no answer.
             with suppress(OSError):
                 self.answers.append(self.post(account, instrument))
