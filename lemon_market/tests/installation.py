@@ -48,7 +48,13 @@ class Installation:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
-        wait_until(self.is_ready, within_s=150, what=f"ready; it says {self.output.read_text()}")
+        try:
+            wait_until(self.is_ready, within_s=150, what="ready")
+        except AssertionError as error:
+            # Nobody else would end it.
+            self.up.terminate()
+            self.up.wait(30)
+            raise AssertionError(f"{error}; it says {self.output.read_text()}") from error
 
     def refusal(self, **changes: str) -> str:
         """The one line that it says when it cannot start."""

@@ -67,11 +67,11 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
 
 def test_a_scrape_asks_as_much_whatever_there_is(scrape: Any, django_user_model: Any, django_assert_num_queries: Any) -> None:
     user = django_user_model.objects.create_user("anna")
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(15):
         scrape()
     accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1) for _ in range(50)])
     save_connection("exchange", None, "s1", 17)
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(16):
         scrape()
 
 
