@@ -103,7 +103,9 @@ def two_workers(web: WebProcess, tmp_path: Path) -> Iterator[str]:
         "ALLOWED_HOSTS": "127.0.0.1",
         "DATA_DIR": str(tmp_path),
     }
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--workers", "2", "--port", str(port)]
+    # A worker that was only just forked can miss the signal to stop, and would be waited for for ever.
+    options = ["--interface", "wsgi", "--workers", "2", "--workers-kill-timeout", "8", "--port", str(port)]
+    command = [sys.executable, "-m", "granian", *options]
     with subprocess.Popen([*command, "lemon_market.wsgi:application"], cwd=CHECKOUT, env=environment) as granian:
         wait_until(lambda: is_live(port), within_s=20, what="it listens")
         yield f"http://127.0.0.1:{port}"
