@@ -15,7 +15,7 @@ from lemon_market.tests.waiting import wait_until
 # In the command line of a guest and of its children, which are nobody's business but ours.
 GUEST = "chaos.wrong_clock"
 COMMAND = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
-STARTED_S = 60.0
+STARTED_S = 180.0
 # A worker ends when what it sends is answered.
 ENDED_S = 20.0
 
