@@ -52,7 +52,7 @@ class Trial:
             return self.try_everything(minutes)
         finally:
             watching.terminate()
-            watching.wait(10)
+            watching.wait(60)
 
     def try_everything(self, minutes: float) -> Verdict:
         control(self.system, dict(WRONG))

@@ -20,6 +20,7 @@ SLOTS = 600
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(150)
 def test_a_worker_has_a_connection_for_each_of_its_slots(
     account: User, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +42,7 @@ def test_a_worker_has_a_connection_for_each_of_its_slots(
         settings.EXCHANGE_URL = simulator.url
         placing = thread.submit(place)
         try:
-            wait_until(lambda: len(simulator.book()) == SLOTS, within_s=30)
+            wait_until(lambda: len(simulator.book()) == SLOTS, within_s=90)
             assert Order.objects.filter(may_be_at_exchange=True, status="pending").count() == SLOTS
         finally:
             tasks.stopping.value = 1
