@@ -78,14 +78,14 @@ def confirm_halts() -> None:
     the transactions of other roles than ours only to a member of pg_read_all_stats.
     """
     unconfirmed = Halt.objects.filter(ended_at__isnull=True, confirmed_at__isnull=True)
-    unconfirmed.filter(stopping_since__isnull=True).update(stopping_since=DatabaseClock())
+    unconfirmed.filter(stopping_since__isnull=True).update(stopping_since=ClockTimestamp())
     for halt in unconfirmed.filter(stopping_since__isnull=False):
         if is_older_work_open(halt) or sends_under_way(halt).exists():
             continue
-        unconfirmed.filter(pk=halt.pk).update(confirmed_at=Greatest(DatabaseClock(), F("stopping_since")))
+        unconfirmed.filter(pk=halt.pk).update(confirmed_at=Greatest(ClockTimestamp(), F("stopping_since")))
 
 
-class DatabaseClock(Func):
+class ClockTimestamp(Func):
     """The time when it is read, and not when the statement began: that may be before the halts that the statement sees."""
 
     function = "clock_timestamp"
