@@ -1,17 +1,15 @@
 """An exchange that answers look-ups with whatever it is told to, as the simulated one never would."""
 
-import asyncio
 import json
-import queue
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from orders.models import Order
+from orders.tests.serving import served
 
 
 class AnsweringExchange:
@@ -40,25 +38,11 @@ class AnsweringExchange:
 @contextmanager
 def answering_exchange() -> Iterator[AnsweringExchange]:
     exchange = AnsweringExchange()
-    started: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
-    async def serve() -> None:
+    def make_app() -> web.Application:
         app = web.Application()
         app.router.add_get("/orders/{id}", exchange.look_up)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        done = asyncio.Event()
-        started.put((runner.addresses[0][1], asyncio.get_running_loop(), done))
-        await done.wait()
-        await runner.cleanup()
+        return app
 
-    with ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(asyncio.run, serve())
-        port, loop, done = started.get(timeout=10)
-        exchange.url = f"http://127.0.0.1:{port}"
-        try:
-            yield exchange
-        finally:
-            loop.call_soon_threadsafe(done.set)
-            serving.result()
+    with served(make_app) as exchange.url:
+        yield exchange

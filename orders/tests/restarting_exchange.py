@@ -1,15 +1,13 @@
 """An exchange that begins a new session without ending the connection; the simulated one ends it."""
 
-import asyncio
-import queue
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from orders.models import Order
+from orders.tests.serving import served
 
 ORDER = web.AppKey("order", dict[str, Any])
 
@@ -17,29 +15,16 @@ ORDER = web.AppKey("order", dict[str, Any])
 @contextmanager
 def restarting_exchange(order: Order) -> Iterator[str]:
     """Its address. Session "one" fills 40 of the order, session "two" the other 60, both from sequence 1 on."""
-    started: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
-    async def serve() -> None:
+    def make_app() -> web.Application:
         app = web.Application()
         app[ORDER] = {"client_order_id": str(order.id), "exchange_order_id": "X1", "account": str(order.account_id)}
         app.router.add_get("/executions", feed)
         app.router.add_get("/orders/{id}", look_up)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        done = asyncio.Event()
-        started.put((runner.addresses[0][1], asyncio.get_running_loop(), done))
-        await done.wait()
-        await runner.cleanup()
+        return app
 
-    with ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(asyncio.run, serve())
-        port, loop, done = started.get(timeout=10)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            loop.call_soon_threadsafe(done.set)
-            serving.result()
+    with served(make_app) as url:
+        yield url
 
 
 async def feed(request: web.Request) -> web.WebSocketResponse:
