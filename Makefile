@@ -7,7 +7,7 @@ KAFKA := .local/kafka-programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test test-browser fuzz screenshots chromium lint format bench chaos clean
+.PHONY: help run kafka kafka-programs test test-all test-browser fuzz screenshots chromium lint format bench chaos clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -25,7 +25,11 @@ kafka-programs: $(KAFKA)/.whole ## fetch Apache Kafka (needs Java 17 and Maven)
 
 test: $(VENV)/.development ## install and run the tests
 	$(kafka_if_possible)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+
+test-all: test ## all tests: also whole installations under load, their backups and halts, and the pages in a browser
+	@$(BIN)/python -m pytest -m alone
+	@$(MAKE) test-browser
 
 # The first of them waits until everything runs.
 test-browser: $(VENV)/.development chromium ## try the pages in a real browser, Chromium

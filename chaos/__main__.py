@@ -15,7 +15,7 @@ from chaos.faults import RIGHT, WRONG, control, dealt, fault, missing_roles
 from chaos.load import ACCOUNTS, Client
 from chaos.verdict import Verdict, judge, unflagged, unseen_events
 from lemon_market import embedded_kafka
-from lemon_market.tests.system import WATCHED, System, new_installation
+from lemon_market.tests.system import WATCHED, System, running_system
 from lemon_market.tests.waiting import wait_until
 
 # After every single fault the system must be back by itself within this time.
@@ -47,12 +47,8 @@ class Trial:
         self.late: list[str] = []
 
     def run(self, minutes: float) -> Verdict:
-        watching = self.system.watch()
-        try:
+        with self.system.watched():
             return self.try_everything(minutes)
-        finally:
-            watching.terminate()
-            watching.wait(60)
 
     def try_everything(self, minutes: float) -> Verdict:
         control(self.system, dict(WRONG))
@@ -138,20 +134,14 @@ def main() -> None:
     if options.transport == "kafka" and not embedded_kafka.is_available():
         sys.exit(embedded_kafka.HOW_TO_GET_IT)
     say(f"{options.minutes:g} minutes on {options.transport}; to have the same faults again: --seed {options.seed}")
-    with tempfile.TemporaryDirectory() as directory:
-        installation = new_installation(Path(directory), options.transport)
-        # Attempts that come to nothing are repeated sooner than usual, so that a trial ends sooner.
-        installation.environment |= {"PLACEMENT_RETRY_CAP": "5"}
-        installation.ensure_up()
-        assert installation.up is not None
-        trial = Trial(System(installation, Path(directory), options.transport), options.seed)
+    # Attempts that come to nothing are repeated sooner than usual, so that a trial ends sooner.
+    settings = {"PLACEMENT_RETRY_CAP": "5"}
+    with tempfile.TemporaryDirectory() as directory, running_system(Path(directory), options.transport, **settings) as system:
+        trial = Trial(system, options.seed)
         try:
             verdict = trial.run(options.minutes)
         except AssertionError as error:
-            sys.exit(f"The system did not come to rest: {error}\n{installation.output.read_text()[-3000:]}")
-        finally:
-            installation.up.terminate()
-            installation.up.wait(30)
+            sys.exit(f"The system did not come to rest: {error}\n{system.installation.output.read_text()[-3000:]}")
     say(f"{verdict}, not back in time {len(trial.late)}")
     sys.exit(not verdict.is_clean or bool(trial.late))
 

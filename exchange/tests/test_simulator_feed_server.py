@@ -67,7 +67,7 @@ def impatience(monkeypatch):
     """Bounds small enough to be reached in a test."""
     monkeypatch.setattr(feed_server, "FULL_BUFFER_BYTES", 64 * 1024)
     monkeypatch.setattr(feed_server, "LOW_BUFFER_BYTES", 16 * 1024)
-    monkeypatch.setattr(feed_server, "STALL_S", 0.3)
+    monkeypatch.setattr(feed_server, "STALL_S", 1.0)
 
 
 async def count_bytes_until_the_end(client: socket.socket) -> int:
@@ -79,7 +79,7 @@ async def count_bytes_until_the_end(client: socket.socket) -> int:
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off_and_disturbs_nobody(tmp_path, impatience, caplog):
-    async with exchange_in_process(tmp_path) as (exchange, url), asyncio.timeout(20):
+    async with exchange_in_process(tmp_path) as (exchange, url), asyncio.timeout(55):
         take(exchange, 20_000)
         with await connect_and_read_nothing(url) as client:
             count = 0
@@ -93,7 +93,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_disturbs_nobody(tmp_pa
 
 async def test_a_reader_that_falls_behind_what_is_retained_is_cut_off(tmp_path, impatience, monkeypatch):
     monkeypatch.setattr(feed_server, "STALL_S", 60)
-    async with exchange_in_process(tmp_path, retention=1000) as (exchange, url), asyncio.timeout(20):
+    async with exchange_in_process(tmp_path, retention=1000) as (exchange, url), asyncio.timeout(55):
         with await connect_and_read_nothing(url) as client:
             for _ in range(30):
                 take(exchange, 1000)

@@ -52,9 +52,14 @@ class Installation:
             wait_until(self.is_ready, within_s=150, what="ready")
         except AssertionError as error:
             # Nobody else would end it.
-            self.up.terminate()
-            self.up.wait(30)
+            self.stop()
             raise AssertionError(f"{error}; it says {self.output.read_text()}") from error
+
+    def stop(self) -> None:
+        """End it, and all that it started."""
+        assert self.up is not None
+        self.up.terminate()
+        self.up.wait(60)
 
     def refusal(self, **changes: str) -> str:
         """The one line that it says when it cannot start."""

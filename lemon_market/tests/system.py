@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -20,6 +22,20 @@ WATCHED = "demo"
 INSTRUMENTS = ["AAPL_2025_03"] * 17 + ["TIMEOUT_____", "PARTIAL_____", "REFUSE______"]
 
 
+@contextmanager
+def running_system(directory: Path, transport: str, **settings: str) -> Iterator["System"]:
+    """An installation that starts all that it needs itself, Kafka included."""
+    installation = Installation(directory)
+    installation.environment |= settings
+    if transport == "kafka":
+        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port(in_a_row=2))}
+    installation.ensure_up()
+    try:
+        yield System(installation, directory, transport)
+    finally:
+        installation.stop()
+
+
 class System:
     """A running installation with a client that posts orders and one that watches them."""
 
@@ -29,12 +45,19 @@ class System:
         self.seen = directory / "seen"
         self.said = directory / "said"
 
-    def watch(self) -> "subprocess.Popen[bytes]":
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The client sees every event from the beginning of the block to its end."""
         command = [sys.executable, "manage.py", "watch_orders", "--json"]
         with self.seen.open("wb") as seen, self.said.open("wb") as said:
             watching = subprocess.Popen(command, cwd=CHECKOUT, env=self.installation.environment, stdout=seen, stderr=said)
-        wait_until(lambda: f"connected as {WATCHED}" in self.said.read_text(), within_s=30, what="the client is connected")
-        return watching
+        try:
+            is_connected = f"connected as {WATCHED}"
+            wait_until(lambda: is_connected in self.said.read_text(), within_s=120, what="the client is connected")
+            yield
+        finally:
+            watching.terminate()
+            watching.wait(60)
 
     def manage(self, *words: str) -> str:
         """Run one of the project's commands until it ends; returns what it prints."""
@@ -105,11 +128,3 @@ def is_reachable(url: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def new_installation(directory: Path, transport: str) -> Installation:
-    """One that starts all that it needs itself, Kafka included."""
-    installation = Installation(directory)
-    if transport == "kafka":
-        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port(in_a_row=2))}
-    return installation

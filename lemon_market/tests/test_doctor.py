@@ -38,9 +38,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     started = Installation(tmp_path_factory.mktemp("doctor"))
     started.ensure_up()
     yield started
-    assert started.up is not None
-    started.up.terminate()
-    started.up.wait(30)
+    started.stop()
 
 
 def doctor(environment: dict[str, str]) -> tuple[int, dict[str, dict[str, str]]]:

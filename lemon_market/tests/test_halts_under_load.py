@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.system import System, new_installation
+from lemon_market.tests.system import System, running_system
 from lemon_market.tests.transport_plugin import BOTH
 from lemon_market.tests.waiting import wait_until
 
@@ -117,17 +117,11 @@ def manage(system: System, *arguments: str) -> str:
 
 @pytest.fixture(params=BOTH)
 def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
-    installation = new_installation(tmp_path, request.param)
-    installation.environment |= LEASE
-    try:
-        installation.ensure_up()
-        yield System(installation, tmp_path, request.param)
-    finally:
-        assert installation.up is not None
-        installation.up.terminate()
-        installation.up.wait(30)
+    with running_system(tmp_path, request.param, **LEASE) as system:
+        yield system
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_after_a_confirmation_nothing_that_is_halted_is_accepted_or_reaches_the_exchange(system: System) -> None:
     system.query(

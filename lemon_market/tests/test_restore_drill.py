@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from lemon_market import embedded_kafka, local_install
-from lemon_market.tests.installation import CHECKOUT, Installation
-from lemon_market.tests.system import System, new_installation
+from lemon_market.tests.installation import CHECKOUT
+from lemon_market.tests.system import System, running_system
 from lemon_market.tests.transport_plugin import BOTH
 from lemon_market.tests.waiting import wait_until
 
@@ -31,16 +31,8 @@ def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
     """Kafka, where it is used, is not lost with the database: it goes on from where it was."""
     if request.param == "kafka" and not embedded_kafka.is_available():
         pytest.skip(embedded_kafka.HOW_TO_GET_IT)
-    installation = new_installation(tmp_path, request.param)
-    installation.ensure_up()
-    yield System(installation, tmp_path, request.param)
-    stop(installation)
-
-
-def stop(installation: Installation) -> None:
-    assert installation.up is not None
-    installation.up.terminate()
-    installation.up.wait(30)
+    with running_system(tmp_path, request.param) as system:
+        yield system
 
 
 def manage(system: System, *words: str, expect: int = 0) -> str:
@@ -71,7 +63,8 @@ def all_are_settled(system: System) -> bool:
     return system.is_settled() and all(order["status"] != "new" for order in system.book().values())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.alone
+@pytest.mark.timeout(300)
 def test_a_backup_made_under_load_comes_back_and_nothing_is_doubled(system: System, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     use_up_transactions(system)
@@ -87,7 +80,7 @@ def test_a_backup_made_under_load_comes_back_and_nothing_is_doubled(system: Syst
     wait_until(lambda: all_are_settled(system), within_s=60, what="every order is settled")
     before = system.book()
     accepted = ids(system)
-    stop(system.installation)
+    system.installation.stop()
 
     shutil.rmtree(system.installation.data_dir / "postgres" / "data")
     assert "Trading is halted" in manage(system, "restore", str(backup))

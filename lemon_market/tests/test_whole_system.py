@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lemon_market.tests.system import System, new_installation
+from lemon_market.tests.system import System, running_system
 from lemon_market.tests.transport_plugin import BOTH
 from lemon_market.tests.waiting import wait_until
 
@@ -26,30 +26,25 @@ KILLED = {
 
 @pytest.fixture(params=BOTH)
 def system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
-    installation = new_installation(tmp_path, request.param)
-    installation.ensure_up()
-    yield System(installation, tmp_path, request.param)
-    assert installation.up is not None
-    installation.up.terminate()
-    installation.up.wait(30)
+    with running_system(tmp_path, request.param) as system:
+        yield system
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(LIMIT_S)
 def test_nothing_is_lost_or_doubled_while_every_process_is_killed_once(system: System) -> None:
-    watching = system.watch()
-    with ThreadPoolExecutor(2) as pool:
-        posting = [pool.submit(system.post, number) for number in range(ORDERS)]
-        for name in KILLED[system.transport]:
-            system.kill(name)
-        for one in posting:
-            one.result()
-    wait_until(system.is_settled, within_s=LIMIT_S / 2, what="every order is settled")
-    assert_orders_equal_the_book(system)
-    assert_every_event_is_there_once(system)
-    expected = {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")}
-    wait_until(lambda: expected <= set(system.seen_event_ids()), within_s=90, what="the client has seen every event")
-    watching.terminate()
-    watching.wait(60)
+    with system.watched():
+        with ThreadPoolExecutor(2) as pool:
+            posting = [pool.submit(system.post, number) for number in range(ORDERS)]
+            for name in KILLED[system.transport]:
+                system.kill(name)
+            for one in posting:
+                one.result()
+        wait_until(system.is_settled, within_s=LIMIT_S / 2, what="every order is settled")
+        assert_orders_equal_the_book(system)
+        assert_every_event_is_there_once(system)
+        expected = {row["event_id"] for row in system.query("SELECT event_id FROM orders_orderevent")}
+        wait_until(lambda: expected <= set(system.seen_event_ids()), within_s=90, what="the client has seen every event")
 
 
 def assert_orders_equal_the_book(system: System) -> None:

@@ -81,7 +81,12 @@ class ServiceProcess:
                 stdout=output,
                 stderr=output,
             )
-        wait_until(self.is_live, within_s=20, what=f"the service answers; it says {self.said()}")
+        try:
+            wait_until(self.is_live, within_s=40, what="the service answers")
+        except BaseException:
+            # Nobody else would end it.
+            self.stop()
+            raise
 
     def said(self) -> str:
         """Everything that it has logged so far."""
@@ -93,7 +98,7 @@ class ServiceProcess:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/live", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except urllib.error.URLError:
+        except OSError:
             return False
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

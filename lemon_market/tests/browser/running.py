@@ -16,6 +16,4 @@ def running(installation: Installation) -> Iterator[None]:
     try:
         yield
     finally:
-        assert installation.up is not None
-        installation.up.terminate()
-        installation.up.wait(30)
+        installation.stop()
