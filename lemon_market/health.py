@@ -3,12 +3,14 @@
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from lemon_market.database.base import is_read_only
 from lemon_market.database.clock import ClockWrong, our_clock
+from lemon_market.database.errors import DatabaseUnavailable
 
 
 @require_safe
@@ -29,10 +31,12 @@ def ready(request: HttpRequest) -> JsonResponse:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             problems["migrations"] = "The database lacks migrations: run manage.py migrate."
+        if is_read_only():
+            problems["database"] = "The database takes no changes: it is read-only."
         our_clock.measure()
     except ClockWrong as wrong:
         problems["clock"] = f"This server's {wrong}."
-    except (OperationalError, InterfaceError):
+    except DatabaseUnavailable:
         problems["database"] = "The database cannot be reached."
     if problems:
         return JsonResponse({"status": "unavailable", "problems": problems}, status=503)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
@@ -20,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from lemon_market import measuring
 from lemon_market.database.clock import database_now
+from lemon_market.database.errors import DatabaseUnavailable
 from orders import standing
 from orders.states import Status
 from orders.worker_state import SILENT_AFTER, heard_within
@@ -46,7 +46,7 @@ class DatabaseCollector(Collector):
     def collect(self) -> Families:
         try:
             families = [*orders(), *workers(), *feed(), *connections()]
-        except (OperationalError, InterfaceError):
+        except DatabaseUnavailable:
             families = [gauge("database_up", "Whether the database answers.", value=False)]
         else:
             families.append(gauge("database_up", "Whether the database answers.", value=True))

@@ -7,7 +7,7 @@ import structlog
 from django.conf import settings
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import ValidationError
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect, JsonResponse
 from django.middleware.common import CommonMiddleware
 
@@ -15,6 +15,7 @@ from lemon_market import logs
 from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
 from lemon_market.database.clock import ClockWrong
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.measuring import observe_acceptance
 from orders.api.errors import clock_wrong, database_away
 
@@ -104,6 +105,6 @@ class DatabaseUnavailableMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if isinstance(error, ClockWrong):
             return clock_wrong(error)
-        if not isinstance(error, OperationalError | InterfaceError):
+        if not isinstance(error, DatabaseUnavailable):
             return None
         return database_away(request, error)

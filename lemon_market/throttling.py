@@ -18,12 +18,12 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
 from lemon_market import client_address
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.models import RequestCount
 
 log = structlog.get_logger()
@@ -93,7 +93,7 @@ class Counter:
             count.known += settled
         try:
             known = RequestCount.add(rate.name, who, count.ends_at, settled)
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseUnavailable as error:
             log.warning("database_away", doing="count requests", error=one_line(error))
             return None
         with self.lock:

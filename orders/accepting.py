@@ -7,12 +7,13 @@ from decimal import Decimal
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
-from psycopg.errors import LockNotAvailable
 from uuid_utils.compat import uuid7
 
+from lemon_market.database.base import in_transaction
 from lemon_market.database.clock import our_clock
+from lemon_market.database.errors import TransactionUndone
 from orders import lifecycle
 from orders.dispatch import tell_workers, wake_workers
 from orders.group_commit import Request, store_request
@@ -110,8 +111,7 @@ def accept_orders(
     try:
         orders = None if was_tried else store_at_once(account_id, requested)
         if orders is None:
-            with transaction.atomic():
-                orders = store(account_id, requested, keep_refused=keep_refused)
+            orders = store(account_id, requested, keep_refused=keep_refused)
         return Accepted(orders, replayed=False)
     except (AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits):
         # A repeat is answered as before, however late it comes and whatever has changed since.
@@ -147,16 +147,15 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
     try:
         if not store_request(ask):
             return None
-    except OperationalError as error:
+    except TransactionUndone:
         # Somebody holds a lock on the account, or stores the same client order id: `store` has more patience.
-        if isinstance(error.__cause__, LockNotAvailable):
-            return None
-        raise
+        return None
     tell_events(events)
     tell_workers([order.id for order in orders])
     return orders
 
 
+@in_transaction
 def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool) -> list[Order]:
     our_clock.ensure_right()
     limits = limits_unless_halted(account_id, requested)

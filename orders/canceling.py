@@ -4,8 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import transaction
-
+from lemon_market.database.base import in_transaction
 from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
@@ -50,30 +49,30 @@ class Canceled:
         return ", ".join(parts)
 
 
+@in_transaction
 def cancel_order(order_id: uuid.UUID, requested_by: str) -> Order:
     """Cancel one order that exists. Safe to repeat.
 
     The order that is returned is `canceled`, or its cancel is stored and will be carried to the exchange.
     Raises TooLateToCancel.
     """
-    with transaction.atomic():
-        order = lock_orders([order_id])[order_id]
-        if reason_not_to_cancel(order) is not None:
-            raise TooLateToCancel(order)
-        cancel_locked([order], requested_by)
+    order = lock_orders([order_id])[order_id]
+    if reason_not_to_cancel(order) is not None:
+        raise TooLateToCancel(order)
+    cancel_locked([order], requested_by)
     return order
 
 
+@in_transaction
 def cancel_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Canceled:
     """Cancel whatever of these orders can be canceled. Takes at most some hundred ids at a time, because it locks them all."""
     canceled = Canceled()
-    with transaction.atomic():
-        orders = lock_orders(ids)
-        canceled.passed_over = {id: reason for id, order in orders.items() if (reason := reason_not_to_cancel(order))}
-        cancelable = [order for id, order in orders.items() if id not in canceled.passed_over]
-        cancel_locked(cancelable, requested_by)
-        for order in cancelable:
-            (canceled.at_once if order.status == Status.CANCELED else canceled.requested).append(order.id)
+    orders = lock_orders(ids)
+    canceled.passed_over = {id: reason for id, order in orders.items() if (reason := reason_not_to_cancel(order))}
+    cancelable = [order for id, order in orders.items() if id not in canceled.passed_over]
+    cancel_locked(cancelable, requested_by)
+    for order in cancelable:
+        (canceled.at_once if order.status == Status.CANCELED else canceled.requested).append(order.id)
     return canceled
 
 

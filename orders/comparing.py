@@ -53,7 +53,7 @@ async def compare_open_orders(gateway: Gateway, *, apply: bool) -> Comparison:
 
     It does no harm while everything runs.
 
-    Raises ExchangeUnavailable when the exchange does not answer, OperationalError and InterfaceError from the database.
+    Raises ExchangeUnavailable when the exchange does not answer, DatabaseUnavailable from the database.
     """
     database = DatabaseThread("compare")
     comparison = Comparison()

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
+
+from lemon_market.database.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
@@ -65,6 +67,6 @@ def close_connection() -> None:
 def _reconnecting(work: Callable[[], T]) -> T:
     try:
         return work()
-    except (OperationalError, InterfaceError):
+    except DatabaseUnavailable:
         connection.close()
         raise

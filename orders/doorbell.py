@@ -17,6 +17,7 @@ import structlog
 from django.db import connection, transaction
 
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import is_unavailable
 
 log = structlog.get_logger()
 
@@ -99,7 +100,9 @@ class Doorbell:
                 if database is None:
                     database = psycopg.connect(**connection_parameters(), autocommit=True)
                 database.execute("SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel", [list(channels)])
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
+                if not is_unavailable(error):
+                    raise
                 log.debug("doorbell_not_heard", error=one_line(error))
                 if database is None:
                     pause.wait(RECONNECT_S)
@@ -141,6 +144,8 @@ async def rings(channel: str) -> AsyncIterator[None]:
                 yield
                 async for _ in database.notifies():
                     yield
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
+            if not is_unavailable(error):
+                raise
             log.debug("doorbell_unreachable", error=one_line(error))
         await asyncio.sleep(RECONNECT_S)

@@ -3,9 +3,9 @@
 import uuid
 from dataclasses import dataclass
 
-from django.db import transaction
 from django.utils import timezone
 
+from lemon_market.database.base import in_transaction
 from orders import lifecycle
 from orders.models import Order
 from orders.states import OPEN_EXECUTION
@@ -27,6 +27,7 @@ def can_be_ended(order: Order) -> bool:
     return order.absent_since is not None and order.execution_status in OPEN_EXECUTION
 
 
+@in_transaction
 def end_absent_order(order_id: uuid.UUID, requested_by: str, reason: str) -> Order:
     """End one order that exists as canceled. A fill that is reported later counts all the same.
 
@@ -34,10 +35,9 @@ def end_absent_order(order_id: uuid.UUID, requested_by: str, reason: str) -> Ord
     """
     if not reason.strip():
         raise ValueError("a reason is needed")
-    with transaction.atomic():
-        order = lock_orders([order_id])[order_id]
-        if not can_be_ended(order):
-            raise NotProvedAbsent(order)
-        events = lifecycle.ended_by_operator(order, timezone.now(), by=requested_by, reason=reason.strip())
-        save_changes([order], events)
+    order = lock_orders([order_id])[order_id]
+    if not can_be_ended(order):
+        raise NotProvedAbsent(order)
+    events = lifecycle.ended_by_operator(order, timezone.now(), by=requested_by, reason=reason.strip())
+    save_changes([order], events)
     return order

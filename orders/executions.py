@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from exchange.reports import FILLS, BadReport, ExecutionReport, ReportType
+from lemon_market.database.base import in_transaction
+from lemon_market.database.errors import DatabaseUnavailable
 from orders import lifecycle
 from orders.exact import EXACT
 from orders.feeds import active_feed, look_up_open_orders_soon, move_position
@@ -80,14 +82,11 @@ def apply_reports(
     """Apply reports of one feed session in one transaction; those that cannot be applied are set aside, their orders looked up.
 
     With `feed` and `position` it also moves that feed's position, in the same transaction.
-    Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
+    Raises DatabaseUnavailable while the database is away; nothing is stored then.
     """
     try:
-        with transaction.atomic():
-            apply_together(reports, session_id)
-            if feed is not None and position is not None:
-                move_position(feed, session_id, position)
-    except (OperationalError, InterfaceError):
+        apply_together(reports, session_id, feed, position)
+    except DatabaseUnavailable:
         raise
     except (DatabaseError, ValueError) as error:
         if len(reports) > 1:
@@ -100,7 +99,10 @@ def apply_reports(
             move_position(feed, session_id, position)
 
 
-def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: str) -> None:
+@in_transaction
+def apply_together(
+    reports: Sequence[ExecutionReport | BadReport], session_id: str, feed: str | None = None, position: int | None = None
+) -> None:
     batch = read_batch(reports, session_id)
     for report in reports:
         try:
@@ -108,6 +110,8 @@ def apply_together(reports: Sequence[ExecutionReport | BadReport], session_id: s
         except CannotApply as problem:
             batch.refused.append(SetAside(report, problem.reason, problem.order))
     store(batch)
+    if feed is not None and position is not None:
+        move_position(feed, session_id, position)
 
 
 def store(batch: Batch) -> None:
@@ -312,7 +316,7 @@ def set_aside(batch: Batch) -> None:
     keep_reports(new, batch.session_id)
 
 
-@transaction.atomic
+@in_transaction
 def set_aside_alone(report: ExecutionReport | BadReport, reason: str, session_id: str) -> None:
     """A report that the database itself refused."""
     id = order_id_of(report)

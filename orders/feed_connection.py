@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.database_thread import DatabaseThread
 from orders.models import FeedConnection
 
@@ -64,7 +64,7 @@ class ConnectionState:
                 try:
                     state = self.problem, self.session_id, self.last_sequence, self.silent_since
                     await database.run(partial(save_connection, feed, *state))
-                except (OperationalError, InterfaceError) as error:
+                except DatabaseUnavailable as error:
                     log.warning("database_away", doing="tell connection", error=one_line(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)

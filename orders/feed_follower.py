@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
 from exchange.feed import FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Session
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.back_off import BackOff
 from orders.database_thread import ActiveLock, DatabaseThread
 from orders.feed_connection import ConnectionState
@@ -46,7 +46,7 @@ class FeedFollower:
         self.silence = SilenceWatch(gateway, self.connection)
 
     async def follow(self) -> None:
-        """One connection of the feed. Raises FeedDisconnected, Superseded, OperationalError or InterfaceError, or a group."""
+        """One connection of the feed. Raises FeedDisconnected, Superseded, DatabaseUnavailable, or a group."""
         raise NotImplementedError
 
     async def run(self) -> None:
@@ -68,13 +68,13 @@ class FeedFollower:
                     await self.follow_while_active()
             except* Superseded:
                 log.warning("superseded", feed=self.feed)
-            except* (OperationalError, InterfaceError) as errors:
+            except* DatabaseUnavailable as errors:
                 log.warning("database_away", doing="follow the feed", error=one_line(errors.exceptions[0]))
                 self.connection.lost("the database was away")
                 await asyncio.sleep(DATABASE_RETRY_S)
 
     async def follow_while_active(self) -> None:
-        """Connect again and again. Raises Superseded, OperationalError and InterfaceError, or a group of them."""
+        """Connect again and again. Raises Superseded, DatabaseUnavailable, or a group of them."""
         while True:
             try:
                 await self.follow()
@@ -109,7 +109,7 @@ class FeedFollower:
             await asyncio.sleep(WATCH_INTERVAL_S)
             try:
                 await self.silence.look(applied(), self.alone)
-            except (OperationalError, InterfaceError) as error:
+            except DatabaseUnavailable as error:
                 log.warning("database_away", doing="watch the feed", error=one_line(error))
 
 

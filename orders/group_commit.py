@@ -16,9 +16,10 @@ from typing import Any
 
 import orjson
 import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 
-from lemon_market.database.base import Patience, patience, prepared_cursor
+from lemon_market.database.base import Patience, in_transaction, patience, run_prepared
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.dispatch import QUEUE_WAKE_UP, wake_up_parameters
 from orders.models import Order
 from orders.safety import nothing_to_check
@@ -70,9 +71,7 @@ class Request:
 
 def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
     """Store the orders that nothing stands in the way of, and return their ids. Raises Django's database errors."""
-    with prepared_cursor() as cursor:
-        cursor.execute(STORE_AT_ONCE, parameters(requests))
-        return {id for [id] in cursor.fetchall()}
+    return {id for [id] in run_prepared(STORE_AT_ONCE, parameters(requests))}
 
 
 def parameters(requests: Sequence[Request]) -> dict[str, Any]:
@@ -97,7 +96,7 @@ class Member:
         self.is_stored: bool | None = None
         # Such a group may have been stored all the same, or may yet be, unless the server said otherwise.
         self.is_in_doubt = True
-        self.database_away: DatabaseError | InterfaceError | None = None
+        self.database_away: DatabaseError | None = None
 
 
 class GroupCommit:
@@ -115,7 +114,7 @@ class GroupCommit:
         """
         own = patience()
         if own is not None and own.is_over:
-            raise OperationalError("the database has not answered this request before")
+            raise DatabaseUnavailable("the database has not answered this request before")
         member = Member(request)
         with self.lock:
             self.waiting.append(member)
@@ -126,11 +125,11 @@ class GroupCommit:
         if not member.is_dealt_with:
             self.lead(own)
         if member.database_away is not None:
-            raise OperationalError(*member.database_away.args) from member.database_away
+            raise DatabaseUnavailable(*member.database_away.args) from member.database_away
         return store_alone(member) if member.is_stored is None else member.is_stored
 
     def wait(self, member: Member, own: Patience | None) -> None:
-        """Until the member is dealt with, or leads. Raises OperationalError when that takes too long."""
+        """Until the member is dealt with, or leads. Raises DatabaseUnavailable when that takes too long."""
         began_s = monotonic()
         is_called = member.turn.acquire(timeout=-1 if own is None else own.limit_s)
         if own is not None:
@@ -142,7 +141,7 @@ class GroupCommit:
             if not is_called and member in self.waiting:
                 self.waiting.remove(member)
         if not is_called:
-            raise OperationalError("the database did not answer another request in time")
+            raise DatabaseUnavailable("the database did not answer another request in time")
         # Just now: its turn is being released, and whoever leads releases it a second time in the end.
         member.turn.acquire()
 
@@ -154,7 +153,7 @@ class GroupCommit:
             stored = store_requests([member.request for member in group])
             for member in group:
                 member.is_stored = stored.issuperset(member.request.ids)
-        except (DatabaseError, InterfaceError) as error:
+        except DatabaseError as error:
             if own is not None and own.is_over:
                 # Nor would it answer the others, who have waited for as long as those who came meanwhile have.
                 with self.lock:
@@ -178,12 +177,12 @@ class GroupCommit:
                 member.turn.release()
 
 
+@in_transaction
 def store_whole(request: Request) -> bool:
     """All of its orders, or none when something stands in the way of one."""
-    with transaction.atomic():
-        is_whole = store_requests([request]).issuperset(request.ids)
-        if not is_whole:
-            transaction.set_rollback(True)
+    is_whole = store_requests([request]).issuperset(request.ids)
+    if not is_whole:
+        transaction.set_rollback(True)
     return is_whole
 
 
@@ -193,18 +192,18 @@ def store_alone(member: Member) -> bool:
     try:
         if store_requests([member.request]).issuperset(ids) or Order.objects.filter(id__in=ids).exists():
             return True
-    except OperationalError as error:
+    except DatabaseUnavailable as error:
         if not (member.is_in_doubt and is_rolled_back(error)):
             raise
     if member.is_in_doubt:
         # The group may be in the middle of its commit, and hold the very lock. With another id there would be two orders.
-        raise OperationalError("whether the order is stored cannot be told yet")
+        raise DatabaseUnavailable("whether the order is stored cannot be told yet")
     return False
 
 
-def is_rolled_back(error: DatabaseError | InterfaceError) -> bool:
-    """Whether the server itself said that this statement came to nothing."""
-    return isinstance(error.__cause__, psycopg.errors.IntegrityError | psycopg.errors.DataError | psycopg.errors.LockNotAvailable)
+def is_rolled_back(error: DatabaseError) -> bool:
+    """Whether the server itself said that this statement came to nothing, and not only that it ends the connection."""
+    return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.severity_nonlocalized == "ERROR"
 
 
 group_commit = GroupCommit()

@@ -8,9 +8,9 @@ from itertools import count
 from time import monotonic
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.database_thread import DatabaseThread
 from orders.halts import halts_in_force, is_halted
 from orders.models import Halt, Order
@@ -50,14 +50,14 @@ class HaltCheck:
             try:
                 # One of those who wait may be cancelled, and the others still need it.
                 await asyncio.shield(self.reading)
-            except (OperationalError, InterfaceError):
+            except DatabaseUnavailable:
                 return False
         return not is_halted(order, self.halts)
 
     async def read(self) -> None:
         try:
             self.read_began_s, self.halts = await self.database.run(partial(read_halts, self.clock))
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseUnavailable as error:
             log.warning("database_away", doing="look for halts", error=one_line(error))
             raise
 

@@ -10,6 +10,7 @@ from django.db.models import DateTimeField, F, Func, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from lemon_market.database.base import in_transaction
 from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
@@ -99,16 +100,16 @@ def is_older_work_open(halt: Halt) -> bool:
     return bool(is_open)
 
 
+@in_transaction
 def resume_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:
     """End the halt of exactly this scope; the sweep then releases the orders that waited. Raises NotHalted, IntegrityError."""
-    with transaction.atomic():
-        in_force = Halt.objects.select_for_update().filter(ended_at__isnull=True)
-        halt = in_force.filter(account=account, instrument=instrument).first()
-        if halt is None:
-            raise NotHalted(Halt(account=account, instrument=instrument))
-        halt.ended_at, halt.ended_by, halt.end_reason = timezone.now(), by, reason
-        halt.save()
-        note(SafetyEventType.RESUMED, halt, by, reason)
+    in_force = Halt.objects.select_for_update().filter(ended_at__isnull=True)
+    halt = in_force.filter(account=account, instrument=instrument).first()
+    if halt is None:
+        raise NotHalted(Halt(account=account, instrument=instrument))
+    halt.ended_at, halt.ended_by, halt.end_reason = timezone.now(), by, reason
+    halt.save()
+    note(SafetyEventType.RESUMED, halt, by, reason)
     return halt
 
 
@@ -146,23 +147,23 @@ def waited_for(halt: Halt) -> Q:
     return waited
 
 
+@in_transaction
 def release_chunk(halt_id: int, ids: list[uuid.UUID], *, is_last: bool) -> int:
-    with transaction.atomic():
-        halt = Halt.objects.select_for_update().get(pk=halt_id)
-        if halt.released_at is not None:
-            return 0
-        # Each order's time is moved once, whoever else may be at this halt and wherever an earlier run was interrupted.
-        done = halt.released_up_to
-        orders = lock_orders([id for id in ids if done is None or id > done])
-        changed, events = released(halt, [order for order in orders.values() if order.status == Status.PENDING])
-        save_changes(changed, events)
-        if changed:
-            wake_workers([order.id for order in changed])
-        if ids:
-            halt.released_up_to = max(ids[-1], done or ids[-1])
-        if is_last:
-            halt.released_at = timezone.now()
-        halt.save()
+    halt = Halt.objects.select_for_update().get(pk=halt_id)
+    if halt.released_at is not None:
+        return 0
+    # Each order's time is moved once, whoever else may be at this halt and wherever an earlier run was interrupted.
+    done = halt.released_up_to
+    orders = lock_orders([id for id in ids if done is None or id > done])
+    changed, events = released(halt, [order for order in orders.values() if order.status == Status.PENDING])
+    save_changes(changed, events)
+    if changed:
+        wake_workers([order.id for order in changed])
+    if ids:
+        halt.released_up_to = max(ids[-1], done or ids[-1])
+    if is_last:
+        halt.released_at = timezone.now()
+    halt.save()
     return len(changed)
 
 

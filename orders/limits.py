@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Protocol
 
 from django.contrib.auth.models import User
-from django.db import transaction
 
+from lemon_market.database.base import in_transaction
 from orders.exact import EXACT, plain_text
 from orders.instruments import canonical_instrument
 from orders.models import OPEN, AccountLimits, LastPrice, Order, SafetyEvent
@@ -105,23 +105,23 @@ def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:
     return bool(recent[: limits.orders_per_second].count() + count > limits.orders_per_second)
 
 
+@in_transaction
 def change_limits(account: User, by: str, reason: str, **changes: int | Decimal | None) -> AccountLimits:
     """Set the named limits and leave the others, with an event that tells both states.
 
     Raises IntegrityError for what the database does not take, such as a limit of 0.
     """
-    with transaction.atomic():
-        limits = lock_limits(account.pk) or AccountLimits(account=account)
-        before = {name: getattr(limits, name) for name in LIMIT_NAMES}
-        after = before | changes
-        for name, value in after.items():
-            setattr(limits, name, value)
-        limits.save()
-        SafetyEvent.objects.create(
-            type=SafetyEventType.LIMITS_CHANGED,
-            account=account,
-            by=by,
-            reason=reason,
-            data={"before": before, "after": after},
-        )
+    limits = lock_limits(account.pk) or AccountLimits(account=account)
+    before = {name: getattr(limits, name) for name in LIMIT_NAMES}
+    after = before | changes
+    for name, value in after.items():
+        setattr(limits, name, value)
+    limits.save()
+    SafetyEvent.objects.create(
+        type=SafetyEventType.LIMITS_CHANGED,
+        account=account,
+        by=by,
+        reason=reason,
+        data={"before": before, "after": after},
+    )
     return limits

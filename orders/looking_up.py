@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from exchange.gateway import Gateway, Unavailable, Unknown
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.back_off import BackOff
 from orders.feeds import FIRST_ID, load_position, open_at_exchange, save
 from orders.models import Order
@@ -58,7 +59,7 @@ class LookUps:
             except ExchangeUnavailable as error:
                 log.warning("look_ups_unanswered", reason=str(error))
                 await self.back_off.wait()
-            except (OperationalError, InterfaceError) as error:
+            except DatabaseUnavailable as error:
                 log.warning("database_away", doing="look up orders", error=one_line(error))
                 await self.back_off.wait()
 

@@ -13,12 +13,14 @@ from enum import Enum
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection
 from django.db.models import Q
 
 from exchange import gateway as venue
 from exchange.gateway import Gateway, Placement
+from lemon_market.database.base import in_transaction
 from lemon_market.database.clock import DatabaseClock, database_now, our_clock
+from lemon_market.database.errors import DatabaseUnavailable
 from orders import lifecycle
 from orders.breaker import Source
 from orders.halts import halts_in_force, is_halted
@@ -110,29 +112,29 @@ def claim_due_orders(
     return claims
 
 
+@in_transaction
 def claim_or_hold(
     limit: int, look_at: int, policy: PlacementPolicy, clock: DatabaseClock, besides: Sequence[Source]
 ) -> tuple[list[Claim], int]:
     """Claim up to `limit` of the first `look_at` due orders and hold those halted; returns the claims and how many are held."""
-    with transaction.atomic():
-        now = clock.now()
-        may_be_called = Q(give_up_at__gt=now) | ~Q(status=Status.PENDING)
-        if besides:
-            instruments, accounts = zip(*besides, strict=True)
-            may_be_called &= ~Q(instrument__in=instruments, account_id__in=accounts)
-        due = list(
-            Order.objects.select_for_update(skip_locked=True)
-            .filter(may_be_called, next_attempt_at__lte=now)
-            .order_by("next_attempt_at", "id")[:look_at]
-        )
-        halted = hold_halted(due, now)
-        claims = []
-        for order in [order for order in due if order.id not in halted][:limit]:
-            step = next_step(order)
-            lifecycle.begin_attempt(order, now, policy)
-            assert order.claimed_until is not None
-            claims.append(Claim(order, step, order.attempt_count, order.claimed_until, clock))
-        save_changes([claim.order for claim in claims], [])
+    now = clock.now()
+    may_be_called = Q(give_up_at__gt=now) | ~Q(status=Status.PENDING)
+    if besides:
+        instruments, accounts = zip(*besides, strict=True)
+        may_be_called &= ~Q(instrument__in=instruments, account_id__in=accounts)
+    due = list(
+        Order.objects.select_for_update(skip_locked=True)
+        .filter(may_be_called, next_attempt_at__lte=now)
+        .order_by("next_attempt_at", "id")[:look_at]
+    )
+    halted = hold_halted(due, now)
+    claims = []
+    for order in [order for order in due if order.id not in halted][:limit]:
+        step = next_step(order)
+        lifecycle.begin_attempt(order, now, policy)
+        assert order.claimed_until is not None
+        claims.append(Claim(order, step, order.attempt_count, order.claimed_until, clock))
+    save_changes([claim.order for claim in claims], [])
     return claims, len(halted)
 
 
@@ -190,13 +192,13 @@ def placement(order: Order, valid_until: datetime) -> Placement:
 def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
     """Store what the claims came to. One result that cannot be stored does not keep the others from it.
 
-    Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
+    Raises DatabaseUnavailable while the database is away; nothing is stored then.
     """
     if not results:
         return
     try:
         record_together(results, policy)
-    except (OperationalError, InterfaceError):
+    except DatabaseUnavailable:
         raise
     except (DatabaseError, ValueError):
         if len(results) > 1:
@@ -207,19 +209,19 @@ def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
             record_internal_error(results[0], policy)
 
 
+@in_transaction
 def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
-    with transaction.atomic():
-        orders = lock_orders([result.claim.order.id for result in results])
-        now = max(result.claim.clock.now() for result in results)
-        events: list[OrderEvent] = []
-        changed = {}
-        for result in results:
-            order = orders[result.claim.order.id]
-            if claim_is_current(order, result.claim) or isinstance(result.outcome, venue.Acknowledged | venue.Found):
-                events += apply(order, result, now, policy)
-                changed[order.id] = order
-        save_changes(list(changed.values()), events)
-        hold_halted([changed[result.claim.order.id] for result in results if is_unsent(result, changed)], now)
+    orders = lock_orders([result.claim.order.id for result in results])
+    now = max(result.claim.clock.now() for result in results)
+    events: list[OrderEvent] = []
+    changed = {}
+    for result in results:
+        order = orders[result.claim.order.id]
+        if claim_is_current(order, result.claim) or isinstance(result.outcome, venue.Acknowledged | venue.Found):
+            events += apply(order, result, now, policy)
+            changed[order.id] = order
+    save_changes(list(changed.values()), events)
+    hold_halted([changed[result.claim.order.id] for result in results if is_unsent(result, changed)], now)
 
 
 def is_unsent(result: Result, changed: Mapping[uuid.UUID, Order]) -> bool:
@@ -289,20 +291,20 @@ def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementP
     raise ValueError(f"no rule for a cancel and {result.outcome}")
 
 
+@in_transaction
 def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
     """Leave the order to a person. What was sent stays marked as sent, so that a retry looks it up first."""
-    with transaction.atomic():
-        order = lock_orders([result.claim.order.id])[result.claim.order.id]
-        if claim_is_current(order, result.claim):
-            now = result.claim.clock.now()
-            if order.status == Status.COMPLETED:
-                events = lifecycle.cancel_not_carried(order, now, policy)
-            else:
-                message = f"What the exchange answered could not be stored: {result.outcome!r}"
-                # A cancel that waits goes on being carried; otherwise only a person can tell what to do.
-                again_at = order.cancel_requested_at and now + timedelta(seconds=policy.retry_cap_s)
-                events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, again_at, now)
-            save_changes([order], events)
+    order = lock_orders([result.claim.order.id])[result.claim.order.id]
+    if claim_is_current(order, result.claim):
+        now = result.claim.clock.now()
+        if order.status == Status.COMPLETED:
+            events = lifecycle.cancel_not_carried(order, now, policy)
+        else:
+            message = f"What the exchange answered could not be stored: {result.outcome!r}"
+            # A cancel that waits goes on being carried; otherwise only a person can tell what to do.
+            again_at = order.cancel_requested_at and now + timedelta(seconds=policy.retry_cap_s)
+            events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, again_at, now)
+        save_changes([order], events)
 
 
 def put_waiting_orders_back() -> int:
@@ -316,20 +318,20 @@ def put_waiting_orders_back() -> int:
         return int(cursor.rowcount)
 
 
+@in_transaction
 def finish_overdue_orders() -> int:
     """Settle pending orders whose time is over and that nobody has a live claim on; returns how many it dealt with.
 
     `give_up_at` of an order that waits for the end of a halt does not count before then, but its own expiry does.
     """
-    with transaction.atomic():
-        now = database_now()
-        unclaimed = Order.objects.select_for_update(skip_locked=True).filter(
-            Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING
-        )
-        orders = list(unclaimed.filter(held_at__isnull=True, give_up_at__lte=now).order_by("give_up_at")[:MAX_OVERDUE])
-        halted = hold_halted([order for order in orders if order.expires_at is None or order.expires_at > now], now)
-        over = [order for order in orders if order.id not in halted]
-        over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:MAX_OVERDUE]
-        events = [happened for order in over for happened in lifecycle.overdue(order, now)]
-        save_changes(over, events)
+    now = database_now()
+    unclaimed = Order.objects.select_for_update(skip_locked=True).filter(
+        Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING
+    )
+    orders = list(unclaimed.filter(held_at__isnull=True, give_up_at__lte=now).order_by("give_up_at")[:MAX_OVERDUE])
+    halted = hold_halted([order for order in orders if order.expires_at is None or order.expires_at > now], now)
+    over = [order for order in orders if order.id not in halted]
+    over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:MAX_OVERDUE]
+    events = [happened for order in over for happened in lifecycle.overdue(order, now)]
+    save_changes(over, events)
     return len(halted) + len(over)

@@ -12,11 +12,11 @@ from functools import partial
 from time import monotonic
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
 from exchange.gateway import Gateway
 from lemon_market.database.away import one_line
 from lemon_market.database.clock import ClockWrong, our_clock
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.breaker import Breaker, Source
 from orders.database_thread import DatabaseThread
 from orders.dispatch import QueuedWakeUps, WakeUps
@@ -123,7 +123,7 @@ class PlacementLoop:
             claims, problem = await self.database.run(partial(self.take_over, limit)), None
         except ClockWrong as wrong:
             claims, problem = [], wrong
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseUnavailable as error:
             log.warning("database_away", doing="claim", error=one_line(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return []
@@ -206,7 +206,7 @@ class PlacementLoop:
             problem, pause_s = self.breaker.problem, self.breaker.pause_s
         try:
             await self.database.run(partial(say, problem, pause_s))
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseUnavailable as error:
             log.warning("database_away", doing="say how it is", error=one_line(error))
 
     async def record_results(self) -> None:
@@ -228,7 +228,7 @@ class PlacementLoop:
         while True:
             try:
                 return await self.database.run(partial(record, results, self.policy))
-            except (OperationalError, InterfaceError) as error:
+            except DatabaseUnavailable as error:
                 log.warning("database_away", doing="record", results=len(results), error=one_line(error))
                 if monotonic() > give_up:
                     raise

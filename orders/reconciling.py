@@ -11,10 +11,12 @@ from decimal import Decimal
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from exchange.gateway import Contradiction, Found, LookUpOutcome, NotFound, TermsConflict
+from lemon_market.database.base import in_transaction
+from lemon_market.database.errors import DatabaseUnavailable
 from orders import lifecycle
 from orders.exact import EXACT
 from orders.executions import ENDS, advance, follow_fill, read_fills
@@ -45,12 +47,11 @@ def apply_answers(answers: Mapping[uuid.UUID, Answer]) -> int:
 
     What contradicts itself or what is known of its order is kept with its raw text, and the order is flagged and looked up
     again. One answer that cannot be stored does not keep the others from it.
-    Raises OperationalError or InterfaceError while the database is away; nothing is stored then.
+    Raises DatabaseUnavailable while the database is away; nothing is stored then.
     """
     try:
-        with transaction.atomic():
-            return apply_together(answers)
-    except (OperationalError, InterfaceError):
+        return apply_together(answers)
+    except DatabaseUnavailable:
         raise
     except (DatabaseError, ValueError) as error:
         if len(answers) > 1:
@@ -65,6 +66,7 @@ def apply_answers(answers: Mapping[uuid.UUID, Answer]) -> int:
         return 0
 
 
+@in_transaction
 def apply_together(answers: Mapping[uuid.UUID, Answer]) -> int:
     orders = lock_orders(list(answers))
     # Read while the orders are locked, so that no report can be applied in between.

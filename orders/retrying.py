@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import transaction
 from django.utils import timezone
 
+from lemon_market.database.base import in_transaction
 from lemon_market.database.clock import database_now
 from orders import lifecycle
 from orders.dispatch import wake_workers
@@ -87,6 +87,7 @@ def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID,
     return reasons
 
 
+@in_transaction
 def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = False) -> Retried:
     """Make failed orders pending again; what may be at the exchange is looked up before it is sent. Safe to repeat.
 
@@ -95,16 +96,15 @@ def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = F
     """
     retried = Retried()
     policy = PlacementPolicy.from_settings()
-    with transaction.atomic():
-        orders = lock_orders(ids)
-        retried.passed_over = reasons_not_to_retry(list(orders.values()), alone=alone, lock=True)
-        now = database_now()
-        changed = [order for order in orders.values() if order.id not in retried.passed_over]
-        events: list[OrderEvent] = []
-        for order in changed:
-            (retried.looked_up if order.may_be_at_exchange else retried.sent).append(order.id)
-            events += lifecycle.retry_requested(order, now, policy, by=requested_by)
-        save_changes(changed, events)
-        if changed:
-            wake_workers([order.id for order in changed])
+    orders = lock_orders(ids)
+    retried.passed_over = reasons_not_to_retry(list(orders.values()), alone=alone, lock=True)
+    now = database_now()
+    changed = [order for order in orders.values() if order.id not in retried.passed_over]
+    events: list[OrderEvent] = []
+    for order in changed:
+        (retried.looked_up if order.may_be_at_exchange else retried.sent).append(order.id)
+        events += lifecycle.retry_requested(order, now, policy, by=requested_by)
+    save_changes(changed, events)
+    if changed:
+        wake_workers([order.id for order in changed])
     return retried

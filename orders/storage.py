@@ -14,7 +14,7 @@ import structlog
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
-from lemon_market.database.base import prepared_cursor
+from lemon_market.database.base import run_prepared
 from orders.doorbell import ORDER_EVENTS, after_commit, ring_after_commit
 from orders.models import Order, OrderEvent
 
@@ -71,12 +71,11 @@ def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
 
     The caller has locked the orders' rows (`lock_orders`). Raises ValueError for what no row can hold.
     """
-    with prepared_cursor() as cursor:
-        if orders:
-            cursor.execute(UPDATE_ORDERS, [orders_as_json(orders)])
-        if events:
-            cursor.execute(INSERT_EVENTS, [events_as_json(events)])
-            tell_events(events)
+    if orders:
+        run_prepared(UPDATE_ORDERS, [orders_as_json(orders)])
+    if events:
+        run_prepared(INSERT_EVENTS, [events_as_json(events)])
+        tell_events(events)
 
 
 def orders_as_json(orders: Iterable[Order]) -> str:

@@ -35,7 +35,7 @@ class UpdateConsumer(FeedFollower):
         self.sequence = 0
 
     async def follow(self) -> None:
-        """One connection of the feed, from the stored position on. Raises FeedDisconnected, Superseded, OperationalError."""
+        """One connection of the feed, from the stored position on. Raises FeedDisconnected, Superseded, DatabaseUnavailable."""
         position = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)

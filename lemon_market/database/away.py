@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.core.management.base import CommandError
-from django.db import InterfaceError, OperationalError
+
+from lemon_market.database.errors import DatabaseUnavailable
 
 
 def one_line(error: Exception) -> str:
@@ -17,5 +18,5 @@ def database_needed() -> Iterator[None]:
     """For a command of manage.py. Raises CommandError, one line, when the database cannot be reached."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DatabaseUnavailable as error:
         raise CommandError(f"The database cannot be reached: {one_line(error)}") from error

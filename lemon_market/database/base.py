@@ -5,19 +5,30 @@ PostgreSQL's own timeouts end a wait for its answer. psycopg can, and this is wh
 """
 
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property, wraps
+from itertools import count
 from time import monotonic
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connections
+import structlog
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.postgresql import base, operations
-from django.db.backends.utils import CursorWrapper
 
+from lemon_market.database.away import one_line
+from lemon_market.database.errors import ErrorWrapper, StalePlan, TransactionUndone
 from lemon_market.database.hanging import hanging
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = structlog.get_logger()
+
+# How often a transaction is tried that the server undoes for the sake of others.
+TRANSACTION_TRIES = 3
 
 
 @dataclass
@@ -39,7 +50,7 @@ _patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 @contextmanager
 def answers_within(limit_s: float) -> Iterator[None]:
-    """A statement inside of this block that is not answered in time raises OperationalError, and all after it do so at once.
+    """A statement inside of this block that is not answered in time raises DatabaseUnavailable, and all after it do so at once.
 
     The limit is for each statement and not for the block, so that a busy process of ours is not taken for a database
     that is away.
@@ -121,20 +132,71 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # Django wants a DB-API module; a connection class has all that it uses of it (PEP 249, optional extensions).
     Database = PunctualConnection  # type: ignore[assignment]
 
+    @cached_property
+    def wrap_database_errors(self) -> ErrorWrapper:
+        return ErrorWrapper(self)
+
+    def give_up_connection(self) -> None:
+        """Use it no more than for the rest of the transaction or request: it leads to a server that is of no use to us."""
+        self.close_at = 0.0
+
     def close_if_unusable_or_obsolete(self) -> None:
         """Before and after each request: one that met a dead connection would fail after the server is long back."""
         if self.connection is not None and not self.in_atomic_block and self.connection.was_closed_by_server():
             self.close()
         super().close_if_unusable_or_obsolete()
 
-    def prepared_cursor(self) -> CursorWrapper:
+    def run_prepared(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         self.close_if_health_check_failed()
         self.ensure_connection()
         # The stubs lack `_prepare_cursor`, and what psycopg's cursor is made with.
-        cursor: CursorWrapper = self._prepare_cursor(PreparedCursor(self.connection))  # type: ignore[attr-defined, call-arg]
-        return cursor
+        with self._prepare_cursor(PreparedCursor(self.connection)) as cursor:  # type: ignore[attr-defined, call-arg]
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
 
 
-def prepared_cursor() -> CursorWrapper:
-    """Of the default database, for a statement that runs all the time and whose best plan does not depend on its parameters."""
-    return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS]).prepared_cursor()
+def run_prepared(statement: str, parameters: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement that runs all the time and whose best plan does not depend on its parameters.
+
+    Outside of a transaction it is run again, on a new connection, when a table was altered since it was prepared.
+    """
+    database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
+    try:
+        return database.run_prepared(statement, parameters)
+    except StalePlan:
+        if database.in_atomic_block:
+            raise
+        database.close()
+        return database.run_prepared(statement, parameters)
+
+
+def is_read_only() -> bool:
+    """Whether the server takes no changes: a standby, or one that was put out of service. Raises DatabaseUnavailable."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        return bool(cursor.fetchone() == ("on",))
+
+
+def in_transaction(work: Callable[P, T]) -> Callable[P, T]:
+    """Runs the function in a transaction, which is repeated a few times when the server undoes it (a deadlock, say).
+
+    Raises TransactionUndone in the end. Inside of another transaction it is that one which has to be repeated.
+    """
+
+    @wraps(work)
+    def repeated(*args: P.args, **options: P.kwargs) -> T:
+        database = connections[DEFAULT_DB_ALIAS]
+        tries = 1 if database.in_atomic_block else TRANSACTION_TRIES
+        for number in count(1):
+            try:
+                with transaction.atomic():
+                    return work(*args, **options)
+            except TransactionUndone as error:
+                if number == tries:
+                    raise
+                log.info("transaction_repeated", doing=work.__name__, error=one_line(error))
+                if isinstance(error, StalePlan):
+                    database.close()
+        raise AssertionError("count() ends never")
+
+    return repeated

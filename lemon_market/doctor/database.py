@@ -2,12 +2,13 @@ from collections.abc import Iterator
 from time import perf_counter
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from lemon_market.database.away import one_line
-from lemon_market.database.base import answers_within
+from lemon_market.database.base import answers_within, is_read_only
 from lemon_market.database.clock import read_clock
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.doctor.finding import Finding, bad, judged, ok
 from orders import standing
 from orders.restoring import is_renumbering_needed
@@ -24,7 +25,7 @@ def check_database() -> Iterator[Finding]:
     try:
         with answers_within(settings.DATABASE_TIMEOUT_ADMIN):
             yield from examine_database()
-    except (OperationalError, InterfaceError) as error:
+    except DatabaseUnavailable as error:
         reason = one_line(error)
         yield bad(
             "database", f"cannot be reached: {reason}", "Start it, or set DATABASE_URL right. Orders are not accepted meanwhile."
@@ -41,6 +42,8 @@ def examine_database() -> Iterator[Finding]:
     text = f"PostgreSQL {version // 10_000}.{version % 10_000}, {size / 1e9:.2f} GB, answers in {took_s * 1000:.0f} ms"
     if version < OLDEST_VERSION:
         yield bad("database", text, "PostgreSQL 14 or newer is needed.")
+    elif is_read_only():
+        yield bad("database", f"{text}, read-only", "It takes no changes: let DATABASE_URL lead to the primary.")
     else:
         yield judged("database", took_s, text, "Look at its load and its disk.", warn_above=0.2, bad_above=2.0)
     yield migrations()

@@ -9,7 +9,7 @@ import pytest
 
 from lemon_market.processes import WEB_THREADS
 from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import Answer, WebProcess
+from lemon_market.tests.web_process import ORDER, Answer, WebProcess
 
 DETAIL = (
     "The database cannot be reached. If this request was to place an order, it may have been stored: "
@@ -35,6 +35,16 @@ def frozen(web: WebProcess) -> Iterator[WebProcess]:
     yield web
     web.thaw_postgres()
     wait_until(lambda: web.order().status == 202, within_s=5, what="it has noticed that the database answers again")
+
+
+@pytest.fixture
+def read_only(web: WebProcess) -> Iterator[WebProcess]:
+    """PostgreSQL answers and takes no changes, as a primary does that was put out of service."""
+    assert web.order().status == 202
+    web.administer("ALTER SYSTEM SET default_transaction_read_only = on")
+    yield web
+    web.administer("ALTER SYSTEM RESET default_transaction_read_only")
+    assert set(statuses_of_many(web)) == {202}
 
 
 def assert_says_that_the_database_is_away(answer: Answer) -> None:
@@ -124,3 +134,36 @@ def test_the_log_names_the_trouble_without_a_stack_trace(dead: WebProcess) -> No
     said = dead.output.read_text()[said_before:]
     assert said.count("database_away") == 2
     assert "Traceback" not in said
+
+
+def test_a_database_that_takes_no_changes_is_as_good_as_away(read_only: WebProcess) -> None:
+    own = {"Authorization": f"Token {read_only.token}"}
+    # What can be read is still read.
+    [known] = json.loads(read_only.ask("GET", "/orders?page_size=1", **own).text)["results"]
+    for _ in range(3):
+        assert_says_that_the_database_is_away(read_only.order())
+    assert_says_that_the_database_is_away(read_only.ask("POST", "/orders/batch", [ORDER] * 2, **own))
+    assert_says_that_the_database_is_away(read_only.ask("POST", f"/orders/{known['id']}/cancel", **own))
+    ready = read_only.ask("GET", "/health/ready")
+    assert (ready.status, json.loads(ready.text)["problems"]["database"]) == (
+        503,
+        "The database takes no changes: it is read-only.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "length"),
+    [
+        ("auth_user", "last_name", 150),
+        ("knox_authtoken", "token_key", 25),
+        ("orders_order", "client_order_id", 64),
+        ("orders_orderevent", "type", 20),
+        ("django_q_ormq", "key", 100),
+    ],
+)
+def test_a_change_of_a_table_costs_nobody_an_answer(web: WebProcess, table: str, column: str, length: int) -> None:
+    """Of those that statements read which are prepared once for a connection: a migration, as the release before it meets it."""
+    assert set(statuses_of_many(web)) == {202}
+    for longer in (50, 60):
+        web.administer(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar({length + longer})")
+        assert set(statuses_of_many(web)) == {202}

@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
+
+from lemon_market.database.errors import DatabaseUnavailable
 
 PROBES = ["/health/live", "/health/ready"]
 
@@ -42,7 +44,7 @@ def test_a_database_that_is_ahead_of_this_release_is_fine(client: Client) -> Non
 
 def test_a_database_that_is_away_is_named_and_the_process_is_still_alive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> None:
-        raise OperationalError("connection refused, password=secret")
+        raise DatabaseUnavailable("connection refused, password=secret")
 
     monkeypatch.setattr(connection, "cursor", away)
     answer = client.get("/health/ready")

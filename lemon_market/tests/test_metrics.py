@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
 from lemon_market import local_install
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
@@ -77,7 +77,7 @@ def test_a_scrape_asks_as_much_whatever_there_is(scrape: Any, django_user_model:
 
 def test_a_database_that_is_away_is_a_metric_and_no_error(scrape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_now: Any) -> float:
-        raise OperationalError("away")
+        raise DatabaseUnavailable("away")
 
     monkeypatch.setattr("orders.standing.queue_age_s", away)
     found = scrape()

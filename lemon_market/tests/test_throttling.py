@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from lemon_market import client_address, throttling
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.models import RequestCount
 from lemon_market.throttling import Counter, Rate
 from orders.models import Order
@@ -103,7 +104,7 @@ def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_the_table_a_process_goes_by_its_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> int:
-        raise OperationalError("away")
+        raise DatabaseUnavailable("away")
 
     monkeypatch.setattr(RequestCount, "add", fail)
     assert let_in(Counter(), 20, 50) == 20

@@ -18,6 +18,7 @@ from typing import Any
 
 import django
 import psutil
+import psycopg
 from django.core.management import call_command
 from django.test import Client, override_settings
 
@@ -92,6 +93,13 @@ class WebProcess:
 
     def order(self, **terms: Any) -> Answer:
         return self.ask("POST", "/orders", ORDER | terms, Authorization=f"Token {self.token}")
+
+    def administer(self, statement: str) -> None:
+        """Run it in the database, read-only or not, and let the server read its settings again."""
+        with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as database:
+            database.execute("SET default_transaction_read_only = off")
+            database.execute(statement)
+            database.execute("SELECT pg_reload_conf()")
 
     def kill_postgres(self) -> None:
         processes = self.postgres_processes()

@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from lemon_market.database.base import prepared_cursor
+from lemon_market.database.base import run_prepared
 
 TOKEN_FIELDS = [field.attname for field in AuthToken._meta.concrete_fields]  # noqa: SLF001 - Django's name for a public thing
 USER_FIELDS = [field.attname for field in User._meta.concrete_fields]  # noqa: SLF001
@@ -53,13 +53,12 @@ def token_with_user(digest: str) -> AuthToken | None:
     if token is not None:
         return token
     now_s = monotonic()
-    with prepared_cursor() as cursor:
-        cursor.execute(TOKEN_WITH_USER, [digest])
-        row = cursor.fetchone()
-    if row is None:
+    rows = run_prepared(TOKEN_WITH_USER, [digest])
+    if not rows:
         # Wrong ones are not kept: anybody could have us keep as many as they like.
         remembered.pop(digest, None)
         return None
+    [row] = rows
     token = AuthToken.from_db(None, TOKEN_FIELDS, row[: len(TOKEN_FIELDS)])
     token.user = User.from_db(None, USER_FIELDS, row[len(TOKEN_FIELDS) :])
     if len(remembered) >= MOST_REMEMBERED:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import structlog
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found
 from rest_framework import status
@@ -11,6 +11,7 @@ from rest_framework.views import exception_handler
 
 from lemon_market.database.away import one_line
 from lemon_market.database.clock import ClockWrong
+from lemon_market.database.errors import DatabaseUnavailable
 
 log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ class LengthRequired(APIException):
     default_code = "length_required"
 
 
-def database_away(request: HttpRequest, error: InterfaceError | OperationalError) -> HttpResponse:
+def database_away(request: HttpRequest, error: DatabaseUnavailable) -> HttpResponse:
     """The answer wherever Django REST framework does not make it."""
     log.warning("database_away", doing="request", path=request.path, error=one_line(error))
     return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
@@ -92,7 +93,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's shapes for everything, the absence of the database included."""
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, DatabaseUnavailable):
         log.warning("database_away", doing="request", error=one_line(error))
         error = DatabaseAway()
     elif isinstance(error, ClockWrong):

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import orjson
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.exceptions import ParseError, ValidationError
 
 from lemon_market.database.clock import ClockWrong
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.throttling import account_rate, counter
 from orders.accepting import store_at_once
 from orders.api.authentication import remembered_account_id
@@ -54,7 +55,7 @@ def accepted_at_once(request: HttpRequest) -> HttpResponse | None:
     header[COUNTED] = header[TRIED] = True
     try:
         orders = store_at_once(account_id, [requested])
-    except (OperationalError, InterfaceError) as error:
+    except DatabaseUnavailable as error:
         return database_away(request, error)
     except ClockWrong as wrong:
         return clock_wrong(wrong)

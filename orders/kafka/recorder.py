@@ -7,10 +7,11 @@ from time import sleep
 
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from exchange.reports import BadReport, ExecutionReport, Session, parse_frame, raw_text
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.executions import apply_reports
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway, Record, new_consumer, next_offsets, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS
@@ -46,7 +47,7 @@ class UpdateRecorder:
             return 0
         try:
             self.record(records)
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseUnavailable as error:
             log.warning("database_away", doing="record reports", error=one_line(error))
             connection.close()
             self.read_again(records)
@@ -59,7 +60,7 @@ class UpdateRecorder:
         return len(records)
 
     def record(self, records: Sequence[Record]) -> None:
-        """Raises OperationalError, InterfaceError, BrokerAway; nothing is lost or doubled by doing it again."""
+        """Raises DatabaseUnavailable, BrokerAway; nothing is lost or doubled by doing it again."""
         of_session: defaultdict[str, list[ExecutionReport | BadReport]] = defaultdict(list)
         dead: list[tuple[Record, str]] = []
         for record in records:

@@ -4,10 +4,10 @@ import asyncio
 from contextlib import suppress
 
 import structlog
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.database_thread import ActiveLock, DatabaseThread
 from orders.doorbell import ORDER_EVENTS, rings
 from orders.event_stream import FROM_THE_BEGINNING, Snapshot, encoded_events, events_since
@@ -49,7 +49,7 @@ class OutboxRelay:
                     if not await self.database.run(self.publish_new):
                         await asyncio.sleep(STANDBY_S)
                         continue
-                except (OperationalError, InterfaceError) as error:
+                except DatabaseUnavailable as error:
                     log.warning("database_away", doing="relay events", error=one_line(error))
                     await asyncio.sleep(RETRY_S)
                 except BrokerAway as error:
@@ -70,7 +70,7 @@ class OutboxRelay:
     def publish_new(self) -> bool:
         """Publish what is new, and move the position; False when another relay is the active one.
 
-        Raises OperationalError, InterfaceError, BrokerAway: then it is to be done again from the same position.
+        Raises DatabaseUnavailable, BrokerAway: then it is to be done again from the same position.
         """
         if not self.lock.hold():
             return False

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.feed_follower import FeedFollower, Superseded, missing_before
 from orders.feeds import FEEDS, load_position, look_up_open_orders, move_position
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
@@ -67,7 +68,7 @@ class AppendingUpdateConsumer(FeedFollower):
             await asyncio.to_thread(self.producer.close)
 
     async def follow(self) -> None:
-        """One connection of the feed. Raises a group of FeedDisconnected, Superseded, OperationalError."""
+        """One connection of the feed. Raises a group of FeedDisconnected, Superseded, DatabaseUnavailable."""
         stored = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=stored.sequence, session_id=stored.session_id or None) as feed:
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)
@@ -81,7 +82,7 @@ class AppendingUpdateConsumer(FeedFollower):
                     group.create_task(self.watch_for_silence(lambda: self.position.sequence))
             finally:
                 # What is lost here is appended again.
-                with suppress(OperationalError, InterfaceError):
+                with suppress(DatabaseUnavailable):
                     await self.database.run(partial(self.store, replace(self.position)))
 
     def is_active(self) -> bool:
@@ -165,7 +166,7 @@ class AppendingUpdateConsumer(FeedFollower):
                 if self.position != self.stored:
                     await self.database.run(partial(self.store, replace(self.position)))
                 is_away = False
-            except (OperationalError, InterfaceError) as error:
+            except DatabaseUnavailable as error:
                 if not is_away:
                     log.warning("database_away", doing="store position", error=one_line(error))
                 is_away = True

@@ -6,10 +6,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
+from lemon_market.database.errors import DatabaseUnavailable
 from orders import halt_check
 from orders.breaker import Breaker
 from orders.canceling import cancel_order
@@ -186,7 +186,7 @@ def test_nothing_is_sent_while_the_database_cannot_be_asked(simulator: Simulator
 
     def fail_once() -> None:
         reads.then = lambda: None
-        raise OperationalError("the connection is lost")
+        raise DatabaseUnavailable("the connection is lost")
 
     reads.then = fail_once
     place(simulator.url, reads)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, connection
 from django.test import override_settings
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +19,7 @@ from knox.models import AuthToken
 from rest_framework.serializers import ModelSerializer
 from rest_framework.test import APIClient
 
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.throttling import counter
 from orders.api import short_way
 from orders.api.serializers import OrderSerializer, represented
@@ -204,7 +205,7 @@ def test_two_of_one_id_at_the_same_moment_are_one_order(ways: BothWays, monkeypa
 
 def test_without_the_database_the_answer_is_the_same(ways: BothWays, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: Any) -> None:
-        raise OperationalError("the server closed the connection")
+        raise DatabaseUnavailable("the server closed the connection")
 
     monkeypatch.setattr(short_way, "store_at_once", fail)
     monkeypatch.setattr("orders.accepting.store_at_once", fail)

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import InterfaceError, OperationalError
 
 from exchange.http_gateway import HttpGateway
 from exchange.sockets import allow_many_sockets
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.breaker import Breaker
 from orders.kafka.wake_ups import OrdersTopic
 from orders.placement_loop import PlacementLoop
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         register_this_process()
         try:
             asyncio.run(place_until_stopped())
-        except* (OperationalError, InterfaceError) as errors:
+        except* DatabaseUnavailable as errors:
             # What is not recorded is looked up by whoever claims it next.
             sys.exit(f"The database stayed away, outcomes could not be recorded: {one_line(errors.exceptions[0])}")
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import structlog
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
 from orders.sweep import Sweep
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         while not stopping.is_set():
             try:
                 sweep.run_once()
-            except (OperationalError, InterfaceError) as error:
+            except DatabaseUnavailable as error:
                 log.warning("database_away", doing="sweep", error=one_line(error))
                 connection.close()
                 sweep.forget()
