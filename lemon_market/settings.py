@@ -150,6 +150,7 @@ DATABASE_TIMEOUT = 2.5
 DATABASE_TIMEOUT_ADMIN = 15.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["lemon_market.passwords.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -171,6 +172,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_USERNAME_CALLABLE = "lemon_market.throttling.counted_username"
 AXES_CLIENT_IP_CALLABLE = "lemon_market.client_address.of_request"
 AXES_LOCKOUT_CALLABLE = "lemon_market.throttling.locked_out"
 AXES_DISABLE_ACCESS_LOG = True

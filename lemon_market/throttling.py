@@ -10,8 +10,9 @@ one window's time.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from math import ceil
 from time import time
 from typing import Any
@@ -25,12 +26,14 @@ from lemon_market import client_address
 from lemon_market.database.away import one_line
 from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.models import RequestCount
+from lemon_market.passwords import TooManySignIns, too_many_sign_ins
 
 log = structlog.get_logger()
 
 SHARES = 100
 # Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
 MOST_COUNTED = 20_000
+MAX_USERNAME_LENGTH = 255
 # Forms that take a password; whoever knows it is sent on to another page.
 LOGIN_PATHS = {"/login", "/admin/login/", "/admin/password_change/"}
 
@@ -100,6 +103,24 @@ class Counter:
             count.known = max(count.known, known)
         return count.ends_at - now if known > rate.limit else None
 
+    def take_back(self, rate: Rate, who: str) -> None:
+        """What `add` counted of `who` a moment ago was none."""
+        if not rate.limit:
+            return
+        with self.lock:
+            count = self.current(rate, who, time())
+            if count.own:
+                count.own -= 1
+                return
+            if not count.known:
+                # It was counted in the window before.
+                return
+            count.known -= 1
+        try:
+            RequestCount.add(rate.name, who, count.ends_at, -1)
+        except DatabaseUnavailable as error:
+            log.warning("database_away", doing="count requests", error=one_line(error))
+
     def wait_s(self, rate: Rate, who: str) -> float | None:
         """For how many seconds `who` has used up the rate, as far as this process knows; None when it has not."""
         if not rate.limit:
@@ -137,14 +158,35 @@ class AddressThrottleMiddleware:
         is_login = request.method == "POST" and request.path in LOGIN_PATHS
         if not is_login and "HTTP_AUTHORIZATION" not in request.META:
             return self.get_response(request)
+        if is_login:
+            return self.sign_in(request, address)
         wait_s = counter.wait_s(failure_rate(), address)
         if wait_s is not None:
-            return locked_page(request, wait_s) if is_login else too_many_requests(wait_s)
+            return too_many_requests(wait_s)
         response = self.get_response(request)
-        # Whoever has signed in is sent on to a page; the form is shown again to everybody else.
-        if response.status_code == 401 or (is_login and response.status_code != 302):
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
             counter.add(failure_rate(), address)
         return response
+
+    def sign_in(self, request: HttpRequest, address: str) -> HttpResponseBase:
+        """Counted as a failure before its password is hashed: else many at once would all be let in."""
+        wait_s = counter.add(failure_rate(), address)
+        if wait_s is not None:
+            return locked_page(request, wait_s)
+        response = self.get_response(request)
+        # Whoever has signed in is sent on to a page; the form is shown again to everybody else.
+        if response.status_code in {HTTPStatus.FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
+            counter.take_back(failure_rate(), address)
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        return too_many_sign_ins(request) if isinstance(error, TooManySignIns) else None
+
+
+def counted_username(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str | None:
+    """For django-axes: what its table can hold of a name. Nobody's name is as long."""
+    name = (credentials or request.POST).get("username")
+    return None if name is None else name[:MAX_USERNAME_LENGTH]
 
 
 def too_many_requests(wait_s: float, whose: str = "from this address") -> HttpResponse:

@@ -78,13 +78,13 @@ class WebProcess:
             return False
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """The answer to one request over a connection of its own; `body` is sent as JSON."""
+        """The answer to one request over a connection of its own; a text is sent as it is, any other `body` as JSON."""
         started = monotonic()
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             if body is not None:
                 headers = {"Content-Type": "application/json", **headers}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            connection.request(method, path, body if body is None or isinstance(body, str) else json.dumps(body), headers)
             answer = connection.getresponse()
             text = answer.read().decode()
             return Answer(answer.status, text, dict(answer.headers), monotonic() - started)
