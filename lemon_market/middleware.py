@@ -5,14 +5,10 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.contrib.admin.views.main import ERROR_FLAG
-from django.core.exceptions import ValidationError
-from django.db import DataError
-from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
 from django.middleware.common import CommonMiddleware
 
 from lemon_market import logs
-from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
 from lemon_market.database.clock import ClockWrong
 from lemon_market.database.errors import DatabaseUnavailable
@@ -69,23 +65,6 @@ class NamedHostMiddleware(CommonMiddleware):
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in PROBES else super().process_request(request)
-
-
-class OddQueryMiddleware:
-    """Shows a list of the back office without its query when the database cannot make anything of that, as Django does."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        is_odd = isinstance(error, DataError | ValidationError | OverflowError) and request.GET and ERROR_FLAG not in request.GET
-        if not (is_odd and request.method == "GET" and request.path.startswith("/admin/")):
-            return None
-        log.warning("odd_query", path=request.path, error=one_line(error))
-        return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
 
 class DatabaseUnavailableMiddleware:

@@ -104,7 +104,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "axes.middleware.AxesMiddleware",
-    "lemon_market.middleware.OddQueryMiddleware",
 ]
 ROOT_URLCONF = "lemon_market.urls"
 WSGI_APPLICATION = "lemon_market.wsgi.application"

@@ -1,11 +1,14 @@
 """Requests that nobody sends by mistake: what cannot be understood is refused, and is no error of ours."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.test import Client, RequestFactory
 
 from lemon_market.doctor.machine import check_machine
 from lemon_market.logs import without_control_characters
@@ -52,7 +55,15 @@ def test_a_cookie_that_nobody_got_from_us_is_none(path: str, key: str) -> None:
     [
         "orders/order/?status=%00",
         "orders/order/?error_message__regex=(",
-        "orders/order/?created_at_to_0=9999-12-31&created_at_to_1=23:59:59.999999",
+        "orders/order/?created_at_to_0=9999-12-31&created_at_to_1=23:59:59.999999%00",
+        "orders/order/?created_at__year=99999",
+        "orders/order/?status__range=x",
+        "orders/order/?status__exact=open",
+        "orders/order/?attention=nobody",
+        "orders/order/?client_order_id__regex=(a%2B)%2B$",
+        "orders/order/?account__password__startswith=pbkdf2",
+        "auth/user/?groups__id__exact=99999999999999999999",
+        "auth/user/?password__startswith=a",
         "orders/safetyevent/?type=%00",
         "orders/setasidereport/?reason__regex=(((",
     ],
@@ -77,3 +88,44 @@ def test_a_data_dir_that_has_yet_to_be_made_has_a_disk_too(settings: Any, tmp_pa
     settings.DATA_DIR = tmp_path / "not" / "yet"
     [disk] = check_machine()
     assert disk.name == "disk"
+
+
+def test_the_last_day_that_there_is_has_an_end(admin_client: Client) -> None:
+    answer = admin_client.get("/admin/orders/order/?created_at_to_0=9999-12-31&created_at_to_1=23:59:59")
+    assert answer.status_code == 200
+
+
+def test_a_list_takes_no_look_up_but_those_of_its_own_filters(rf: RequestFactory) -> None:
+    """Of all that Django knows: each look-up of each column, and of the columns of what it belongs to."""
+    request = rf.get("/")
+    refused = 0
+    pages: Any = admin.site._registry
+    for page in pages.values():
+        for name, field in columns(page.model):
+            for lookup in ("", *(f"__{lookup}" for lookup in field.get_lookups())):
+                for value in ("x", "99999999999999999999", "((("):
+                    known = page.lookups.get(f"{name}{lookup}")
+                    if known is None or not known(value):
+                        with pytest.raises(IncorrectLookupParameters):
+                            page.lookup_allowed(f"{name}{lookup}", value, request)
+                        refused += 1
+    assert refused > 2_000
+
+
+def columns(model: Any, *, deeper: bool = True) -> Iterator[tuple[str, Any]]:
+    for field in model._meta.get_fields():
+        if field.is_relation and deeper and field.related_model is not None:
+            yield from ((f"{field.name}__{name}", column) for name, column in columns(field.related_model, deeper=False))
+        if field.concrete:
+            yield field.name, field
+
+
+@pytest.mark.parametrize("path", ["/admin/auth/user/?q=", "/admin/orders/order/?q=", "/admin/orders/safetyevent/?q="])
+@pytest.mark.parametrize("term", ["%00", "a" * 5000, "(((", "%ff"])
+def test_any_term_can_be_searched_for(admin_client: Client, path: str, term: str) -> None:
+    assert admin_client.get(f"{path}{term}").status_code == 200
+
+
+def test_any_term_can_be_asked_for_in_a_form(admin_client: Client) -> None:
+    asked = {"app_label": "orders", "model_name": "accountlimits", "field_name": "account", "term": "a\0"}
+    assert admin_client.get("/admin/autocomplete/", asked).status_code == 200

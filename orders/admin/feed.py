@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 
+from orders.admin.lookups import YES_OR_NO
 from orders.admin.read_only import ReadOnlyAdmin
 
 
@@ -11,6 +12,7 @@ class SetAsideReportAdmin(ReadOnlyAdmin):
     list_display = ["received_at", "reason", "order", "session_id", "sequence", "applied_at"]
     list_select_related = ["order"]
     list_filter = [("applied_at", admin.EmptyFieldListFilter)]
+    lookups = {"applied_at__isempty": YES_OR_NO}
 
 
 class FeedPositionAdmin(ReadOnlyAdmin):

@@ -20,7 +20,7 @@ from orders.admin.badges import EXECUTION_BADGES, STATUS_BADGES
 from orders.admin.bulk_actions import CANCEL, RETRY, confirm_and_do, what_cancel_does, what_retry_does
 from orders.admin.csv_export import export_orders
 from orders.admin.ending import end_order
-from orders.admin.order_list import LIST_FILTER, search_orders
+from orders.admin.order_list import LIST_FILTER, LOOKUPS, search_orders
 from orders.admin.order_page import MAX_EVENTS, MAX_SET_ASIDE, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.canceling import Canceled, cancel_orders
@@ -48,6 +48,7 @@ class OrderAdmin(ReadOnlyAdmin):
     ]
     list_display_links = ["created"]
     list_filter = LIST_FILTER
+    lookups = LOOKUPS
     list_filter_submit = True
     list_select_related = ["account"]
     list_per_page = 50

@@ -6,7 +6,7 @@ that hardly any order meets may still read many; `DATABASE_TIMEOUT_ADMIN` bounds
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,12 +18,21 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
+from orders.admin.lookups import MOMENT, Check, one_of
 from orders.instruments import spellings
 from orders.models import NEEDS_PERSON, Order
 from orders.order_ids import first_id_at
-from orders.states import Status
+from orders.states import ErrorCode, ExecutionStatus, OrderType, Side, Status
 
 MILLISECOND = timedelta(milliseconds=1)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC) - MILLISECOND
+
+
+ATTENTION = {
+    "person": "Needs a person: failed or error",
+    "contradiction": "Contradicted by the exchange",
+    "due": "Due: waits for a worker",
+}
 
 
 class AttentionFilter(RadioFilter):
@@ -33,11 +42,7 @@ class AttentionFilter(RadioFilter):
     parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("person", "Needs a person: failed or error"),
-            ("contradiction", "Contradicted by the exchange"),
-            ("due", "Due: waits for a worker"),
-        ]
+        return list(ATTENTION.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         match self.value():
@@ -66,7 +71,7 @@ class AcceptedFilter(RangeDateTimeFilter):
         if begin is not None:
             queryset = queryset.filter(id__gte=first_id_at(begin))
         if end is not None:
-            queryset = queryset.filter(id__lt=first_id_at(end + MILLISECOND))
+            queryset = queryset.filter(id__lt=first_id_at(min(end, LAST_MOMENT) + MILLISECOND))
         return queryset
 
     def moment(self, end: str) -> datetime | None:
@@ -103,3 +108,12 @@ LIST_FILTER: Sequence[Any] = [
     ("side", ChoicesCheckboxFilter),
     ("created_at", AcceptedFilter),
 ]
+LOOKUPS: Mapping[str, Check] = {
+    "attention": one_of(ATTENTION),
+    "status__exact": one_of(Status.values),
+    "error_code__exact": one_of(ErrorCode.values),
+    "execution_status__exact": one_of(ExecutionStatus.values),
+    "type__exact": one_of(OrderType.values),
+    "side__exact": one_of(Side.values),
+    **{f"created_at_{end}_{part}": MOMENT for end in ("from", "to") for part in (0, 1)},
+}

@@ -9,13 +9,20 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from orders.admin.lookups import ROW_NUMBER, YES_OR_NO, KnownLookups
 
-class AccountAdmin(UserAdmin, ModelAdmin):
+
+class AccountAdmin(KnownLookups, UserAdmin, ModelAdmin):
     """Who may sign in. Whoever is no superuser can neither make one nor take over the account of one."""
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    lookups = {
+        **{f"{name}__exact": YES_OR_NO for name in ("is_staff", "is_superuser", "is_active")},
+        "groups__id__exact": ROW_NUMBER,
+        "groups__isnull": YES_OR_NO,
+    }
     list_display = ["username", "is_active", "is_staff", "is_superuser", "last_login"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
@@ -27,11 +34,11 @@ class AccountAdmin(UserAdmin, ModelAdmin):
         return fields if is_superuser(request) else [*fields, "is_superuser"]
 
 
-class RoleAdmin(GroupAdmin, ModelAdmin):
+class RoleAdmin(KnownLookups, GroupAdmin, ModelAdmin):
     pass
 
 
-class TokenAdmin(ModelAdmin):
+class TokenAdmin(KnownLookups, ModelAdmin):
     """The tokens of API clients: seen and revoked here, made by `manage.py create_token`, which shows each only once."""
 
     list_display = ["token_key", "user", "created", "expiry"]

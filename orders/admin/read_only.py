@@ -9,6 +9,8 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
+from orders.admin.lookups import KnownLookups
+
 MAX_COUNTED = 10_000
 
 
@@ -37,7 +39,7 @@ class UncountedChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(KnownLookups, ModelAdmin):
     """A page of rows that nobody edits, adds or deletes, whatever their permissions."""
 
     paginator = BoundedPaginator

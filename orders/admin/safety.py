@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
+from orders.admin.lookups import KnownLookups, one_of
 from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.halting import AlreadyHalted, NotHalted, confirm_halts, halt_trading, resume_trading
@@ -22,6 +23,7 @@ from orders.halts import halts_in_force, how_far
 from orders.instruments import canonical_instrument, in_instrument
 from orders.limits import LIMIT_NAMES, change_limits
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
+from orders.states import SafetyEventType
 
 
 def text(**options: Any) -> forms.CharField:
@@ -158,7 +160,7 @@ class LimitsForm(forms.ModelForm):
         fields = ["account", *LIMIT_NAMES]
 
 
-class AccountLimitsAdmin(ModelAdmin):
+class AccountLimitsAdmin(KnownLookups, ModelAdmin):
     """Whoever may change limits may also set the first ones. They are emptied and not deleted, so that it stays on record."""
 
     form = LimitsForm
@@ -186,6 +188,7 @@ class SafetyEventAdmin(ReadOnlyAdmin):
     list_display = ["occurred", "type", "account", "instrument", "by", "reason", "changes"]
     list_display_links = None
     list_filter = ["type"]
+    lookups = {"type__exact": one_of(SafetyEventType.values)}
     list_select_related = ["account"]
     search_fields = ["account__username", "instrument", "by"]
 
