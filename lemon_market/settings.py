@@ -147,6 +147,9 @@ DATABASES["default"] |= {
 # Seconds that a request waits for the answer to one statement; pages of the back office may search long.
 DATABASE_TIMEOUT = 2.5
 DATABASE_TIMEOUT_ADMIN = 15.0
+# Seconds after which the server itself ends a statement of a process that answers requests, should that have been killed
+# meanwhile; 0 for commands, which take the time that they need.
+STATEMENT_TIMEOUT = 20.0 if program(sys.argv) in {"web", "run_notification_service"} else 0.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = ["lemon_market.passwords.PasswordHasher"]

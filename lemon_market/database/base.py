@@ -5,6 +5,7 @@ PostgreSQL's own timeouts end a wait for its answer. psycopg can, and this is wh
 """
 
 import select
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,8 +17,10 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import psycopg
 import structlog
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.postgresql import base, operations
+from psycopg import generators, waiting
 
 from lemon_market.database.away import one_line
 from lemon_market.database.errors import ErrorWrapper, StalePlan, TransactionUndone
@@ -45,6 +48,9 @@ class Patience:
 
 # Enough for a database that is there.
 LEAST_S = 0.25
+# Early enough that it is known when the first requests give up: a new connection has 2 s (settings.py, connect_timeout).
+SUSPECT_AFTER_S = 0.3
+CANCEL_S = 2.0
 _patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 
@@ -79,8 +85,8 @@ class PunctualConnection(psycopg.Connection[Any]):
             return super().connect(*args, **options)
         except psycopg.errors.ConnectionTimeout:
             if own is not None:
-                own.is_over = True
-                hanging.begin(connections[DEFAULT_DB_ALIAS].get_connection_params())
+                own.is_over = hanging.is_certain = True
+                hanging.suspect(default_parameters())
             raise
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
@@ -90,19 +96,30 @@ class PunctualConnection(psycopg.Connection[Any]):
         if hanging.is_certain:
             own.is_over = True
             raise psycopg.OperationalError("the database has not answered other requests")
-        started = monotonic()
         try:
-            answer = super().wait(gen, *args, **options | {"timeout": own.limit_s})
-        except psycopg.OperationalError as error:
-            if monotonic() - started < own.limit_s:
-                raise
+            answer = self.wait_suspiciously(gen, own.limit_s, *args, **options)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - it is what `wait` is documented to raise
             own.is_over = True
-            # A late answer would be taken for that to the next statement.
-            self.close()
-            hanging.begin(connections[DEFAULT_DB_ALIAS].get_connection_params())
+            self.give_up_statement()
             raise psycopg.OperationalError(f"the database did not answer within {own.limit_s:g} s") from error
         hanging.is_certain = False
         return answer
+
+    def wait_suspiciously(self, gen: Any, limit_s: float, *args: Any, **options: Any) -> Any:
+        """Before the time is over it is found out whether the server hangs, for all those who wait behind this one."""
+        started = monotonic()
+        try:
+            return super().wait(gen, *args, **options | {"timeout": min(SUSPECT_AFTER_S, limit_s)})
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001
+            hanging.suspect(default_parameters())
+        return super().wait(gen, *args, **options | {"timeout": max(0.0, limit_s - (monotonic() - started))})
+
+    def give_up_statement(self) -> None:
+        """Have the server end the statement, and close: a late answer would be taken for that to the next statement."""
+        cancel = self.pgconn.cancel_conn()
+        self.close()
+        # A server that hangs does not answer this either, and nobody waits for that.
+        threading.Thread(target=end_statement, args=[cancel], name="cancel", daemon=True).start()
 
     def was_closed_by_server(self) -> bool:
         """Whether an idle connection is of no use any more, without a question to the server: it has something to read."""
@@ -111,6 +128,22 @@ class PunctualConnection(psycopg.Connection[Any]):
         poll = select.poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
+
+
+def default_parameters() -> dict[str, Any]:
+    parameters: dict[str, Any] = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    return parameters
+
+
+def end_statement(cancel: psycopg.pq.abc.PGcancelConn) -> None:
+    """`cancel.blocking()` would hold the interpreter's lock, and so keep everybody waiting."""
+    try:
+        cancel.start()
+        waiting.wait_conn(generators.cancel(cancel), timeout=CANCEL_S)
+    except psycopg.OperationalError as error:
+        log.warning("statement_not_canceled", error=one_line(error))
+    finally:
+        cancel.finish()
 
 
 class PreparedCursor(base.ServerBindingCursor):
@@ -135,6 +168,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @cached_property
     def wrap_database_errors(self) -> ErrorWrapper:
         return ErrorWrapper(self)
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        # Always, so that no limit of the role's or the server's ends a backup or a migration by accident.
+        self.connection.execute(f"SET statement_timeout = '{settings.STATEMENT_TIMEOUT:g}s'")
 
     def give_up_connection(self) -> None:
         """Use it no more than for the rest of the transaction or request: it leads to a server that is of no use to us."""

@@ -1,6 +1,8 @@
 """Whether the database server hangs, as one process has found: asked once for all, and not by each request for as long again.
 
 Requests that queue for a thread would otherwise wait twice: until those before them have given up, and then themselves.
+A statement that takes long proves nothing, since it may wait for a lock. A server that hangs does not answer a new
+connection either.
 """
 
 import threading
@@ -12,32 +14,41 @@ ASK_AGAIN_S = 0.2
 
 
 class Hanging:
-    """`is_certain` from a statement that was not answered in time until anything is answered again."""
+    """`is_certain` from a connection that was not answered in time until anything is answered again."""
 
     def __init__(self) -> None:
         self.is_certain = False
+        self.is_asking = False
         self.lock = threading.Lock()
 
-    def begin(self, parameters: dict[str, Any]) -> None:
-        """A statement was not answered. Connects in the background, again and again, until the server says anything at all."""
+    def suspect(self, parameters: dict[str, Any]) -> None:
+        """A statement takes long. Connects in the background, again and again, until the server says anything at all."""
         with self.lock:
-            if self.is_certain:
+            if self.is_asking:
                 return
-            self.is_certain = True
-        threading.Thread(target=self.ask, args=[parameters], name="is it back", daemon=True).start()
+            self.is_asking = True
+        threading.Thread(target=self.ask, args=[parameters], name="does it answer", daemon=True).start()
 
     def ask(self, parameters: dict[str, Any]) -> None:
         pause = threading.Event()
-        while self.is_certain:
-            try:
-                psycopg.connect(**parameters).close()
-            except psycopg.errors.ConnectionTimeout:
+        try:
+            while not answers(parameters):
+                self.is_certain = True
                 pause.wait(ASK_AGAIN_S)
-            except psycopg.OperationalError:
-                # It is down, or starting: whoever asks is told so without having to wait.
-                self.is_certain = False
-            else:
-                self.is_certain = False
+        finally:
+            self.is_certain = self.is_asking = False
+
+
+def answers(parameters: dict[str, Any]) -> bool:
+    """Within the `connect_timeout` of the parameters."""
+    try:
+        psycopg.connect(**parameters).close()
+    except psycopg.errors.ConnectionTimeout:
+        return False
+    except psycopg.OperationalError:
+        # It is down, or starting, or full: whoever asks is told so without having to wait.
+        return True
+    return True
 
 
 hanging = Hanging()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from lemon_market.processes import WEB_THREADS
@@ -134,6 +135,42 @@ def test_the_log_names_the_trouble_without_a_stack_trace(dead: WebProcess) -> No
     said = dead.output.read_text()[said_before:]
     assert said.count("database_away") == 2
     assert "Traceback" not in said
+
+
+@pytest.fixture
+def locked(web: WebProcess) -> Iterator[WebProcess]:
+    """Somebody holds the row that orders of the account `demo` wait for, which has a limit."""
+    with psycopg.connect(web.environment["DATABASE_URL"]) as database:
+        [(demo,)] = database.execute("SELECT id FROM auth_user WHERE username = 'demo'").fetchall()
+        limits = "INSERT INTO orders_accountlimits (account_id, open_orders) VALUES (%s, 1000000)"
+        database.execute(limits, [demo])
+        database.commit()
+        database.execute("SELECT FROM orders_accountlimits FOR UPDATE")
+        yield web
+        database.rollback()
+        database.execute("DELETE FROM orders_accountlimits")
+
+
+def test_one_account_that_waits_for_a_lock_costs_the_others_nothing(locked: WebProcess) -> None:
+    with ThreadPoolExecutor(8) as tenant, ThreadPoolExecutor(2) as others:
+        waiting = [tenant.submit(locked.ask, "POST", "/orders/batch", [ORDER] * 3) for _ in range(8)]
+        answers = []
+        while not all(one.done() for one in waiting):
+            answers += others.map(lambda _: locked.order(), range(4))
+    assert {answer.status for answer in answers} == {202}
+    for one in waiting:
+        assert_says_that_the_database_is_away(one.result())
+
+
+def test_a_statement_that_was_given_up_is_ended_at_the_server(locked: WebProcess) -> None:
+    assert_says_that_the_database_is_away(locked.ask("POST", "/orders/batch", [ORDER] * 3))
+    with psycopg.connect(locked.environment["DATABASE_URL"], autocommit=True) as database:
+
+        def waits() -> bool:
+            waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'lemon_market web'"
+            return bool(database.execute(waiting).fetchall())
+
+        wait_until(lambda: not waits(), within_s=5, what="nothing waits for the lock any more")
 
 
 def test_a_database_that_takes_no_changes_is_as_good_as_away(read_only: WebProcess) -> None:
