@@ -37,7 +37,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     except ClockWrong as wrong:
         problems["clock"] = f"This server's {wrong}."
     except DatabaseUnavailable:
-        problems["database"] = "The database cannot be reached."
+        problems["database"] = "The database is not available."
     if problems:
         return JsonResponse({"status": "unavailable", "problems": problems}, status=503)
     return JsonResponse({"status": "ok"} | kafka_state())

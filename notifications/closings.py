@@ -18,7 +18,7 @@ class Closing(NamedTuple):
 STOPPING = Closing(1001, "The service is stopping: connect again.")
 FRAME_TOO_LARGE = Closing(1009, "Frames of clients have at most 1,024 bytes.")
 INTERNAL_ERROR = Closing(1011, "Something of ours broke: connect again, after your last event.")
-DATABASE_AWAY = Closing(1013, "The database cannot be reached: connect again in a moment.")
+DATABASE_AWAY = Closing(1013, "The database is not available: connect again in a moment.")
 TOO_MANY_CONNECTIONS = Closing(1013, "The service has as many connections as it takes: connect again later.")
 PERMISSIONS_CHANGED = Closing(1013, "What you may see has changed: connect again.")
 FELL_BEHIND = Closing(1013, "The service fell behind: connect again, after your last event.")

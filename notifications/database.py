@@ -7,10 +7,11 @@ from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import Error, connection
+from django.db import connection
 
 from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within
+from lemon_market.database.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
@@ -46,11 +47,11 @@ def _read(work: Callable[..., T], *args: object) -> T:
     with answers_within(settings.DATABASE_TIMEOUT):
         try:
             return work(*args)
-        except Error:
+        except DatabaseUnavailable:
             # It may have been the connection that a restart of PostgreSQL left behind, and reading twice does no harm.
             connection.close()
         try:
             return work(*args)
-        except Error as error:
+        except DatabaseUnavailable as error:
             connection.close()
             raise DatabaseAway(one_line(error)) from error

@@ -19,4 +19,4 @@ def database_needed() -> Iterator[None]:
     try:
         yield
     except DatabaseUnavailable as error:
-        raise CommandError(f"The database cannot be reached: {one_line(error)}") from error
+        raise CommandError(f"The database is not available: {one_line(error)}") from error

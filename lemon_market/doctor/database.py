@@ -28,7 +28,7 @@ def check_database() -> Iterator[Finding]:
     except DatabaseUnavailable as error:
         reason = one_line(error)
         yield bad(
-            "database", f"cannot be reached: {reason}", "Start it, or set DATABASE_URL right. Orders are not accepted meanwhile."
+            "database", f"is not available: {reason}", "Start it, or set DATABASE_URL right. Orders are not accepted meanwhile."
         )
 
 

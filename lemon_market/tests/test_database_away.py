@@ -13,7 +13,7 @@ from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import ORDER, Answer, WebProcess
 
 DETAIL = (
-    "The database cannot be reached. If this request was to place an order, it may have been stored: "
+    "The database is not available. If this request was to place an order, it may have been stored: "
     "repeat it with the same client_order_id, and it will be placed once."
 )
 LIMIT_S = 3.0
@@ -83,7 +83,7 @@ def test_so_is_a_page_of_the_back_office(dead: WebProcess) -> None:
 
 def test_only_readiness_suffers(dead: WebProcess) -> None:
     ready = dead.ask("GET", "/health/ready")
-    assert (ready.status, json.loads(ready.text)["problems"]) == (503, {"database": "The database cannot be reached."})
+    assert (ready.status, json.loads(ready.text)["problems"]) == (503, {"database": "The database is not available."})
     for path in ("/health/live", "/docs", "/schema"):
         assert dead.ask("GET", path).status == 200
 

@@ -49,7 +49,7 @@ def test_a_database_that_is_away_is_named_and_the_process_is_still_alive(client:
     monkeypatch.setattr(connection, "cursor", away)
     answer = client.get("/health/ready")
     assert answer.status_code == 503
-    assert answer.json() == {"status": "unavailable", "problems": {"database": "The database cannot be reached."}}
+    assert answer.json() == {"status": "unavailable", "problems": {"database": "The database is not available."}}
     assert client.get("/health/live").status_code == 200
 
 

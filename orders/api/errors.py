@@ -11,12 +11,12 @@ from rest_framework.views import exception_handler
 
 from lemon_market.database.away import one_line
 from lemon_market.database.clock import ClockWrong
-from lemon_market.database.errors import DatabaseUnavailable
+from lemon_market.database.errors import DatabaseUnavailable, StatementTooSlow
 
 log = structlog.get_logger()
 
 DATABASE_AWAY = (
-    "The database cannot be reached. If this request was to place an order, it may have been stored: "
+    "The database is not available. If this request was to place an order, it may have been stored: "
     "repeat it with the same client_order_id, and it will be placed once."
 )
 
@@ -70,8 +70,16 @@ class LengthRequired(APIException):
 
 def database_away(request: HttpRequest, error: DatabaseUnavailable) -> HttpResponse:
     """The answer wherever Django REST framework does not make it."""
-    log.warning("database_away", doing="request", path=request.path, error=one_line(error))
+    log_unavailable(error, path=request.path)
     return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
+
+
+def log_unavailable(error: DatabaseUnavailable, **where: str) -> None:
+    if isinstance(error, StatementTooSlow):
+        # Nobody but us can do anything about it.
+        log.error("statement_too_slow", doing="request", error=one_line(error), exc_info=error, **where)
+    else:
+        log.warning("database_away", doing="request", error=one_line(error), **where)
 
 
 def clock_wrong(wrong: ClockWrong) -> HttpResponse:
@@ -94,7 +102,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's shapes for everything, the absence of the database included."""
     if isinstance(error, DatabaseUnavailable):
-        log.warning("database_away", doing="request", error=one_line(error))
+        log_unavailable(error)
         error = DatabaseAway()
     elif isinstance(error, ClockWrong):
         error = OurClockWrong(error)

@@ -18,7 +18,7 @@ OF_EVERY_CALL = {
     "401": "Credentials are missing or wrong.",
     "406": "Accept asks for something other than application/json.",
     "429": "Too many requests of this account or from this address.",
-    "503": "The database cannot be reached. An order may have been stored: repeat it with the same client_order_id.",
+    "503": "The database is not available. An order may have been stored: repeat it with the same client_order_id.",
 }
 OF_CALLS_THAT_WRITE = {
     "403": "A session without its CSRF token.",

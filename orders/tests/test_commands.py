@@ -227,7 +227,7 @@ def test_a_database_that_is_away_is_one_line_and_exit_code_1(command: list[str])
     done = manage(*command, url=NOWHERE, capture_output=True)
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith("CommandError: The database cannot be reached: ")
+    assert line.startswith("CommandError: The database is not available: ")
     assert "Connection refused" in line
 
 

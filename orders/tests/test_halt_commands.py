@@ -126,4 +126,4 @@ def test_a_database_that_is_away_is_one_line(command: str) -> None:
     done = manage(command, "--reason", "x", url=NOWHERE, capture_output=True)
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith("CommandError: The database cannot be reached: ")
+    assert line.startswith("CommandError: The database is not available: ")

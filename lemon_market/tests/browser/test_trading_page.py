@@ -152,7 +152,7 @@ def test_after_a_lost_answer_the_same_order_is_sent_again(site: Site, loss: str)
 
     def lose(route: Route) -> None:
         if loss == "ANSWERED_503":
-            route.fulfill(status=503, json={"detail": "The database cannot be reached."})
+            route.fulfill(status=503, json={"detail": "The database is not available."})
             return
         if loss == "LOSTANSWER__":
             route.fetch()
