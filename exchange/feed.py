@@ -106,7 +106,11 @@ class ExecutionFeed:
         self._end = self._end or "closed"
 
     async def _connect(self) -> None:
-        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None))
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_redirect.append(refuse_redirect)
+        self._http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None), trace_configs=[tracing]
+        )
         socket = await self._http.ws_connect(
             self._url,
             params=self._query,
@@ -144,3 +148,8 @@ class ExecutionFeed:
             self._end = self._end or "closed"
             self._changed.set()
             await socket.close()
+
+
+async def refuse_redirect(_session: object, _context: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    """Executions come from the exchange that was configured, and from nobody else."""
+    raise FeedDisconnected(f"the exchange redirects (HTTP {redirect.response.status}), which is not followed")

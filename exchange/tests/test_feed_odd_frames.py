@@ -115,3 +115,22 @@ async def test_a_server_without_a_feed_is_a_disconnected_feed(answer):
         with pytest.raises(FeedDisconnected):
             async with ExecutionFeed(exchange.url):
                 pass
+
+
+async def test_a_redirect_is_not_followed():
+    """Also not to a feed that would be taken for the exchange's."""
+    async with odd_feed(SESSION, report(1)) as url:
+
+        async def redirect(request: web.Request) -> web.Response:
+            raise web.HTTPTemporaryRedirect(f"{url}/executions")
+
+        app = web.Application()
+        app.router.add_get("/executions", redirect)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            with pytest.raises(FeedDisconnected, match="the exchange redirects"):
+                await read_all(f"http://127.0.0.1:{runner.addresses[0][1]}", 2)
+        finally:
+            await runner.cleanup()
