@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import sleep
 
 import structlog
@@ -86,10 +85,16 @@ class UpdateRecorder:
         first: dict[tuple[str, int], int] = {}
         for record in records:
             first.setdefault((record.topic, record.partition), record.offset)
-        for (topic, partition), offset in first.items():
-            # A partition that went to another member is read there.
-            with suppress(KafkaException):
+        try:
+            for (topic, partition), offset in first.items():
                 self.consumer.seek(TopicPartition(topic, partition, offset))
+        except KafkaException as error:
+            # It went to another member, or is not ready. To go on behind the batch would skip it, so all partitions are given
+            # up: whoever gets one now begins where it was committed.
+            log.warning("partitions_given_up", reason=error.args[0].str())
+            self.consumer.close()
+            self.consumer = new_consumer(EXECUTIONS.group or "")
+            self.consumer.subscribe([EXECUTIONS.full_name])
         sleep(RETRY_S)
 
     def commit(self, records: Sequence[Record]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import PARTITIONS, Transport, used_here
 from lemon_market.tests.waiting import wait_until
-from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer
+from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer, read_batch
 from orders.kafka.recorder import UpdateRecorder
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
@@ -98,6 +98,22 @@ def test_a_recorder_that_dies_between_the_two_commits_records_nothing_twice(acce
     record_all()
     assert_equal_to_the_book(simulator)
     assert SetAsideReport.objects.count() == 0
+
+
+def test_what_cannot_be_read_again_is_given_up_and_read_by_whoever_gets_it(accept: Accept, simulator: SimulatorProcess) -> None:
+    """The batch could not be stored, and the partition is not there to go back in."""
+    for _ in range(10):
+        accept()
+    run_loop(simulator.url)
+    append_all(simulator)
+    recorder = UpdateRecorder()
+    recorder.consumer.subscribe([EXECUTIONS.full_name])
+    records = wait_until(lambda: read_batch(recorder.consumer, 5, 0.2))
+    recorder.consumer.incremental_unassign(recorder.consumer.assignment())
+    recorder.read_again(records)
+    wait_until(lambda: recorder.run_once() == 0 and consumer_lag(10)["executions"] == 0)
+    recorder.consumer.close()
+    assert_equal_to_the_book(simulator)
 
 
 def test_a_rebalance_in_the_middle_of_a_batch_records_nothing_twice(accept: Accept, simulator: SimulatorProcess) -> None:
