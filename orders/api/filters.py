@@ -4,22 +4,35 @@ from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
+from django.core.exceptions import ValidationError as FormError
 from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
 from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
+from orders.api.serializers import OFFSET_MISSING
 from orders.instruments import spellings
 from orders.models import Order
 from orders.states import ExecutionStatus, OrderType, Side, Status
 
 
+def lacks_offset(value: str) -> bool:
+    text = value.strip()
+    moment = parse_datetime(text)
+    return len(text) > len("2030-01-31") and moment is not None and moment.tzinfo is None
+
+
 class MomentFilterField(IsoDateTimeField):
-    """In UTC: PostgreSQL takes no offset beyond 15:59, and Python takes any below a day."""
+    """RFC 3339 with an offset, or a day, which begins in UTC.
+
+    Turned into UTC: PostgreSQL takes no offset beyond 15:59, and Python takes any below a day."""
 
     def to_python(self, value: Any) -> datetime | None:
         moment: datetime | None = super().to_python(value)
+        if moment is not None and lacks_offset(value):
+            raise FormError(OFFSET_MISSING)
         try:
             return None if moment is None else moment.astimezone(UTC)
         except OverflowError:

@@ -55,6 +55,9 @@ class PriceField(serializers.DecimalField):
         return super().to_internal_value(data)
 
 
+OFFSET_MISSING = "The offset from UTC is missing: write 2030-01-31T15:30:00Z."
+
+
 class MomentField(serializers.DateTimeField):
     """RFC 3339 with an offset: a time of day without one would be a guess."""
 
@@ -65,7 +68,7 @@ class MomentField(serializers.DateTimeField):
 
     def enforce_timezone(self, value: Any) -> Any:
         if value.tzinfo is None:
-            raise serializers.ValidationError("The offset from UTC is missing: write 2030-01-31T15:30:00Z.")
+            raise serializers.ValidationError(OFFSET_MISSING)
         return super().enforce_timezone(value)
 
 

@@ -115,6 +115,8 @@ def test_an_unknown_parameter_is_refused_by_name(client: Any, name: str) -> None
         ("client_order_id", "x" * 65),
         ("created_after", "2030-02-31T00:00:00Z"),
         ("created_before", "10000-01-01T00:00:00Z"),
+        ("created_after", "2030-01-02T00:00:00"),
+        ("created_after", "2030-01-02 00:00"),
         ("status", "PENDING"),
     ],
 )
