@@ -29,6 +29,10 @@ class AccountAdmin(KnownLookups, UserAdmin, ModelAdmin):
         accounts = super().get_queryset(request)
         return accounts if is_superuser(request) else accounts.filter(is_superuser=False)
 
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """What somebody did in the back office would go with the account. Who leaves is made inactive instead."""
+        return False
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         fields = super().get_readonly_fields(request, obj)
         return fields if is_superuser(request) else [*fields, "is_superuser"]
