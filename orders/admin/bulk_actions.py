@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -68,12 +69,17 @@ CANCEL = BulkAction("cancel_selected", "Cancel", what_cancels_do, cancel_orders)
 def confirm_and_do(
     model_admin: ModelAdmin, request: HttpRequest, queryset: QuerySet[Order], action: BulkAction
 ) -> HttpResponse | None:
-    """Show first what will happen to each order, and do it when the person has said yes."""
-    ids = list(queryset.order_by("id").values_list("id", flat=True)[: MAX_BULK + 1])
+    """Show first what will happen to each order, and do it when the person has said yes: to all that were shown.
+
+    Some may not be in the filtered list any more, of which `queryset` is made.
+    """
+    is_confirmed = "confirmed" in request.POST
+    chosen = Order.objects.filter(id__in=request.POST.getlist(ACTION_CHECKBOX_NAME)) if is_confirmed else queryset
+    ids = list(chosen.order_by("id").values_list("id", flat=True)[: MAX_BULK + 1])
     if len(ids) > MAX_BULK:
         model_admin.message_user(request, f"At most {MAX_BULK} orders at a time.", messages.ERROR)
         return None
-    if request.POST.get("confirmed"):
+    if is_confirmed:
         done = action.do(ids, request.user.get_username())
         model_admin.message_user(request, f"Of {len(ids)} order(s): {done}.", messages.SUCCESS)
         return None

@@ -7,9 +7,11 @@ them, such as a regular expression over all orders.
 import re
 from collections.abc import Callable, Collection, Mapping
 
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 # What the parameter of a filter may be.
 Check = Callable[[str], object]
@@ -33,6 +35,16 @@ class KnownLookups:
         if lookup not in self.lookups or not self.lookups[lookup](value):
             raise IncorrectLookupParameters(f"{lookup} is not {value!r} here")
         return True
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.opts.pk.clean(chosen, None)  # type: ignore[attr-defined]
+            except ValidationError:
+                # No form of ours sends it.
+                raise SuspiciousOperation(f"{chosen!r} is no row of this list") from None
+        answer: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        return answer
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
         # PostgreSQL has no text with such a character in it.

@@ -14,6 +14,7 @@ from orders import lifecycle
 from orders.admin import bulk_actions
 from orders.models import Order
 from orders.policy import PlacementPolicy
+from orders.retrying import retry_orders
 from orders.states import Status
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
@@ -187,6 +188,22 @@ def test_many_orders_are_canceled_after_a_confirmation_that_says_what_will_happe
     assert "Of 3 order(s): " in select(clerk, orders, "cancel", confirmed="yes")
     assert [order.events.get(type="cancel_requested").data["by"] for order in orders] == ["dora"] * 3
     assert list(Order.objects.order_by("id").values_list("status", flat=True)) == ["canceled", "error", "completed"]
+
+
+def test_what_left_the_list_between_the_question_and_the_answer_is_told_of(clerk: Client, accept: Accept) -> None:
+    """The list was filtered when the orders were chosen, and one of them has become another since."""
+    orders = [refuse(accept()), refuse(accept())]
+    ids = [str(order.id) for order in orders]
+    retry_orders([orders[0].id], "somebody else")
+    form = {"action": "retry_selected", "confirmed": "yes", "_selected_action": ids}
+    answer = clerk.post(f"{LIST}?status__exact=failed", form, follow=True).content.decode()
+    assert "1 will be sent again, 0 will be looked up at the exchange first, 1 passed over (is pending)." in answer
+
+
+@pytest.mark.parametrize("chosen", ["x", "", "0" * 31])
+def test_what_is_no_order_cannot_be_chosen(clerk: Client, chosen: str) -> None:
+    form = {"action": "retry_selected", "confirmed": "yes", "_selected_action": [chosen]}
+    assert clerk.post(LIST, form).status_code == 400
 
 
 @pytest.mark.parametrize("action", ACTIONS)
