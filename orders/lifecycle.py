@@ -294,7 +294,7 @@ def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         return []
     order.execution_status = ExecutionStatus.PENDING_CANCEL
-    return [event(order, EventType.CANCEL_REQUESTED, now, taken_by_exchange=True, **data)]
+    return [event(order, EventType.PENDING_CANCEL, now, **data)]
 
 
 def cancel_rejected(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:

@@ -54,6 +54,7 @@ class EventType(TextChoices):
     PARTIALLY_FILLED = "partially_filled"
     FILLED = "filled"
     CANCEL_REQUESTED = "cancel_requested"
+    PENDING_CANCEL = "pending_cancel"
     CANCEL_REJECTED = "cancel_rejected"
     REJECTED = "rejected"
     EXPIRED = "expired"

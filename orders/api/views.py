@@ -3,7 +3,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -62,6 +62,14 @@ CONFLICT = OpenApiResponse(description="The client_order_id is known with other 
 ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be placed whatever the exchange does meanwhile.")
 
 
+@extend_schema_view(
+    list=extend_schema(
+        description=(
+            "Newest first. The pages are for looking back and no feed of changes: an order's id is made before the order is"
+            " committed, so one may appear behind a page that was read already. What changes is told by the notification service."
+        )
+    )
+)
 class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
     """The orders of the caller's own account; somebody else's do not exist here."""
 

@@ -183,6 +183,8 @@ def test_a_placed_order_is_canceled_at_the_exchange(
     assert order.execution_status == ExecutionStatus.CANCELED
     assert (order.cancel_requested_at, order.next_attempt_at) == (None, None)
     assert desk.cancel(order) == 409
+    # Each is told once: that somebody wants it, that the exchange has the request, and what came of it.
+    assert history(order)[-3:] == ["cancel_requested", "pending_cancel", "canceled"]
 
 
 def test_a_filled_order_is_too_late_to_cancel(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:

@@ -6,7 +6,7 @@ import { fillRow, newRow } from "./rows.js";
 const READ_AGAIN_MS = 2_000;
 const MOST_ROWS = 500;
 // What these events say of a cancel that is under way is not in the order that they carry.
-const CANCEL_EVENTS = { cancel_requested: true, cancel_rejected: false, canceled: false };
+const CANCEL_EVENTS = { cancel_requested: true, pending_cancel: true, cancel_rejected: false, canceled: false };
 
 export class OrderList {
   #orders = new Map();
