@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
+import psycopg
 
 from chaos.guests import GUEST, join_for_a_while
 from chaos.load import ACCOUNTS
@@ -50,6 +51,7 @@ WRONG = {
 }
 RIGHT = dict.fromkeys(WRONG, 0.0)
 LONGEST_FREEZE_S = 8.0
+READ_ONLY, READ_ONLY_S = "read-only", 4.0
 HOUR_S = 3600
 # What the exchange is told to do, for how long, what it is told afterwards, and what that is called.
 FOR_A_WHILE: dict[str, tuple[dict[str, object], float, dict[str, object], str]] = {
@@ -97,7 +99,7 @@ def dealt(transport: str, chance: random.Random) -> Iterator[tuple[str, str, int
         # Of those that are alike it is enough to kill each.
         if how == "killed" or number == 0
     ]
-    cards += [(POSTGRES, how, 0) for how in ("killed", "frozen", "one process")]
+    cards += [(POSTGRES, how, 0) for how in ("killed", "frozen", "one process", READ_ONLY)]
     cards += [(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", *FOR_A_WHILE)]
     cards += [(GUEST_WORKER, how, 0) for how in CLOCKS]
     cards += [(TRADING, how, 0) for how in SCOPES]
@@ -118,6 +120,8 @@ def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> 
     pids = postgres_processes(system) if victim == POSTGRES else pids_of(system, victim)
     if len(pids) <= number:
         return Fault(f"{victim} #{number} is away already", lambda: None)
+    if how == READ_ONLY:
+        return Fault(f"PostgreSQL takes no changes for {READ_ONLY_S:g} s", lambda: take_no_changes(system))
     if victim == POSTGRES:
         return database_fault(pids, how, chance)
     name = f"{victim} #{number}" if len(pids) > 1 else victim
@@ -136,6 +140,23 @@ def database_fault(pids: list[int], how: str, chance: random.Random) -> Fault:
         return Fault("PostgreSQL is killed", lambda: send(pids[0], signal.SIGKILL))
     victim = chance.choice(pids[1:] or pids)
     return Fault("one process of PostgreSQL is killed", lambda: send(victim, signal.SIGKILL))
+
+
+def take_no_changes(system: System) -> None:
+    """As a server does that was put out of service: it answers, and refuses whatever would change something."""
+    administer(system, "ALTER SYSTEM SET default_transaction_read_only = on")
+    try:
+        time.sleep(READ_ONLY_S)
+    finally:
+        administer(system, "ALTER SYSTEM RESET default_transaction_read_only")
+
+
+def administer(system: System, statement: str) -> None:
+    """Run it in the database, read-only or not, and let the server read its settings again."""
+    with psycopg.connect(system.database_url, autocommit=True) as database:
+        database.execute("SET default_transaction_read_only = off")
+        database.execute(statement)
+        database.execute("SELECT pg_reload_conf()")
 
 
 def exchange_fault(system: System, wish: str) -> Fault:

@@ -20,7 +20,7 @@ def test_everything_happens_to_everybody_before_anything_happens_twice(transport
     victims = COMMON | OF_TRANSPORT[transport]
     expected = {(victim, "killed", number) for victim, count in victims.items() for number in range(count)}
     expected |= {(victim, how, 0) for victim in victims for how in ("frozen", "told to end")}
-    expected |= {(POSTGRES, how, 0) for how in ("killed", "frozen", "one process")}
+    expected |= {(POSTGRES, how, 0) for how in ("killed", "frozen", "one process", "read-only")}
     expected |= {(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", "close", "silent", "clock_ahead")}
     expected |= {(GUEST_WORKER, how, 0) for how in CLOCKS} | {(TRADING, how, 0) for how in SCOPES}
     first = cards(transport, 7, len(expected))

@@ -98,9 +98,12 @@ class System:
         psutil.Process(victim).send_signal(SIGKILL)
         wait_until(lambda: set(self.installation.pids(name)) - {victim}, within_s=30, what=f"{name} is back")
 
+    @property
+    def database_url(self) -> str:
+        return local_install.load(self.installation.data_dir).postgres_url
+
     def query(self, statement: str) -> list[dict[str, Any]]:
-        url = local_install.load(self.installation.data_dir).postgres_url
-        with psycopg.connect(url, row_factory=dict_row) as database:
+        with psycopg.connect(self.database_url, row_factory=dict_row) as database:
             return database.execute(statement).fetchall()
 
     def book(self) -> dict[str, Any]:
