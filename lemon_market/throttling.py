@@ -121,15 +121,6 @@ class Counter:
         except DatabaseUnavailable as error:
             log.warning("database_away", doing="count requests", error=one_line(error))
 
-    def wait_s(self, rate: Rate, who: str) -> float | None:
-        """For how many seconds `who` has used up the rate, as far as this process knows; None when it has not."""
-        if not rate.limit:
-            return None
-        now = time()
-        with self.lock:
-            count = self.current(rate, who, now)
-            return count.ends_at - now if count.known + count.own >= rate.limit else None
-
     def current(self, rate: Rate, who: str, now: float) -> Count:
         ends_at = (int(now) // rate.window_s + 1) * rate.window_s
         key = rate.name, who
@@ -160,13 +151,12 @@ class AddressThrottleMiddleware:
             return self.get_response(request)
         if is_login:
             return self.sign_in(request, address)
-        wait_s = counter.wait_s(failure_rate(), address)
-        if wait_s is not None:
-            return too_many_requests(wait_s)
         response = self.get_response(request)
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
-            counter.add(failure_rate(), address)
-        return response
+        if response.status_code != HTTPStatus.UNAUTHORIZED:
+            # A good token is good whatever others try who have the same address.
+            return response
+        wait_s = counter.add(failure_rate(), address)
+        return response if wait_s is None else too_many_requests(wait_s)
 
     def sign_in(self, request: HttpRequest, address: str) -> HttpResponseBase:
         """Counted as a failure before its password is hashed: else many at once would all be let in."""

@@ -38,13 +38,15 @@ def identify(credentials: Credentials) -> Identity:
 
 
 def identify_newcomer(credentials: Credentials, address: str) -> Identity:
-    """As `identify`, for somebody who connects: an address may be wrong only so often, here and at the API together."""
-    if counter.wait_s(failure_rate(), address) is not None:
-        raise Refused(TOO_MANY_FAILURES)
+    """As `identify`, for somebody who connects: an address may be wrong only so often, here and at the API together.
+
+    Good credentials are good whatever others try who have the same address.
+    """
     try:
         return identify(credentials)
     except Refused:
-        counter.add(failure_rate(), address)
+        if counter.add(failure_rate(), address) is not None:
+            raise Refused(TOO_MANY_FAILURES) from None
         raise
 
 
