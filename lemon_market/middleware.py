@@ -1,15 +1,23 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponsePermanentRedirect,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
 from lemon_market import logs
-from lemon_market.database.base import answers_within
+from lemon_market.database.base import answers_within, parts_within
 from lemon_market.database.clock import ClockWrong
 from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.measuring import observe_acceptance
@@ -70,16 +78,24 @@ class NamedHostMiddleware(CommonMiddleware):
 class DatabaseUnavailableMiddleware:
     """Waits for the database only so long, and answers 503 wherever outside the API it is found to be away.
 
-    Likewise where an order was to be accepted by a server whose clock is wrong.
+    Likewise where an order was to be accepted by a server whose clock is wrong. An answer that is read from the database
+    while it is sent cannot become a 503 any more: it breaks off, and the server leaves out the chunk that would end it.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         is_admin = request.path.startswith("/admin/")
-        with answers_within(settings.DATABASE_TIMEOUT_ADMIN if is_admin else settings.DATABASE_TIMEOUT):
-            return self.get_response(request)
+        limit_s = settings.DATABASE_TIMEOUT_ADMIN if is_admin else settings.DATABASE_TIMEOUT
+        with answers_within(limit_s):
+            response = self.get_response(request)
+        # A file has nothing to do with the database, and servers send it in ways of their own.
+        if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+            # Of a synchronous view, so none that is asynchronous.
+            content = cast("Iterator[bytes]", response.streaming_content)
+            response.streaming_content = parts_within(limit_s, content)
+        return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if isinstance(error, ClockWrong):

@@ -6,7 +6,7 @@ PostgreSQL's own timeouts end a wait for its answer. psycopg can, and this is wh
 
 import select
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -66,6 +66,18 @@ def answers_within(limit_s: float) -> Iterator[None]:
         yield
     finally:
         _patience.reset(token)
+
+
+def parts_within(limit_s: float, parts: Iterable[T]) -> Iterator[T]:
+    """`parts`, the statements of each of which have to be answered in time: for an answer that is sent while it is read."""
+    remaining = iter(parts)
+    while True:
+        with answers_within(limit_s):
+            try:
+                part = next(remaining)
+            except StopIteration:
+                return
+        yield part
 
 
 def patience() -> Patience | None:
