@@ -1,6 +1,7 @@
 """The CSV export of the filtered list."""
 
 import csv
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,25 @@ def test_a_spreadsheet_calculates_nothing_of_what_a_client_wrote(exporter: Clien
     accept(client_order_id=f"{start}cmd|' /C calc'!A0")
     [row] = export(exporter)
     assert row["client_order_id"] == f"'{start}cmd|' /C calc'!A0"
+
+
+FORMULA = re.compile(r"""[\s"]*[=+\-@\uff1d]""")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n"])
+@pytest.mark.parametrize("before_sign", ["", " ", '"', "\t", ";", ' "'])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d"])
+def test_no_cell_is_a_formula_where_a_spreadsheet_splits_ours(separator: str, before_sign: str, sign: str) -> None:
+    line = csv.writer(csv_export.Echo()).writerow(["id", csv_export.cell(f"x{separator}{before_sign}{sign}cmd|' /C calc'!A0")])
+    for own_separator in (",", ";", "\t"):
+        # With the quotes of a reader who does not know ours, and of one who does.
+        for cells in (re.split(f"[{own_separator}\r\n]+", line), *csv.reader(line.splitlines(), delimiter=own_separator)):
+            assert not [one for one in cells if FORMULA.match(one)]
+
+
+@pytest.mark.parametrize("text", ["a;b=c-d, 1", "x; not +1; a@b", "refused: 3 > 2"])
+def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
+    assert csv_export.cell(text) == text
 
 
 def test_a_spreadsheet_calculates_nothing_of_what_the_exchange_wrote(exporter: Client, accept: Accept) -> None:
