@@ -18,6 +18,7 @@ from django.db import connection, transaction
 
 from lemon_market.database.away import one_line
 from lemon_market.database.errors import is_unavailable
+from lemon_market.database.parameters import connection_parameters
 
 log = structlog.get_logger()
 
@@ -27,14 +28,6 @@ COALESCE_S = 0.01
 RECONNECT_S = 1.0
 # Two threads may ring first at the same time.
 starting = threading.Lock()
-
-
-def connection_parameters() -> dict[str, Any]:
-    """What psycopg needs to reach the default database, for a connection outside of Django's own."""
-    database = connection.settings_dict
-    names = {"HOST": "host", "PORT": "port", "NAME": "dbname", "USER": "user", "PASSWORD": "password"}
-    given = {name: database[key] for key, name in names.items() if database.get(key)}
-    return {**database.get("OPTIONS", {}), **given}
 
 
 class Doorbell:

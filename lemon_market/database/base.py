@@ -25,6 +25,7 @@ from psycopg import generators, waiting
 from lemon_market.database.away import one_line
 from lemon_market.database.errors import ErrorWrapper, StalePlan, TransactionUndone
 from lemon_market.database.hanging import hanging
+from lemon_market.database.parameters import connection_parameters
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,7 +99,7 @@ class PunctualConnection(psycopg.Connection[Any]):
         except psycopg.errors.ConnectionTimeout:
             if own is not None:
                 own.is_over = hanging.is_certain = True
-                hanging.suspect(default_parameters())
+                hanging.suspect(connection_parameters())
             raise
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
@@ -123,7 +124,7 @@ class PunctualConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, *args, **options | {"timeout": min(SUSPECT_AFTER_S, limit_s)})
         except psycopg.errors._WaitTimeout:  # noqa: SLF001
-            hanging.suspect(default_parameters())
+            hanging.suspect(connection_parameters())
         return super().wait(gen, *args, **options | {"timeout": max(0.0, limit_s - (monotonic() - started))})
 
     def give_up_statement(self) -> None:
@@ -140,11 +141,6 @@ class PunctualConnection(psycopg.Connection[Any]):
         poll = select.poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
-
-
-def default_parameters() -> dict[str, Any]:
-    parameters: dict[str, Any] = connections[DEFAULT_DB_ALIAS].get_connection_params()
-    return parameters
 
 
 def end_statement(cancel: psycopg.pq.abc.PGcancelConn) -> None:

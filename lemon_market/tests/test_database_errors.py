@@ -9,7 +9,7 @@ from django.db import DataError, InternalError, NotSupportedError, ProgrammingEr
 
 from lemon_market.database.base import TRANSACTION_TRIES, in_transaction, run_prepared
 from lemon_market.database.errors import DatabaseUnavailable, StalePlan, StatementTooSlow, TransactionUndone
-from orders.doorbell import connection_parameters
+from lemon_market.database.parameters import connection_parameters
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

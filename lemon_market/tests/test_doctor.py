@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
+from lemon_market.database.parameters import connection_parameters
 from lemon_market.doctor import Level, examine
 from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
@@ -26,7 +27,6 @@ from lemon_market.tests.installation import CHECKOUT, Installation
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
 from orders.accepting import NewOrder, accept_orders
-from orders.doorbell import connection_parameters
 from orders.feed_connection import save_connection
 from orders.feeds import move_position
 from orders.halting import confirm_halts, halt_trading

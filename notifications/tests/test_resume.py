@@ -6,9 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from lemon_market.database.parameters import connection_parameters
 from notifications import closings
 from notifications.tests.conftest import accept, many_events, place, token_of
-from orders.doorbell import connection_parameters
 from orders.tests.test_event_stream import INSERT
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders.doorbell import connection_parameters
+from lemon_market.database.parameters import connection_parameters
 from orders.event_stream import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
 from orders.models import Order, OrderEvent
 

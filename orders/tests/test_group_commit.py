@@ -12,9 +12,9 @@ from django.db import IntegrityError, connection, connections
 
 from lemon_market.database.base import Patience, answers_within, patience
 from lemon_market.database.errors import DatabaseUnavailable
+from lemon_market.database.parameters import connection_parameters
 from orders import accepting, group_commit
 from orders.accepting import NewOrder, accept_orders
-from orders.doorbell import connection_parameters
 from orders.group_commit import STORE_AT_ONCE, GroupCommit, Member, Request, parameters, store_requests
 from orders.models import Order
 from orders.tests.api_calls import stored

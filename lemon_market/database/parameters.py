@@ -1,0 +1,48 @@
+"""How to reach the default database without Django: for psycopg by itself, and for PostgreSQL's own programs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
+
+# What libpq's list of parameters shows as asterisks.
+SECRET = b"*"
+
+
+class ParameterSecret(Exception):
+    """A parameter that other users of the machine could read if a program was given it; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramParameters:
+    """All that libpq understands: variables of the environment, and as `--dbname` those for which it has none."""
+
+    environment: dict[str, str]
+    dbname: str
+
+
+def connection_parameters() -> dict[str, Any]:
+    """What psycopg needs to reach the default database, for a connection outside of Django's own."""
+    parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    # By which Django's own connections read values as Django wants them.
+    del parameters["context"], parameters["cursor_factory"]
+    return parameters
+
+
+def program_parameters() -> ProgramParameters:
+    """The same for `pg_dump` and its like. Raises ParameterSecret."""
+    given = connection_parameters()
+    environment, others = {}, {}
+    for option in Conninfo.get_defaults():
+        keyword = option.keyword.decode()
+        if given.get(keyword) is None:
+            continue
+        if option.envvar is not None:
+            environment[option.envvar.decode()] = str(given[keyword])
+        elif option.dispchar == SECRET:
+            raise ParameterSecret(f"{keyword} of DATABASE_URL cannot be handed on without other users of this machine seeing it")
+        else:
+            others[keyword] = given[keyword]
+    return ProgramParameters(environment, make_conninfo(**others))
