@@ -11,6 +11,9 @@ from django.db import connection
 from lemon_market.database.parameters import ParameterSecret, program_parameters
 from lemon_market.postgres_programs import PostgresError, installed_programs, major_version
 
+# The end of a backup's name until it is whole.
+UNFINISHED = ".unfinished"
+
 
 class BackupError(Exception):
     """The backup was not made, or not brought back; the message is one line for the person who asked for it."""
@@ -18,18 +21,27 @@ class BackupError(Exception):
 
 def make_backup(path: Path) -> None:
     """Write a backup to `path`, which appears only when it is whole. Everything may go on meanwhile. Raises BackupError."""
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = path.with_name(path.name + UNFINISHED)
     try:
         # Nobody else may read it: it has every order.
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         run("pg_dump", "--format=custom", f"--file={unfinished}")
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(unfinished)
         unfinished.replace(path)
+        flush(path.parent)
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Put it onto the disk: a file's content, or a directory's names."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def restore_backup(path: Path) -> None:

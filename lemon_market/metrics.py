@@ -4,6 +4,7 @@ Whatever the database knows is read there at each scrape, so that any web proces
 themselves is summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR: those of one server, unless told otherwise.
 """
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lemon_market import measuring
+from lemon_market.backup_directory import newest_age_s
 from lemon_market.database.clock import database_now
 from lemon_market.database.errors import DatabaseUnavailable
 from orders import standing
@@ -38,6 +40,19 @@ class KafkaCollector(Collector):
         lag = lag_watch.lag()
         yield gauge("kafka_up", "Whether Kafka answers.", lag.problem is None)
         yield labelled("consumer_lag_messages", "Messages that wait for a group.", "topic", lag.messages)
+
+
+class BackupCollector(Collector):
+    """How old the newest backup is; nothing on a machine that makes none."""
+
+    def collect(self) -> Families:
+        if settings.BACKUP_DIR is None:
+            return
+        try:
+            age_s = newest_age_s(settings.BACKUP_DIR)
+        except OSError:
+            age_s = None
+        yield gauge("backup_age_seconds", "Age of the newest backup; without one, +Inf.", math.inf if age_s is None else age_s)
 
 
 class DatabaseCollector(Collector):
@@ -105,6 +120,7 @@ def labelled(name: str, explanation: str, label: str, values: dict[str, int]) ->
 
 read_at_scrape = CollectorRegistry()
 read_at_scrape.register(KafkaCollector())
+read_at_scrape.register(BackupCollector())
 read_at_scrape.register(DatabaseCollector())
 
 

@@ -28,6 +28,9 @@ env = NamingEnv()
 env.read_env(BASE_DIR / ".env")
 
 DATA_DIR = (BASE_DIR / env.str("DATA_DIR", ".local")).resolve()
+# Where backups are kept on this machine, and seconds after which doctor calls the newest of them too old.
+BACKUP_DIR = (BASE_DIR / env.str("BACKUP_DIR", "")).resolve() if env.str("BACKUP_DIR", "") else None
+BACKUP_MAX_AGE = env.float("BACKUP_MAX_AGE", 4 * 3600.0)
 DEBUG = env.bool("DEBUG", False)
 DATABASE_URL = env.str("DATABASE_URL", "")
 EMBEDDED_POSTGRES = not DATABASE_URL

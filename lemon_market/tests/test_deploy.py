@@ -58,6 +58,12 @@ def test_no_unit_is_given_up_while_the_database_is_away() -> None:
         assert ("Restart=always" in text) == ("StartLimitIntervalSec=0" in text), unit.name
 
 
+def test_backups_are_kept_by_their_number_and_none_is_removed_for_its_age() -> None:
+    """When backups stop, the last good one stays."""
+    assert "manage.py backup --keep ${KEEP_BACKUPS}\n" in (DEPLOY / "systemd" / "lemon-market-backup.service").read_text()
+    assert not [unit.name for unit in UNITS if re.search(r"\b(find|rm|-delete|-mtime)\b", unit.read_text())]
+
+
 def test_the_web_process_is_bounded_wherever_it_runs() -> None:
     assert f" {WEB_LIMITS} " in (DEPLOY / "systemd" / "lemon-market-web.service").read_text()
     [command] = re.findall(r"^CMD (.+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,10 +18,12 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
+from lemon_market.backup_directory import NAME
 from lemon_market.database.parameters import connection_parameters
 from lemon_market.doctor import Level, examine
 from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
+from lemon_market.doctor.machine import check_machine
 from lemon_market.doctor.outside import check_kafka, clock_of_exchange
 from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT, Installation
@@ -244,3 +247,31 @@ def test_a_kafka_that_is_away_is_bad_and_stops_no_order(settings: Any) -> None:
     [finding] = check_kafka()
     assert (finding.name, finding.level) == ("kafka", Level.BAD)
     assert "placed all the same" in finding.advice
+
+
+def backups_finding() -> Finding | None:
+    return next((finding for finding in check_machine() if finding.name == "backups"), None)
+
+
+@pytest.mark.parametrize(("age_s", "level"), [(0, Level.OK), (5_000, Level.WARN), (9_000, Level.BAD)])
+def test_the_age_of_the_newest_backup_is_judged(age_s: int, level: Level, settings: Any, tmp_path: Path) -> None:
+    settings.BACKUP_DIR, settings.BACKUP_MAX_AGE = tmp_path, 8_000
+    for age in (age_s, 20_000):
+        (tmp_path / f"{timezone.now() - timedelta(seconds=age):{NAME}}").touch()
+    # One that is not finished counts for nothing.
+    (tmp_path / f"{timezone.now():{NAME}}.unfinished").touch()
+    finding = backups_finding()
+    assert finding is not None
+    assert finding.level is level
+
+
+def test_backups_that_are_not_there_are_bad(settings: Any, tmp_path: Path) -> None:
+    for settings.BACKUP_DIR in (tmp_path, tmp_path / "not made"):
+        finding = backups_finding()
+        assert finding is not None
+        assert finding.level is Level.BAD
+
+
+def test_a_machine_that_makes_no_backups_is_not_judged_by_them(settings: Any) -> None:
+    settings.BACKUP_DIR = None
+    assert backups_finding() is None

@@ -1,5 +1,6 @@
 """What /metrics tells, from one web process and from several."""
 
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from lemon_market import local_install
+from lemon_market.backup_directory import NAME
 from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
@@ -83,6 +85,16 @@ def test_a_database_that_is_away_is_a_metric_and_no_error(scrape: Any, monkeypat
     found = scrape()
     assert found["database_up"] == 0
     assert "due_orders" not in found
+
+
+def test_the_age_of_the_newest_backup_is_told_where_they_are_made(scrape: Any, settings: Any, tmp_path: Path) -> None:
+    settings.BACKUP_DIR = None
+    assert "backup_age_seconds" not in scrape()
+    for settings.BACKUP_DIR in (tmp_path, tmp_path / "not made"):
+        assert scrape()["backup_age_seconds"] == math.inf
+    settings.BACKUP_DIR = tmp_path
+    (tmp_path / f"{timezone.now() - timedelta(hours=2):{NAME}}").touch()
+    assert 7_200 <= scrape()["backup_age_seconds"] < 7_260
 
 
 def test_answers_to_orders_are_counted_and_timed(web: WebProcess) -> None:
