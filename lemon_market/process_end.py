@@ -2,11 +2,13 @@
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import NoReturn
 
 # Ctrl-C, a service manager or `kill`, and a terminal that is closed: each of them means to stop everything.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -33,6 +35,20 @@ def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | 
     if os.getppid() != parent:
         # It ended before we could ask, and now no signal would ever come.
         os._exit(1)
+
+
+def end_process(code: int) -> NoReturn:
+    """End at once, after writing what was said, without taking Python apart.
+
+    For a process with threads that are not Python's own: one that asks for Python's lock while Python is taken apart is ended
+    by it, which Rust answers with SIGABRT. Hooks of `atexit` are not called, so everything has to be closed before.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        # Whoever reads them may be gone.
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 async def run_until_stopped(work: Callable[[], Awaitable[None]]) -> None:

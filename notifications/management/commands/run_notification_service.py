@@ -1,10 +1,10 @@
-import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from lemon_market.addresses import AddressError
+from lemon_market.process_end import end_process
 from notifications.server import run
 
 
@@ -18,6 +18,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            sys.exit(run(options["port"]))
+            code = run(options["port"])
         except AddressError as error:
             raise CommandError(str(error)) from error
+        # Threads of granian may still be there.
+        end_process(code)
