@@ -18,8 +18,12 @@ _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
 # (orders/group_commit.py), so more threads than these would only be more that wait.
 WEB_PROCESSES, WEB_THREADS = 2, 16
 # What granian needs to be told wherever it runs: the HTTP that the other limits are for, its threads, on which slow_bodies.py
-# counts, and the bytes and milliseconds that a request's head may take.
-WEB_LIMITS = f"--http 1 --blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
+# counts, the bytes and milliseconds that a request's head may take, the connections that each process has, silent ones included,
+# and how many wait for it beyond (as many as Linux lets by default). A process may have at least 4,096 files nearly everywhere.
+WEB_LIMITS = (
+    f"--http 1 --blocking-threads {WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
+    " --backpressure 3000 --backlog 4096"
+)
 # Who ends earlier waits before the next attempt. A role needs some of them to import everything, and can only then find that it
 # cannot go on.
 START_S = 10

@@ -7,6 +7,8 @@ import psutil
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from exchange.sockets import allow_many_sockets
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # Told before anything counts: the workers of one server share what they count, in a place of that server's own.
@@ -20,4 +22,6 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from lemon_market.slow_bodies import bounded_body_reads
 
+# Without one left granian would try to accept a connection again and again.
+allow_many_sockets()
 application = bounded_body_reads(get_wsgi_application())

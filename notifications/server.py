@@ -8,6 +8,7 @@ import asyncio
 import signal
 
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
@@ -17,6 +18,13 @@ from lemon_market.asgi import application, service
 
 # Its messages go where ours go.
 LOGGING = {"loggers": {"_granian": {"propagate": True}}}
+# Connections that are not WebSockets yet, silent ones included; with MAX_CONNECTIONS there are fewer than the 4,096 files that a
+# process may have nearly everywhere.
+MAX_REQUESTS = 2000
+# Of connections that wait for one of these: as many as Linux lets by default.
+BACKLOG = 4096
+# The milliseconds and bytes that the head of a request may take. A connection that says nothing is closed as soon.
+HEADS = HTTP1Settings(header_read_timeout=10_000, max_buffer_size=65536)
 
 
 def run(port: int) -> int:
@@ -40,6 +48,9 @@ async def _serve(host: str, port: int) -> int:
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
+        http1_settings=HEADS,
+        backpressure=MAX_REQUESTS,
+        backlog=BACKLOG,
         log_level=LogLevels.error,
         log_dictconfig=LOGGING,
     )

@@ -19,6 +19,11 @@ from exchange.sockets import allow_many_sockets
 
 # Simulated faults must stay on this computer, whoever starts them.
 HOST = "127.0.0.1"
+# Connections that wait until they are accepted: as many as Linux lets by default.
+BACKLOG = 4096
+# How long a connection without a request is kept: far longer than our gateway keeps it, so that none is closed while it is used.
+# Nothing limits the time of a request's head or the number of connections, since nobody but this computer can connect.
+KEEP_ALIVE_S = 75.0
 # How long open requests may take to end, and then to be cancelled; the rest of the way out takes as long again.
 SHUTDOWN_S = 0.1
 
@@ -83,11 +88,13 @@ async def _serve(listener: socket.socket, arguments: dict[str, Any], announce: C
     exchange = SimulatedExchange(arguments["data_dir"], faults, seed=arguments["seed"], retention=arguments["retention"])
     app = create_app(exchange)
     # One access log line for each request would cost as much as the request.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=KEEP_ALIVE_S
+    )
     try:
         await runner.setup()
         exchange.start()
-        await web.SockSite(runner, listener, backlog=4096).start()
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
         announce(f"http://{HOST}:{listener.getsockname()[1]}")
         waiting = [asyncio.create_task(event.wait()) for event in (stopped, exchange.failed)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
