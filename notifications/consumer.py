@@ -1,7 +1,8 @@
 """One client of the WebSocket /ws/orders, from its handshake to its end."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 import structlog
@@ -36,6 +37,7 @@ from orders.event_stream import (
 )
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 MAX_FRAME_BYTES = 1024
 # Instead of an event id in `after`: everything that the account has.
@@ -109,17 +111,16 @@ class OrdersConsumer(AsyncWebsocketConsumer):
 
     async def _catch_up(self, after: str) -> None:
         """Send everything since the event `after`, and join the live stream where that ends."""
-        database = self.service.database
         position: Position | None = FROM_THE_BEGINNING
         if after != BEGINNING:
-            position = await database.run(position_after, after, self._account_id)
+            position = await self.service.database.run(position_after, after, self._account_id)
         if position is None:
             raise Refused(NO_SUCH_EVENT)
         await self.connection.send_text(self._hello(after))
         accounts = None if self._account_id is None else [self._account_id]
         # Joined only when little is left: live events would wait in memory for as long as this takes.
         while True:
-            found = await database.run(events_after, position, accounts)
+            found = await self._read(events_after, position, accounts)
             if found.is_too_much:
                 raise Refused(RESUME_TOO_FAR)
             await self._send_events(found.ids)
@@ -127,13 +128,18 @@ class OrdersConsumer(AsyncWebsocketConsumer):
             if len(found.ids) < EVENTS_PER_PAGE:
                 break
         snapshot = await self._join()
-        found = await database.run(events_after, position, accounts, snapshot)
+        found = await self._read(events_after, position, accounts, snapshot)
         await self._send_events(found.ids)
 
     async def _send_events(self, ids: list[int]) -> None:
         for start in range(0, len(ids), EVENTS_PER_PAGE):
-            for event in await self.service.database.run(encoded_events, ids[start : start + EVENTS_PER_PAGE]):
+            for event in await self._read(encoded_events, ids[start : start + EVENTS_PER_PAGE]):
                 await self.connection.send_text(event.text)
+
+    async def _read(self, work: Callable[..., T], *args: object) -> T:
+        """A part of the history, in the account's turn."""
+        assert self.connection.identity is not None
+        return await self.service.resumes.run(self.connection.identity.account_id, work, *args)
 
     async def _join(self) -> Snapshot:
         try:

@@ -25,6 +25,7 @@ from notifications.handshake import Credentials
 from notifications.identity import identify, identify_newcomer
 from notifications.live import LiveStream
 from notifications.metrics import clients
+from notifications.resuming import ResumeReads
 
 log = structlog.get_logger()
 
@@ -58,8 +59,9 @@ class Service:
     def __init__(self) -> None:
         self.audience = Audience()
         self.live = new_stream(self.audience)
-        # For everything that is done for one client.
+        # For what is done for one client, but for what may take long.
         self.database = DatabaseThreads(4, "clients")
+        self.resumes = ResumeReads()
         self.failed = asyncio.Event()
         self._connections: set[Connection] = set()
         self._emptied = asyncio.Event()
@@ -89,6 +91,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.live.close()
+        await self.resumes.close()
         await self.database.close()
 
     def enter(self, connection: Connection) -> None:

@@ -1,12 +1,14 @@
 """Coming back after an event; `transaction` stands for one that is open while others begin and end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
 from lemon_market.database.parameters import connection_parameters
+from lemon_market.tests.waiting import wait_until
 from notifications import closings
 from notifications.tests.conftest import accept, many_events, place, token_of
 from orders.tests.test_event_stream import INSERT
@@ -16,6 +18,21 @@ from orders.tests.test_event_stream import INSERT
 def transaction(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
     with psycopg.connect(**connection_parameters()) as connection:
         yield connection
+
+
+@contextmanager
+def orders_locked() -> Iterator[Callable[[], int]]:
+    """Nobody can read an order, and so make a message of an event; yields how many threads of the service wait for that."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        " AND application_name = 'lemon_market run_notification_service'"
+    )
+    with (
+        psycopg.connect(**connection_parameters()) as lock,
+        psycopg.connect(**connection_parameters(), autocommit=True) as onlooker,
+    ):
+        lock.execute("LOCK TABLE orders_order IN ACCESS EXCLUSIVE MODE")
+        yield lambda: int(onlooker.execute(waiting).fetchall()[0][0])
 
 
 def ids(events):
@@ -131,3 +148,28 @@ def test_who_was_away_for_too_long_is_told_to_start_anew(service, clients, clien
     again = clients.subscribe(service.url, token, after="bulk-100000")
     # What was committed while somebody else was writing may come a second time.
     assert "bulk-100001" in (again.events(1)[0]["event_id"] for _ in range(3))
+
+
+def test_handshakes_do_not_wait_for_those_who_come_back(service, clients, anna, token, chief):
+    """Whose reads take long, one at a time of each account; nobody is turned away for it."""
+    accept(anna, 3)
+    other = token_of(chief)
+    with orders_locked() as waiting:
+        returning = [clients.subscribe(service.url, token, after="beginning") for _ in range(6)]
+        wait_until(lambda: waiting() == 1, what="one of them reads")
+        assert clients.subscribe(service.url, other).is_alive()
+        clients.subscribe(service.url, other, after="beginning")
+        wait_until(lambda: waiting() == 2, what="another account reads beside it")
+    assert [len(client.events(3)) for client in returning] == [3] * 6
+
+
+def test_who_leaves_in_the_middle_of_a_read_gets_no_second_one_beside_it(service, clients, anna, token, chief):
+    accept(anna, 3)
+    with orders_locked() as waiting:
+        for _ in range(4):
+            returning = clients.subscribe(service.url, token, after="beginning")
+            wait_until(waiting, what="one of them reads")
+            returning.close()
+        assert clients.subscribe(service.url, token_of(chief)).is_alive()
+        assert waiting() == 1
+    assert len(clients.subscribe(service.url, token, after="beginning").events(3)) == 3
