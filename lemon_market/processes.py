@@ -105,11 +105,12 @@ def _web_command() -> tuple[str, ...]:
     # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
     # processors; each keeps a connection. One process would use one processor, whatever its threads.
     size = ("--workers", str(WEB_PROCESSES), *WEB_LIMITS.split())
+    # One that ends is replaced while the others go on: without this, granian itself ends with it.
     # One that was only just forked can miss the signal to stop, and would be waited for for ever.
-    stopping = ("--workers-kill-timeout", "8")
+    ending = ("--respawn-failed-workers", "--workers-kill-timeout", "8")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
     logging = ("--log-level", "error", *_GRANIAN_LOGS)
-    options = ("--interface", "wsgi", "--no-ws", *size, *stopping, *logging, *address)
+    options = ("--interface", "wsgi", "--no-ws", *size, *ending, *logging, *address)
     return (sys.executable, "-m", "granian", *options, "lemon_market.wsgi:application")
 
 
