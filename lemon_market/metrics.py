@@ -5,8 +5,8 @@ themselves is summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR
 """
 
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -15,10 +15,11 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from lemon_market import measuring
+from lemon_market import measuring, shared_counts
 from lemon_market.backup_directory import newest_age_s
 from lemon_market.database.clock import database_now
 from lemon_market.database.errors import DatabaseUnavailable
@@ -27,6 +28,17 @@ from orders.states import Status
 from orders.worker_state import SILENT_AFTER, heard_within
 
 Families = Iterator[GaugeMetricFamily]
+
+
+class SharedCountsCollector(Collector):
+    """What all web processes of this server have counted."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        found: Iterable[Metric] = MultiProcessCollector.merge(shared_counts.readable_files(self.directory))  # type: ignore[no-untyped-call]
+        return found
 
 
 class KafkaCollector(Collector):
@@ -125,11 +137,12 @@ read_at_scrape.register(DatabaseCollector())
 
 
 def counted() -> CollectorRegistry:
-    """What web processes have counted: this one, or all of this machine."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    """What web processes have counted: this one, or all of this server."""
+    directory = measuring.counting.directory
+    if directory is None:
         return measuring.registry
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(SharedCountsCollector(directory))
     return registry
 
 

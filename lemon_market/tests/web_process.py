@@ -39,27 +39,18 @@ class Answer:
     took_s: float
 
 
-class WebProcess:
-    """Listens on `port`; requests without credentials act as the account `demo`, unless `settings` say otherwise."""
+class WebServer:
+    """The web's first process and its workers, with this environment; it listens on a `port` of its own."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
-        self.data_dir = directory / "data"
+    def __init__(self, output: Path, environment: dict[str, str]) -> None:
         self.port = free_port()
-        self.postgres = Server(self.data_dir)
-        self.environment = os.environ | {
-            "DATABASE_URL": local_install.load(self.data_dir).postgres_url,
-            "ALLOWED_HOSTS": "127.0.0.1",
-            "ANONYMOUS_ACCOUNT": "demo",
-            **settings,
-        }
-        prepare = [sys.executable, "-m", "lemon_market.tests.web_process"]
-        prepared = subprocess.run(prepare, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=True)
-        self.token, self.session = json.loads(prepared.stdout)
         with override_settings(WEB_PORT=self.port, HOST="127.0.0.1"):
             [web] = [process for process in processes.services() if process.name == "web"]
-        self.output = directory / "output"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(web.command, cwd=CHECKOUT, env=self.environment, stdout=output, stderr=output)
+        self.output = output
+        with output.open("wb") as file:
+            self.process = subprocess.Popen(web.command, cwd=CHECKOUT, env=environment, stdout=file, stderr=file)
+
+    def wait_until_ready(self) -> None:
         try:
             wait_until(self.listens, within_s=60, what="the web process listens")
         except BaseException:
@@ -69,7 +60,6 @@ class WebProcess:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
-        self.postgres.stop()
 
     def listens(self) -> bool:
         try:
@@ -90,6 +80,29 @@ class WebProcess:
             return Answer(answer.status, text, dict(answer.headers), monotonic() - started)
         finally:
             connection.close()
+
+
+class WebProcess(WebServer):
+    """Listens on `port`; requests without credentials act as the account `demo`, unless `settings` say otherwise."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.data_dir = directory / "data"
+        self.postgres = Server(self.data_dir)
+        self.environment = os.environ | {
+            "DATABASE_URL": local_install.load(self.data_dir).postgres_url,
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "ANONYMOUS_ACCOUNT": "demo",
+            **settings,
+        }
+        prepare = [sys.executable, "-m", "lemon_market.tests.web_process"]
+        prepared = subprocess.run(prepare, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=True)
+        self.token, self.session = json.loads(prepared.stdout)
+        super().__init__(directory / "output", self.environment)
+        self.wait_until_ready()
+
+    def stop(self) -> None:
+        super().stop()
+        self.postgres.stop()
 
     def order(self, **terms: Any) -> Answer:
         return self.ask("POST", "/orders", ORDER | terms, Authorization=f"Token {self.token}")
