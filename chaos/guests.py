@@ -29,9 +29,10 @@ def join_for_a_while(system: System, ahead_s: int, seconds: float, sent: signal.
             command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
     # It registers itself when it begins; the sweep may end it at any time, as it may end any worker.
-    registered = system.installation.data_dir / "workers" / f"{guest.pid}.json"
+    registered = system.installation.data_dir / "workers"
+    name = f"{guest.pid}-*"
     try:
-        wait_until(lambda: registered.exists() or guest.poll() is not None, within_s=STARTED_S, what="the guest works")
+        wait_until(lambda: any(registered.glob(name)) or guest.poll() is not None, within_s=STARTED_S, what="the guest works")
         time.sleep(seconds)
     finally:
         end(guest, sent)

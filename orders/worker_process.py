@@ -1,15 +1,20 @@
 """The processes that place orders as seen by the sweep: where they are, and how to replace them when they are frozen.
 
-Each is a file in DATA_DIR/workers, named by its process id: a cluster's parent, or an exchange consumer.
+Each is an empty file in DATA_DIR/workers, named by its process id and the time of its start: a cluster's parent, or an exchange
+consumer. The name is all, since a disk that is full still takes a name. Files with other names are not ours.
 """
 
-import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import structlog
 from django.conf import settings
+
+NAME = re.compile(r"(?P<pid>[0-9]{1,9})-(?P<started>[0-9]{1,12}\.[0-9]{1,9})")
+log = structlog.get_logger()
 
 
 def process_files() -> Path:
@@ -17,13 +22,17 @@ def process_files() -> Path:
 
 
 def register_this_process() -> None:
-    """Called by each when it starts. Its start time tells it from a later process with the same number."""
+    """Called by each when it starts. Its start time tells it from a later process with the same number.
+
+    Without the file it places orders all the same; only the sweep cannot replace it when it is frozen.
+    """
     process = psutil.Process(os.getpid())
-    path = process_files() / f"{process.pid}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps({"started": process.create_time()}))
-    new.replace(path)
+    path = process_files() / f"{process.pid}-{process.create_time():.2f}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        log.warning("worker_not_registered", error=str(error))
 
 
 def kill_registered_processes() -> int:
@@ -49,12 +58,15 @@ def kill_registered_processes() -> int:
 
 def registered_processes() -> Iterator[psutil.Process]:
     """Those that still run; the files of others are removed."""
-    for path in process_files().glob("*.json"):
+    for path in process_files().glob("*"):
+        name = NAME.fullmatch(path.name)
+        if name is None or not path.is_file():
+            continue
         try:
-            process = psutil.Process(int(path.stem))
-            if abs(process.create_time() - json.loads(path.read_text())["started"]) <= 1.0:
+            process = psutil.Process(int(name["pid"]))
+            if abs(process.create_time() - float(name["started"])) <= 1.0:
                 yield process
                 continue
-        except (json.JSONDecodeError, psutil.NoSuchProcess, FileNotFoundError):
+        except psutil.NoSuchProcess:
             pass
         path.unlink(missing_ok=True)
