@@ -17,13 +17,13 @@ from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
 from lemon_market import logs
+from lemon_market.client_address import PROBES
 from lemon_market.database.base import answers_within, parts_within
 from lemon_market.database.clock import ClockWrong
 from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.measuring import observe_acceptance
 from orders.api.errors import clock_wrong, database_away
 
-PROBES = {"/health/live", "/health/ready", "/metrics"}
 log = structlog.get_logger()
 
 

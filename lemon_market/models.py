@@ -3,6 +3,8 @@
 from django.db import connection, models
 
 EXPIRED_ROWS_AT_ONCE = 100
+# The rate by which it is written down which proxies do not say whose requests they pass on.
+UNKNOWN_CLIENTS = "unknown client"
 
 
 class RequestCount(models.Model):

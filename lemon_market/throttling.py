@@ -25,7 +25,7 @@ from django.shortcuts import render
 from lemon_market import client_address
 from lemon_market.database.away import one_line
 from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.models import RequestCount
+from lemon_market.models import UNKNOWN_CLIENTS, RequestCount
 from lemon_market.passwords import TooManySignIns, too_many_sign_ins
 
 log = structlog.get_logger()
@@ -62,6 +62,11 @@ def address_rate() -> Rate:
 def failure_rate() -> Rate:
     """Of wrong credentials from one address, be it tokens or passwords."""
     return Rate("failure", settings.FAILED_LOGINS_PER_MINUTE, 60)
+
+
+def unknown_rate() -> Rate:
+    """Of requests of which our proxy does not say whose they are: one in ten minutes is written down, for doctor to find."""
+    return Rate(UNKNOWN_CLIENTS, 1, 600)
 
 
 @dataclass(slots=True)
@@ -143,6 +148,8 @@ class AddressThrottleMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         address = client_address.of_request(request)
+        if client_address.is_unknown(request):
+            counter.add(unknown_rate(), address)
         wait_s = counter.add(address_rate(), address)
         if wait_s is not None:
             return too_many_requests(wait_s)

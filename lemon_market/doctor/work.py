@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from lemon_market.database.clock import database_now
 from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
+from lemon_market.models import UNKNOWN_CLIENTS, RequestCount
 from orders import standing
 from orders.feed_connection import SILENT_AFTER
 from orders.halts import halts_in_force, how_far
@@ -25,6 +26,7 @@ def check_work() -> Iterator[Finding]:
     yield queue()
     yield from feed()
     yield from for_a_person()
+    yield from clients()
 
 
 def roles() -> Iterator[Finding]:
@@ -97,3 +99,12 @@ def for_a_person() -> Iterator[Finding]:
     for halt in halts_in_force():
         text = f"{halt} is halted, {how_far(halt)}: {halt.reason}"
         yield warn("halt", text, "manage.py resume_trading ends it, once its reason is gone.")
+
+
+def clients() -> Iterator[Finding]:
+    """Those whose address our proxy has not told within the last ten minutes."""
+    now = database_now().timestamp()
+    for seen in RequestCount.objects.filter(rate=UNKNOWN_CLIENTS, ends_at__gt=now).order_by("who")[:10]:
+        text = f"requests that come through {seen.who} do not tell whose they are"
+        advice = "They are throttled as one client: let the proxy append to X-Forwarded-For, and set TRUSTED_PROXIES right."
+        yield bad("addresses of clients", text, advice)
