@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lemon_market.doctor.database import check_database
-from lemon_market.doctor.finding import Finding, Level
+from lemon_market.doctor.finding import Finding, Level, results
 from lemon_market.doctor.machine import check_machine
 from lemon_market.doctor.outside import check_outside
 from lemon_market.doctor.settings_in_force import check_settings
@@ -14,10 +14,10 @@ __all__ = ["Finding", "Level", "examine"]
 
 def examine() -> Iterator[Finding]:
     """Every finding. What only the database can tell is left out while it is away."""
-    yield from check_settings()
-    database = list(check_database())
+    yield from results("settings", check_settings)
+    database = list(results("database", check_database))
     yield from database
     if all(finding.level is not Level.BAD for finding in database if finding.name in {"database", "migrations"}):
         yield from check_work()
     yield from check_outside()
-    yield from check_machine()
+    yield from results("disk", check_machine)

@@ -9,7 +9,7 @@ from lemon_market.database.away import one_line
 from lemon_market.database.base import answers_within, is_read_only
 from lemon_market.database.clock import read_clock
 from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.doctor.finding import Finding, bad, judged, ok
+from lemon_market.doctor.finding import Finding, bad, judged, ok, results
 from orders import standing
 from orders.restoring import is_renumbering_needed
 
@@ -46,9 +46,9 @@ def examine_database() -> Iterator[Finding]:
         yield bad("database", f"{text}, read-only", "It takes no changes: let DATABASE_URL lead to the primary.")
     else:
         yield judged("database", took_s, text, "Look at its load and its disk.", warn_above=0.2, bad_above=2.0)
-    yield migrations()
-    yield clock(-read_clock().offset_s)
-    yield from connections()
+    yield from results("migrations", migrations)
+    yield from results("clock of the database", lambda: clock(-read_clock().offset_s))
+    yield from results("connections", connections)
     yield judged(
         "transactions",
         transaction_s,

@@ -1,5 +1,13 @@
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+import structlog
+
+from lemon_market.database.away import one_line
+from lemon_market.database.errors import DatabaseUnavailable
+
+log = structlog.get_logger()
 
 
 class Level(StrEnum):
@@ -35,3 +43,17 @@ def judged(name: str, value: float, text: str, advice: str, *, warn_above: float
     if value > bad_above:
         return bad(name, text, advice)
     return warn(name, text, advice) if value > warn_above else ok(name, text)
+
+
+def results(name: str, check: Callable[[], Finding | Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds, or that it broke: all others are made nevertheless."""
+    try:
+        found = check()
+        yield from [found] if isinstance(found, Finding) else found
+    except DatabaseUnavailable as error:
+        advice = "See what is said of the database. All that does not need it was looked at."
+        yield bad(f"check of {name}", f"the database cannot be reached: {one_line(error)}", advice)
+    except Exception as error:
+        log.exception("check_broke", check=name)
+        advice = "All other checks were made. The log, on standard error, has the traceback."
+        yield bad(f"check of {name}", f"it broke: {type(error).__name__}: {one_line(error)}", advice)

@@ -1,5 +1,6 @@
 import uuid
 from collections.abc import Iterator
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from time import perf_counter
@@ -10,18 +11,19 @@ from django.conf import settings
 from django.utils import timezone
 
 from lemon_market.addresses import url
-from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
+from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
 
 # HTTP tells the time in full seconds.
 RESOLUTION_S = 1.0
 
 
 def check_outside() -> Iterator[Finding]:
-    yield check_server("web", settings.WEB_PORT, "start granian")
-    yield check_server("notifications", settings.NOTIFICATIONS_PORT, "start manage.py run_notification_service")
-    yield from check_exchange()
+    yield from results("web", lambda: check_server("web", settings.WEB_PORT, "start granian"))
+    start = "start manage.py run_notification_service"
+    yield from results("notifications", lambda: check_server("notifications", settings.NOTIFICATIONS_PORT, start))
+    yield from results("exchange", check_exchange)
     if settings.ORDER_TRANSPORT == "kafka":
-        yield from check_kafka()
+        yield from results("kafka", check_kafka)
 
 
 def check_server(name: str, port: int, start: str) -> Finding:
@@ -51,7 +53,7 @@ def check_exchange() -> Iterator[Finding]:
         yield judged("exchange", took_s, text, advice, warn_above=1.0, bad_above=settings.EXCHANGE_TIMEOUT)
     else:
         yield bad("exchange", f"answers {status} to a look-up", "Look whether EXCHANGE_URL is right, and ask the exchange.")
-    yield clock_of_exchange(date, took_s)
+    yield from results("clock of the exchange", lambda: clock_of_exchange(date, took_s))
 
 
 def ask(url: str) -> tuple[int, str | None]:
@@ -67,7 +69,17 @@ def clock_of_exchange(date: str | None, took_s: float) -> Finding:
     name = "clock of the exchange"
     if date is None:
         return warn(name, "it does not tell the time", "Make sure otherwise that both clocks follow a time server.")
-    difference_s = (parsedate_to_datetime(date) - timezone.now()).total_seconds() + RESOLUTION_S / 2
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return warn(
+            name,
+            f"it tells a time that cannot be read: {date[:60]}",
+            "Make sure otherwise that both clocks follow a time server.",
+        )
+    # "-0000" is UTC of a clock that knows no zone (RFC 5322, section 3.3).
+    told = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
+    difference_s = (told - timezone.now()).total_seconds() + RESOLUTION_S / 2
     apart_s = max(0.0, abs(difference_s) - RESOLUTION_S / 2 - took_s)
     advice = "Follow a time server (NTP). EXCHANGE_CLOCK_MARGIN is how far apart they may be before a 404 proves too much."
     return judged(

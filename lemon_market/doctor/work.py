@@ -4,7 +4,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from lemon_market.database.clock import database_now
-from lemon_market.doctor.finding import Finding, bad, judged, ok, warn
+from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
 from lemon_market.models import UNKNOWN_CLIENTS, RequestCount
 from orders import standing
 from orders.feed_connection import SILENT_AFTER
@@ -21,12 +21,12 @@ ROLES = {
 
 
 def check_work() -> Iterator[Finding]:
-    yield from roles()
-    yield from workers()
-    yield queue()
-    yield from feed()
-    yield from for_a_person()
-    yield from clients()
+    yield from results("roles", roles)
+    yield from results("workers", workers)
+    yield from results("queue", queue)
+    yield from results("feed", feed)
+    yield from results("orders for a person", for_a_person)
+    yield from results("addresses of clients", clients)
 
 
 def roles() -> Iterator[Finding]:

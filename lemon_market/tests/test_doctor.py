@@ -19,6 +19,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from lemon_market.backup_directory import NAME
+from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.database.parameters import connection_parameters
 from lemon_market.doctor import Level, examine
 from lemon_market.doctor.database import clock
@@ -34,6 +35,8 @@ from orders.feed_connection import save_connection
 from orders.feeds import move_position
 from orders.halting import confirm_halts, halt_trading
 from orders.models import Order, PlacementWorker, SetAsideReport
+
+DATABASE_FINDINGS = {"database", "migrations", "clock of the database", "connections", "transactions"}
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +220,61 @@ def test_the_clock_of_the_exchange_is_told_in_full_seconds(apart_s: int, level: 
 def test_an_exchange_that_does_not_tell_the_time_is_no_proof(found: Callable[[], dict[str, Finding]]) -> None:
     finding = clock_of_exchange(None, 0.0)
     assert (finding.level, finding.text) == (Level.WARN, "it does not tell the time")
+
+
+@pytest.mark.parametrize("date", ["soon", "", "Thu, 99 Foo 2026 00:00:00 GMT", "-0000"])
+def test_an_exchange_whose_time_cannot_be_read_is_no_proof(date: str) -> None:
+    finding = clock_of_exchange(date, 0.0)
+    assert (finding.level, finding.text) == (Level.WARN, f"it tells a time that cannot be read: {date}")
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    date = format_datetime(datetime.now(UTC).replace(tzinfo=None))
+    assert date.endswith("-0000")
+    assert clock_of_exchange(date, 0.0).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("broken", "check", "without"),
+    [
+        ("lemon_market.doctor.settings_in_force.run_checks", "settings", {"settings"}),
+        ("lemon_market.doctor.database.is_read_only", "database", DATABASE_FINDINGS),
+        ("lemon_market.doctor.database.read_clock", "clock of the database", {"clock of the database"}),
+        ("lemon_market.doctor.database.is_renumbering_needed", "migrations", {"migrations"}),
+        ("lemon_market.doctor.work.heard_within", "workers", set()),
+        ("orders.standing.queue_age_s", "queue", {"queue"}),
+        ("orders.standing.feed", "feed", {"feed"}),
+        ("lemon_market.doctor.work.halts_in_force", "orders for a person", set()),
+        ("lemon_market.doctor.outside.check_server", "web", {"web", "notifications"}),
+        ("lemon_market.doctor.outside.ask", "exchange", {"exchange", "web", "notifications"}),
+        ("shutil.disk_usage", "disk", {"disk"}),
+    ],
+)
+def test_a_check_that_breaks_is_a_finding_and_all_others_are_made(
+    found: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch, broken: str, check: str, without: set[str]
+) -> None:
+    whole = found().keys()
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise TypeError("no\nway")
+
+    monkeypatch.setattr(broken, breaks)
+    findings = found()
+    finding = findings[f"check of {check}"]
+    assert (finding.level, finding.text) == (Level.BAD, "it broke: TypeError: no way")
+    assert whole - findings.keys() == without
+
+
+def test_a_database_that_goes_away_in_the_middle_does_not_hide_the_rest(
+    found: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_now: Any) -> float:
+        raise DatabaseUnavailable("gone")
+
+    monkeypatch.setattr("orders.standing.queue_age_s", away)
+    findings = found()
+    assert findings["check of queue"].text == "the database cannot be reached: gone"
+    assert {"feed", "exchange", "disk"} <= findings.keys()
 
 
 def test_a_transaction_that_is_left_open_is_told(
