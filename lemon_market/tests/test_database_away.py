@@ -153,8 +153,8 @@ def locked(web: WebProcess) -> Iterator[WebProcess]:
 
 def test_one_account_that_waits_for_a_lock_costs_the_others_nothing(locked: WebProcess) -> None:
     with ThreadPoolExecutor(8) as tenant, ThreadPoolExecutor(2) as others:
+        answers: list[Answer] = []
         waiting = [tenant.submit(locked.ask, "POST", "/orders/batch", [ORDER] * 3) for _ in range(8)]
-        answers = []
         while not all(one.done() for one in waiting):
             answers += others.map(lambda _: locked.order(), range(4))
     assert {answer.status for answer in answers} == {202}

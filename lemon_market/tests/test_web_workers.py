@@ -92,7 +92,7 @@ def test_a_disk_that_fills_up_ends_nobody_and_counting_goes_on(small_disk: Path,
 
 def test_there_is_room_for_every_answer_that_there_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda: 1))  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda: 1))
     ours = measuring.acceptance
     buckets = [bound for bound in ours._upper_bounds if bound != float("inf")]
     histogram = Histogram(ours._name, ours._documentation, ours._labelnames, buckets=buckets, registry=CollectorRegistry())
@@ -100,7 +100,7 @@ def test_there_is_room_for_every_answer_that_there_can_be(tmp_path: Path, monkey
         for status in HTTPStatus:
             histogram.labels(call, status.value).observe(1)
     [path] = tmp_path.iterdir()
-    with closing(MmapedDict(str(path), read_mode=True)) as counts:  # type: ignore[no-untyped-call]
+    with closing(MmapedDict(str(path), read_mode=True)) as counts:
         assert counts._used <= shared_counts.ROOM_BYTES
 
 

@@ -6,6 +6,7 @@ them, such as a regular expression over all orders.
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -36,14 +37,14 @@ class KnownLookups:
             raise IncorrectLookupParameters(f"{lookup} is not {value!r} here")
         return True
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+    def response_action(self, request: HttpRequest, queryset: QuerySet, *args: Any, **options: Any) -> HttpResponse | None:
         for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
             try:
                 self.opts.pk.clean(chosen, None)  # type: ignore[attr-defined]
             except ValidationError:
                 # No form of ours sends it.
                 raise SuspiciousOperation(f"{chosen!r} is no row of this list") from None
-        answer: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        answer: HttpResponse | None = super().response_action(request, queryset, *args, **options)  # type: ignore[misc]
         return answer
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
