@@ -67,6 +67,7 @@ def test_what_happens_while_one_catches_up_and_joins_is_sent_too(monkeypatch: py
     async def run() -> None:
         service = Service()
         monkeypatch.setattr(service, "database", database)
+        monkeypatch.setattr(service.resumes, "_database", database)
         monkeypatch.setattr(service.audience, "join", join)
         consumer = OrdersConsumer(service)
         consumer.connection = connection_to(sent)
