@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psycopg
 
+from chaos.disk import own_disk
 from chaos.faults import RIGHT, WRONG, control, dealt, fault, missing_roles
 from chaos.load import ACCOUNTS, Client
 from chaos.verdict import Verdict, judge, unflagged, unseen_events
 from lemon_market import embedded_kafka
+from lemon_market.tests.installation import DATA_DIR
 from lemon_market.tests.system import WATCHED, System, running_system
 from lemon_market.tests.waiting import wait_until
 
@@ -136,7 +138,11 @@ def main() -> None:
     say(f"{options.minutes:g} minutes on {options.transport}; to have the same faults again: --seed {options.seed}")
     # Attempts that come to nothing are repeated sooner than usual, so that a trial ends sooner.
     settings = {"PLACEMENT_RETRY_CAP": "5"}
-    with tempfile.TemporaryDirectory() as directory, running_system(Path(directory), options.transport, **settings) as system:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        own_disk(Path(directory) / DATA_DIR),
+        running_system(Path(directory), options.transport, **settings) as system,
+    ):
         trial = Trial(system, options.seed)
         try:
             verdict = trial.run(options.minutes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psutil
 import psycopg
 
+from chaos.disk import fill_for
 from chaos.guests import GUEST, join_for_a_while
 from chaos.load import ACCOUNTS
 from lemon_market.tests.system import INSTRUMENTS, System
@@ -31,7 +32,7 @@ OF_TRANSPORT = {
     "kafka": {"run_exchange_consumer": 2, "run_update_recorder": 2, "run_outbox_relay": 1, "kafka.Kafka": 1},
 }
 DATABASE = "postgres -D"
-POSTGRES, EXCHANGE, GUEST_WORKER, TRADING = "PostgreSQL", "the exchange", "one more worker", "trading"
+POSTGRES, EXCHANGE, GUEST_WORKER, TRADING, DISK = "PostgreSQL", "the exchange", "one more worker", "trading", "the disk"
 # What the simulated exchange does wrong during a trial; the rest of its faults come one at a time.
 WRONG = {
     "latency": 0.1,
@@ -52,6 +53,7 @@ WRONG = {
 RIGHT = dict.fromkeys(WRONG, 0.0)
 LONGEST_FREEZE_S = 8.0
 READ_ONLY, READ_ONLY_S = "read-only", 4.0
+FULL_S = 4.0
 HOUR_S = 3600
 # What the exchange is told to do, for how long, what it is told afterwards, and what that is called.
 FOR_A_WHILE: dict[str, tuple[dict[str, object], float, dict[str, object], str]] = {
@@ -103,6 +105,7 @@ def dealt(transport: str, chance: random.Random) -> Iterator[tuple[str, str, int
     cards += [(EXCHANGE, how, 0) for how in ("cut_feed", "new_session", *FOR_A_WHILE)]
     cards += [(GUEST_WORKER, how, 0) for how in CLOCKS]
     cards += [(TRADING, how, 0) for how in SCOPES]
+    cards += [(DISK, "full", 0)]
     while True:
         chance.shuffle(cards)
         yield from cards
@@ -117,6 +120,8 @@ def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> 
         return guest_fault(system, how, chance)
     if victim == TRADING:
         return halt_fault(system, how, chance)
+    if victim == DISK:
+        return disk_fault(system)
     pids = postgres_processes(system) if victim == POSTGRES else pids_of(system, victim)
     if len(pids) <= number:
         return Fault(f"{victim} #{number} is away already", lambda: None)
@@ -211,6 +216,13 @@ def halt_fault(system: System, scope: str, chance: random.Random) -> Fault:
 
     name = f"trading of {words[1]}" if words else "all trading"
     return Fault(f"{name} is halted for {seconds} s", halt)
+
+
+def disk_fault(system: System) -> Fault:
+    data_dir = system.installation.data_dir
+    if not data_dir.is_mount():
+        return Fault("the disk is not ours alone, and is not filled", lambda: None)
+    return Fault(f"the disk is full for {FULL_S:g} s", lambda: fill_for(data_dir, FULL_S))
 
 
 def own_processes(system: System) -> dict[int, str]:

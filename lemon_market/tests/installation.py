@@ -10,6 +10,8 @@ from lemon_market.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
+# What a shell, a URL or supervisord might stumble over.
+DATA_DIR = "50% of it's #1; data"
 COMMAND = [sys.executable, "manage.py", "up"]
 
 
@@ -17,7 +19,7 @@ class Installation:
     """A trial installation in a directory and on ports of its own, as `make run` starts it."""
 
     def __init__(self, directory: Path) -> None:
-        self.data_dir = directory / "50% of it's #1; data"
+        self.data_dir = directory / DATA_DIR
         self.output = directory / "output"
         self.port = free_port()
         self.environment = {

@@ -1,0 +1,47 @@
+"""A disk of the installation's own, which can be full; only root can mount one."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+# More than ten minutes of a trial take.
+SIZE = "3g"
+
+
+@contextmanager
+def own_disk(data_dir: Path) -> Iterator[None]:
+    """Everything under `data_dir` but the simulated exchange's book: with that, the judge would lose what he compares with."""
+    with ExitStack() as mounted:
+        if os.geteuid() == 0:
+            for place in (data_dir, data_dir / "exchange"):
+                place.mkdir()
+                if not mount(place):
+                    break
+                mounted.callback(unmount, place)
+        yield
+
+
+def mount(place: Path) -> bool:
+    """Whether we may."""
+    command = ["/bin/mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(place)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def unmount(place: Path) -> None:
+    # Lazily: a process that was killed may still be there for a moment.
+    subprocess.run(["/bin/umount", "--lazy", str(place)], check=True)
+
+
+def fill_for(data_dir: Path, seconds: float) -> None:
+    """Leave no room on the disk that is mounted there."""
+    filling = data_dir / "filling"
+    try:
+        with filling.open("wb") as file:
+            free = os.statvfs(data_dir)
+            os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize))
+            time.sleep(seconds)
+    finally:
+        filling.unlink()
