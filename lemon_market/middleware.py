@@ -5,25 +5,32 @@ from typing import Any, cast
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.http import (
     FileResponse,
     HttpRequest,
     HttpResponse,
     HttpResponsePermanentRedirect,
     JsonResponse,
+    QueryDict,
     StreamingHttpResponse,
 )
+from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
 from lemon_market import logs
 from lemon_market.client_address import PROBES
+from lemon_market.content_types import REFUSED
 from lemon_market.database.base import answers_within, parts_within
 from lemon_market.database.clock import ClockWrong
 from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.measuring import observe_acceptance
-from orders.api.errors import clock_wrong, database_away
+from orders.api.errors import clock_wrong, database_away, is_for_api, refused
 
+MAX_LOGGED_LENGTH = 200
+UNREADABLE_CONTENT_TYPE = "The Content-Type cannot be read, or names another charset than UTF-8."
+UNREADABLE_FORM = "The form cannot be read: it brings files, has too many fields, or is damaged."
 log = structlog.get_logger()
 
 
@@ -66,6 +73,32 @@ class BodyLimitMiddleware:
             return self.get_response(request)
         detail = f"The request body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
         return JsonResponse({"detail": detail}, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+class FormMiddleware:
+    """Refuses a form that cannot be read before anything else reads it.
+
+    Django's own page for a bad request reads it again, which fails again, and ends in an empty answer outside of all middleware.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        content_type = request.META.get(REFUSED)
+        if content_type is not None:
+            log.info("content_type_refused", path=request.path, content_type=content_type[:MAX_LOGGED_LENGTH])
+            return refused(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UNREADABLE_CONTENT_TYPE)
+        if is_for_api(request):
+            # It takes JSON only, and says so itself.
+            request.POST = QueryDict()
+            return self.get_response(request)
+        try:
+            request.POST  # noqa: B018 - reads the form
+        except (BadRequest, SuspiciousOperation, MultiPartParserError, LookupError, ValueError) as error:
+            log.info("form_refused", path=request.path, error=str(error)[:MAX_LOGGED_LENGTH])
+            return refused(request, HTTPStatus.BAD_REQUEST, UNREADABLE_FORM)
+        return self.get_response(request)
 
 
 class NamedHostMiddleware(CommonMiddleware):

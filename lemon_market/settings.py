@@ -101,6 +101,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "lemon_market.middleware.NamedHostMiddleware",
     "lemon_market.middleware.BodyLimitMiddleware",
+    "lemon_market.middleware.FormMiddleware",
     "orders.api.short_way.ShortWayMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

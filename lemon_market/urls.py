@@ -8,6 +8,7 @@ from lemon_market.metrics import metrics
 
 admin.site.index_title = "Back office"
 
+handler400 = "orders.api.errors.bad_request"
 handler404 = "orders.api.errors.not_found"
 urlpatterns = [
     path("", include("orders.api.urls")),

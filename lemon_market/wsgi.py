@@ -8,10 +8,11 @@ from exchange.sockets import allow_many_sockets
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
 
+from lemon_market.content_types import readable_content_types
 from lemon_market.measuring import share_counts
 from lemon_market.slow_bodies import bounded_body_reads
 
 # Without one left granian would try to accept a connection again and again.
 allow_many_sockets()
-application = bounded_body_reads(get_wsgi_application())
+application = bounded_body_reads(readable_content_types(get_wsgi_application()))
 share_counts()

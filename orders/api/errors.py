@@ -3,6 +3,7 @@ from typing import Any
 import structlog
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views.defaults import page_not_found
 from rest_framework import status
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
@@ -92,9 +93,25 @@ def clock_wrong_detail(wrong: ClockWrong) -> str:
     return f"This server's {wrong}, so it accepts no orders. Nothing was stored: repeat the request."
 
 
+def is_for_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/orders")
+
+
+def refused(request: HttpRequest, status: int, detail: str) -> HttpResponse:
+    """The answer to what cannot be understood: a page for a person, JSON for a client of the API."""
+    if is_for_api(request):
+        return JsonResponse({"detail": detail}, status=status)
+    return render(request, "lemon_market/refused.html", {"detail": detail}, status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """In place of Django's own, which reads the form once more, and fails with it."""
+    return refused(request, status.HTTP_400_BAD_REQUEST, "It is for another host, or not made as HTTP wants it.")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """For addresses that are none: a client of the API reads JSON, whatever it asked for."""
-    if request.path.startswith("/orders"):
+    if is_for_api(request):
         return JsonResponse({"detail": NotFound.default_detail}, status=status.HTTP_404_NOT_FOUND)
     return page_not_found(request, exception)
 
