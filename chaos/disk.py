@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # More than ten minutes of a trial take.
@@ -39,9 +39,13 @@ def fill_for(data_dir: Path, seconds: float) -> None:
     """Leave no room on the disk that is mounted there."""
     filling = data_dir / "filling"
     try:
-        with filling.open("wb") as file:
+        with filling.open("ab", buffering=0) as file:
             free = os.statvfs(data_dir)
-            os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize))
+            # Others write at the same time, so the last bit is taken in small pieces, until there is none.
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize * 9 // 10)
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(65536))
             time.sleep(seconds)
     finally:
         filling.unlink()
