@@ -218,7 +218,7 @@ async def test_a_rate_of_one_is_every_placement_but_those_of_magic_instruments(s
 async def test_rates_are_shares_and_the_book_agrees_with_every_answer(start_simulator):
     simulator = start_simulator(unavailable_rate=0.2, refuse_rate=0.2, cut_rate=0.2, latency=0.01, early_report_rate=0.2)
     placements = {one.client_order_id: one for one in (make_placement() for _ in range(300))}
-    async with open_http_gateway(simulator.url, max_connections=30) as gateway:
+    async with open_http_gateway(simulator.url, timeout_s=30, max_connections=30) as gateway:
         outcomes = dict(zip(placements, await asyncio.gather(*map(gateway.place, placements.values())), strict=True))
     book = simulator.book()
     for kind, share in ((Unavailable, 0.2), (Refused, 0.2), (Unknown, 0.2), (Acknowledged, 0.4)):
@@ -250,7 +250,7 @@ async def test_a_repeat_during_faults_is_never_called_not_taken(start_simulator)
 async def test_a_large_book_is_streamed_whole(start_simulator):
     simulator = start_simulator()
     placements = [make_placement(instrument="NEVERFILL___") for _ in range(1200)]
-    async with open_http_gateway(simulator.url, max_connections=30) as gateway:
+    async with open_http_gateway(simulator.url, timeout_s=30, max_connections=30) as gateway:
         await asyncio.gather(*map(gateway.place, placements))
     assert set(simulator.book()) == {one.client_order_id for one in placements}
     assert simulator.health()["orders"] == 1200
