@@ -18,42 +18,25 @@ from django.shortcuts import render
 
 T = TypeVar("T")
 
-# In one process. More who wait would be threads that no order can have.
-MAX_WAITING = 2
+# Of one process: one is hashed, and two wait. More would take threads that no order can have.
+MAX_SIGN_INS = 3
 # Of nice(1): whoever does anything else goes first.
 LOW_PRIORITY = 10
-
-
-class TooManySignIns(Exception):
-    """So many passwords are being hashed that another one would keep a thread waiting for long."""
+turn = threading.Lock()
+sign_ins = threading.BoundedSemaphore(MAX_SIGN_INS)
 
 
 class PasswordHasher(PBKDF2PasswordHasher):
-    """Django's, with the same hashes. Raises TooManySignIns."""
+    """Django's, with the same hashes."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        return one_at_a_time.run(partial(super().encode, password, salt, iterations))
+        return at_low_priority(partial(super().encode, password, salt, iterations))
 
 
-class OneAtATime:
-    """The hashing of one process."""
-
-    def __init__(self) -> None:
-        self.places = threading.BoundedSemaphore(1 + MAX_WAITING)
-        self.turn = threading.Lock()
-
-    def run(self, work: Callable[[], T]) -> T:
-        if not self.places.acquire(blocking=False):
-            raise TooManySignIns
-        try:
-            # A thread of its own, since no ordinary user gets a priority back that he gave up.
-            with self.turn, ThreadPoolExecutor(1, initializer=lower_priority) as thread:
-                return thread.submit(work).result()
-        finally:
-            self.places.release()
-
-
-one_at_a_time = OneAtATime()
+def at_low_priority(work: Callable[[], T]) -> T:
+    # A thread of its own, since no ordinary user gets a priority back that he gave up.
+    with turn, ThreadPoolExecutor(1, initializer=lower_priority) as thread:
+        return thread.submit(work).result()
 
 
 def lower_priority() -> None:

@@ -26,7 +26,7 @@ from lemon_market import client_address
 from lemon_market.database.away import one_line
 from lemon_market.database.errors import DatabaseUnavailable
 from lemon_market.models import UNKNOWN_CLIENTS, RequestCount
-from lemon_market.passwords import TooManySignIns, too_many_sign_ins
+from lemon_market.passwords import sign_ins, too_many_sign_ins
 
 log = structlog.get_logger()
 
@@ -166,6 +166,14 @@ class AddressThrottleMiddleware:
         return response if wait_s is None else too_many_requests(wait_s)
 
     def sign_in(self, request: HttpRequest, address: str) -> HttpResponseBase:
+        if not sign_ins.acquire(blocking=False):
+            return too_many_sign_ins(request)
+        try:
+            return self.try_password(request, address)
+        finally:
+            sign_ins.release()
+
+    def try_password(self, request: HttpRequest, address: str) -> HttpResponseBase:
         """Counted as a failure before its password is hashed: else many at once would all be let in."""
         wait_s = counter.add(failure_rate(), address)
         if wait_s is not None:
@@ -175,9 +183,6 @@ class AddressThrottleMiddleware:
         if response.status_code in {HTTPStatus.FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
             counter.take_back(failure_rate(), address)
         return response
-
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        return too_many_sign_ins(request) if isinstance(error, TooManySignIns) else None
 
 
 def counted_username(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str | None:

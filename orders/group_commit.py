@@ -9,8 +9,10 @@ is alone is a group of one.
 import threading
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -84,12 +86,12 @@ def parameters(requests: Sequence[Request]) -> dict[str, Any]:
 
 
 class Member:
-    """A request and the thread that waits for it: `turn` is released when it is dealt with, or leads the next group."""
+    """A request and the thread that waits for it: it is called when it is dealt with, and when it leads the next group."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.turn = threading.Lock()
-        self.turn.acquire()
+        # One call too many does no harm, and one that comes late is not waited for.
+        self.calls: SimpleQueue[None] = SimpleQueue()
         self.leads = False
         self.is_dealt_with = False
         # None when nobody knows, because the group failed for some reason of one of them.
@@ -131,19 +133,16 @@ class GroupCommit:
     def wait(self, member: Member, own: Patience | None) -> None:
         """Until the member is dealt with, or leads. Raises DatabaseUnavailable when that takes too long."""
         began_s = monotonic()
-        is_called = member.turn.acquire(timeout=-1 if own is None else own.limit_s)
+        with suppress(Empty):
+            member.calls.get(timeout=None if own is None else own.limit_s)
         if own is not None:
             own.spend(monotonic() - began_s)
-        if is_called:
-            return
         with self.lock:
-            is_called = member.leads or member.is_dealt_with
-            if not is_called and member in self.waiting:
+            if member.leads or member.is_dealt_with:
+                return
+            if member in self.waiting:
                 self.waiting.remove(member)
-        if not is_called:
-            raise DatabaseUnavailable("the database did not answer another request in time")
-        # Just now: its turn is being released, and whoever leads releases it a second time in the end.
-        member.turn.acquire()
+        raise DatabaseUnavailable("the database did not answer another request in time")
 
     def lead(self, own: Patience | None) -> None:
         """Store the group that waits, the caller's request among it, and let the next one begin."""
@@ -174,7 +173,7 @@ class GroupCommit:
                 for member in group:
                     member.is_dealt_with = True
             for member in group + following:
-                member.turn.release()
+                member.calls.put(None)
 
 
 @in_transaction

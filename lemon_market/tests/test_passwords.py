@@ -15,7 +15,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, ma
 from django.contrib.auth.models import User
 from django.test import Client
 
-from lemon_market.passwords import LOW_PRIORITY, MAX_WAITING, OneAtATime, PasswordHasher, TooManySignIns, one_at_a_time
+from lemon_market.passwords import LOW_PRIORITY, MAX_SIGN_INS, PasswordHasher, at_low_priority, sign_ins, turn
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import Answer, WebProcess
 
@@ -37,8 +37,7 @@ def test_hashes_are_djangos() -> None:
     assert check_password("secret", make_password("secret"))
 
 
-def test_one_is_hashed_at_a_time_a_few_wait_and_others_are_turned_away() -> None:
-    hashing = OneAtATime()
+def test_one_is_hashed_at_a_time() -> None:
     may_end = threading.Event()
     running: list[int] = []
 
@@ -48,16 +47,13 @@ def test_one_is_hashed_at_a_time_a_few_wait_and_others_are_turned_away() -> None
         running.pop()
         return len(running)
 
-    with ThreadPoolExecutor(1 + MAX_WAITING) as threads:
-        admitted = [threads.submit(hashing.run, work) for _ in range(1 + MAX_WAITING)]
+    with ThreadPoolExecutor(3) as threads:
+        all_three = [threads.submit(at_low_priority, work) for _ in range(3)]
         wait_until(lambda: running, what="the first one is hashed")
-        wait_until(lambda: not hashing.places.acquire(blocking=False), what="all places are taken")
-        with pytest.raises(TooManySignIns):
-            hashing.run(work)
-        assert running == [1]
+        assert turn.locked()
         may_end.set()
-        assert [one.result() for one in admitted] == [0] * (1 + MAX_WAITING)
-    assert hashing.run(lambda: 7) == 7
+        assert [one.result() for one in all_three] == [0] * 3
+    assert at_low_priority(lambda: 7) == 7
 
 
 def test_it_is_done_at_low_priority_and_nothing_else_is() -> None:
@@ -65,18 +61,18 @@ def test_it_is_done_at_low_priority_and_nothing_else_is() -> None:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     before = priority()
-    assert OneAtATime().run(priority) == max(before, LOW_PRIORITY)
+    assert at_low_priority(priority) == max(before, LOW_PRIORITY)
     assert priority() == before
 
 
 @pytest.fixture
 def busy() -> Iterator[None]:
-    """All places are taken."""
-    taken = [one_at_a_time.places.acquire(blocking=False) for _ in range(1 + MAX_WAITING)]
+    """As many sign in as may."""
+    taken = [sign_ins.acquire(blocking=False) for _ in range(MAX_SIGN_INS)]
     assert all(taken)
     yield
     for _ in taken:
-        one_at_a_time.places.release()
+        sign_ins.release()
 
 
 @pytest.mark.parametrize("path", FORMS)
