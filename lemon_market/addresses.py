@@ -19,8 +19,7 @@ def check() -> None:
     if settings.EXCHANGE_IS_SIMULATED:
         wanted.append(("EXCHANGE_PORT", "127.0.0.1", settings.EXCHANGE_PORT))
     if settings.EMBEDDED_KAFKA:
-        # Its own controller listens behind it.
-        wanted += [("KAFKA_PORT", "127.0.0.1", settings.KAFKA_PORT), ("KAFKA_PORT + 1 =", "127.0.0.1", settings.KAFKA_PORT + 1)]
+        wanted.append(("KAFKA_PORT", "127.0.0.1", settings.KAFKA_PORT))
     # All are held until the last is known, so that two settings with the same port are noticed.
     with ExitStack() as held:
         for name, address, port in wanted:

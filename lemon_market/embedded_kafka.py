@@ -3,7 +3,7 @@
     python -m lemon_market.embedded_kafka DATA_DIR PORT
 
 makes its storage at the first start and then *becomes* the broker, as the process supervisor wants it. It listens on
-127.0.0.1 only: for clients at PORT, and for its own controller at PORT + 1. It stops with its parent.
+127.0.0.1 only: for clients at PORT, and for its own controller at any free one. It stops with its parent.
 
 A single node keeps one copy of everything, which is right for trials and tests and for nothing else.
 """
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from signal import SIGTERM
 
+from lemon_market.free_ports import free_port
 from lemon_market.log_files import open_log
 from lemon_market.process_end import die_with_parent
 
@@ -36,13 +37,13 @@ def is_available() -> bool:
     return (PROGRAMS / ".whole").exists() and shutil.which("java") is not None
 
 
-def properties(port: int) -> dict[str, str]:
+def properties(port: int, controller_port: int) -> dict[str, str]:
     """The broker's configuration. Paths are relative to its working directory, whose own name may hold anything."""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{port + 1}",
-        "listeners": f"CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"CLIENTS://127.0.0.1:{port}",
         "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "CLIENTS",
@@ -76,7 +77,7 @@ def become_broker(data_dir: Path, port: int) -> None:
     # Java splits a class path at colons, so it gets names that hold none of ours.
     os.chdir(directory)
     _link(Path("libraries"), PROGRAMS)
-    lines = [f"{name}={value}\n" for name, value in properties(port).items()]
+    lines = [f"{name}={value}\n" for name, value in properties(port, free_port()).items()]
     Path("server.properties").write_text("".join(lines))
     if not Path("data", "meta.properties").exists():
         _format(java)

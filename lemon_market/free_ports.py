@@ -13,10 +13,10 @@ class NoFreePortError(Exception):
     """All those that were tried are taken; the message is one line."""
 
 
-def free_port(*, in_a_row: int = 1) -> int:
-    """The first of `in_a_row` free ones. At random, so that two who ask at once hardly ever agree. Raises NoFreePortError."""
+def free_port() -> int:
+    """At random, so that two who ask at once hardly ever get the same. Raises NoFreePortError."""
     for port in random.sample(PORTS, ATTEMPTS):
-        if all(is_free(port + offset) for offset in range(in_a_row)):
+        if is_free(port):
             return port
     raise NoFreePortError(f"no free TCP port between {PORTS.start} and {PORTS.stop}")
 

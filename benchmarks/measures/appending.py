@@ -27,7 +27,7 @@ def append(stage: Stage, contender: Contender) -> list[Figure]:
     """As many reports as the update consumer takes; each counts when the broker has acknowledged it."""
     if not embedded_kafka.is_available():
         raise BenchmarkError(embedded_kafka.HOW_TO_GET_IT)
-    feed_port, broker_port = free_port(), free_port(in_a_row=2)
+    feed_port, broker_port = free_port(), free_port()
     servers = f"127.0.0.1:{broker_port}"
     transport = {"ORDER_TRANSPORT": "kafka", "KAFKA_BOOTSTRAP_SERVERS": servers}
     data_dir = stage.directory / "kafka"

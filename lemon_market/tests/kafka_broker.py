@@ -21,7 +21,7 @@ class KafkaBroker:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port(in_a_row=2)
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -28,7 +28,7 @@ def running_system(directory: Path, transport: str, **settings: str) -> Iterator
     installation = Installation(directory)
     installation.environment |= settings
     if transport == "kafka":
-        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port(in_a_row=2))}
+        installation.environment |= {"ORDER_TRANSPORT": "kafka", "KAFKA_PORT": str(free_port())}
     installation.ensure_up()
     try:
         yield System(installation, directory, transport)

@@ -13,8 +13,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            for port in (settings.KAFKA_PORT, settings.KAFKA_PORT + 1):
-                listener("KAFKA_PORT", "127.0.0.1", port).close()
+            listener("KAFKA_PORT", "127.0.0.1", settings.KAFKA_PORT).close()
             self.stdout.write(f"Kafka listens at 127.0.0.1:{settings.KAFKA_PORT}; Ctrl-C stops it.", ending="\n")
             self.stdout.flush()
             become_broker(settings.DATA_DIR, settings.KAFKA_PORT)
