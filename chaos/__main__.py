@@ -20,8 +20,9 @@ from lemon_market.tests.installation import DATA_DIR
 from lemon_market.tests.system import WATCHED, System, running_system
 from lemon_market.tests.waiting import wait_until
 
-# After every single fault the system must be back by itself within this time.
-BACK_S = 30.0
+# After every single fault the system must be back by itself within this time. Kafka's broker, which some faults end, takes half
+# a minute on two busy processors before its groups read again.
+BACK_S = {"django_q": 30.0, "kafka": 60.0}
 SETTLED_S = 240.0
 PROBE = """
 SELECT event_id FROM orders_orderevent WHERE order_id IN (
@@ -41,6 +42,7 @@ class Trial:
         self.system = system
         self.chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
         self.faults = dealt(system.transport, self.chance)
+        self.back_s = BACK_S[system.transport]
         tokens = {account: system.token(account) for account in sorted(set(ACCOUNTS))}
         self.clients = [
             Client(system, f"client-{number}", tokens[account], seed + number) for number, account in enumerate(ACCOUNTS)
@@ -73,10 +75,10 @@ class Trial:
         began, probe = time.monotonic(), f"probe-{number}"
         is_late = False
         while (lacking := self.lacking(probe)) is not None:
-            if not is_late and time.monotonic() - began > BACK_S:
+            if not is_late and time.monotonic() - began > self.back_s:
                 is_late = True
                 self.late.append(next_one.name)
-                say(f"  {number:>3}  {next_one.name}: NOT BACK after {BACK_S:.0f} s: {lacking}")
+                say(f"  {number:>3}  {next_one.name}: NOT BACK after {self.back_s:.0f} s: {lacking}")
             assert time.monotonic() - began < SETTLED_S, lacking
             time.sleep(0.1)
         took_s = time.monotonic() - began
@@ -111,7 +113,7 @@ class Trial:
                 return True
             return False
 
-        wait_until(behaves, within_s=BACK_S, what="the exchange is there")
+        wait_until(behaves, within_s=self.back_s, what="the exchange is there")
         for client in self.clients:
             client.stopping.set()
         for client in self.clients:
@@ -119,7 +121,7 @@ class Trial:
         wait_until(self.system.is_settled, within_s=SETTLED_S, what="everything is settled")
         # What a client has not seen by then counts as never told, and a lie that is not noticed by then as never noticed.
         # One that is noticed late brings a look-up.
-        deadline = time.monotonic() + BACK_S
+        deadline = time.monotonic() + self.back_s
         while not self.is_at_rest() and time.monotonic() < deadline:
             time.sleep(0.5)
 
