@@ -153,17 +153,14 @@ class AddressThrottleMiddleware:
         wait_s = counter.add(address_rate(), address)
         if wait_s is not None:
             return too_many_requests(wait_s)
-        is_login = request.method == "POST" and request.path in LOGIN_PATHS
-        if not is_login and "HTTP_AUTHORIZATION" not in request.META:
-            return self.get_response(request)
-        if is_login:
+        if request.method == "POST" and request.path in LOGIN_PATHS:
             return self.sign_in(request, address)
         response = self.get_response(request)
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
-            # A good token is good whatever others try who have the same address.
-            return response
-        wait_s = counter.add(failure_rate(), address)
-        return response if wait_s is None else too_many_requests(wait_s)
+        # A good token is good whatever others try who have the same address.
+        if response.status_code == HTTPStatus.UNAUTHORIZED and "HTTP_AUTHORIZATION" in request.META:
+            wait_s = counter.add(failure_rate(), address)
+            return response if wait_s is None else too_many_requests(wait_s)
+        return response
 
     def sign_in(self, request: HttpRequest, address: str) -> HttpResponseBase:
         if not sign_ins.acquire(blocking=False):
