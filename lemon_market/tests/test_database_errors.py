@@ -148,17 +148,20 @@ def test_a_deadlock_is_resolved_by_repeating_the_transaction() -> None:
     assert len(tries) == 2
 
 
-def test_a_transaction_is_repeated_a_few_times_and_no_more() -> None:
+@pytest.mark.parametrize(
+    ("code", "meaning", "expected"), [("40001", TransactionUndone, TRANSACTION_TRIES), ("42P01", ProgrammingError, 1)]
+)
+def test_a_transaction_is_repeated_a_few_times_and_a_bug_is_not(code: str, meaning: type[Exception], expected: int) -> None:
     tries = []
 
     @in_transaction
     def work() -> None:
         tries.append(1)
-        fail_with("40001")
+        fail_with(code)
 
-    with pytest.raises(TransactionUndone):
+    with pytest.raises(meaning):
         work()
-    assert len(tries) == TRANSACTION_TRIES
+    assert len(tries) == expected
 
 
 def test_inside_of_another_transaction_that_one_is_to_be_repeated() -> None:
@@ -171,17 +174,4 @@ def test_inside_of_another_transaction_that_one_is_to_be_repeated() -> None:
 
     with pytest.raises(TransactionUndone), transaction.atomic():
         inner()
-    assert len(tries) == 1
-
-
-def test_what_is_a_bug_is_not_repeated() -> None:
-    tries = []
-
-    @in_transaction
-    def work() -> None:
-        tries.append(1)
-        fail_with("42P01")
-
-    with pytest.raises(ProgrammingError):
-        work()
     assert len(tries) == 1
