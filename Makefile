@@ -33,7 +33,7 @@ test-all: test ## all tests: also whole installations under load, their backups 
 
 # The first of them waits until everything runs.
 test-browser: $(VENV)/.development chromium ## try the pages in a real browser, Chromium
-	@$(BIN)/python -m pytest -m browser --timeout 150 lemon_market/tests/browser
+	@$(BIN)/python -m pytest -m browser lemon_market/tests/browser
 
 # For example: make fuzz CASES=50000 SEED=7
 fuzz: $(VENV)/.development ## hold at least 10,000 answers of the API against its description

@@ -3,13 +3,10 @@
 import secrets
 from pathlib import Path
 
-import pytest
-
 from lemon_market.tests.fuzzing import SETTINGS, fuzz
 from lemon_market.tests.web_process import WebProcess
 
 
-@pytest.mark.timeout(180)
 def test_the_api_answers_as_it_is_described(tmp_path: Path) -> None:
     web = WebProcess(tmp_path, **SETTINGS, SECRET_KEY=secrets.token_urlsafe(48))
     try:

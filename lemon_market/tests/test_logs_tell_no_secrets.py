@@ -42,7 +42,6 @@ def ask_in_every_way(web: WebProcess) -> None:
         web.ask("POST", f"/login?{urlencode({'username': 'admin', 'password': WRONG_PASSWORD})}", None, Cookie=session, **form)
 
 
-@pytest.mark.timeout(240)
 def test_neither_tokens_nor_passwords_nor_sessions_nor_keys_are_logged(talkative: WebProcess, tmp_path: Path) -> None:
     web, port = talkative, free_port()
     environment = web.environment | {"NOTIFICATIONS_PORT": str(port), "DATA_DIR": str(tmp_path / "other")}

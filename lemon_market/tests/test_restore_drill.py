@@ -64,7 +64,6 @@ def all_are_settled(system: System) -> bool:
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
 def test_a_backup_made_under_load_comes_back_and_nothing_is_doubled(system: System, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     use_up_transactions(system)

@@ -148,7 +148,6 @@ def world(db: None, settings: Any) -> World:
     return World()
 
 
-@pytest.mark.timeout(300)
 def test_everybody_may_do_what_the_table_says_and_nothing_else(world: World) -> None:
     found = list(table(world))
     if os.environ.get("WRITE_ACCESS_TABLE"):

@@ -39,6 +39,14 @@ def ids(events):
     return [event["event_id"] for event in events]
 
 
+def ids_until(client, event_id):
+    """Up to that one. What was committed while somebody else wrote may come a second time, and other tests write beside these."""
+    received = []
+    while event_id not in received:
+        received += ids(client.events(1))
+    return received
+
+
 def test_what_was_missed_comes_first_and_then_what_happens(service, clients, client, anna, token):
     accept(anna, 3)
     [_, seen, unseen] = ids(client.events(3))
@@ -91,7 +99,7 @@ def test_an_event_that_commits_late_reaches_who_is_connected(client, anna, trans
 
 def test_an_event_that_commits_late_reaches_who_comes_back(service, clients, client, anna, token, transaction):
     [order] = accept(anna)
-    client.events(1)
+    [accepted] = client.events(1)
     transaction.execute(INSERT, ["late", order.id, anna.pk])
     place(order)
     [placed] = client.events(1)
@@ -99,12 +107,12 @@ def test_an_event_that_commits_late_reaches_who_comes_back(service, clients, cli
     client.close()
     transaction.commit()
     again = clients.subscribe(service.url, token, after=placed["event_id"])
-    assert ids(again.events(1)) == ["late"]
+    assert set(ids_until(again, "late")) <= {"late", accepted["event_id"], placed["event_id"]}
 
 
 def test_an_event_that_commits_after_the_return_comes_too(service, clients, client, anna, token, transaction):
     [order] = accept(anna)
-    client.events(1)
+    [accepted] = client.events(1)
     transaction.execute(INSERT, ["late", order.id, anna.pk])
     place(order)
     [placed] = client.events(1)
@@ -112,7 +120,8 @@ def test_an_event_that_commits_after_the_return_comes_too(service, clients, clie
     again = clients.subscribe(service.url, token, after=placed["event_id"])
     fresh = clients.subscribe(service.url, token)
     transaction.commit()
-    assert ids(again.events(1)) == ids(fresh.events(1)) == ["late"]
+    assert set(ids_until(again, "late")) <= {"late", accepted["event_id"], placed["event_id"]}
+    assert ids(fresh.events(1)) == ["late"]
 
 
 def test_an_event_that_is_rolled_back_never_comes(client, anna, transaction):

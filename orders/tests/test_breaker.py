@@ -142,7 +142,6 @@ def test_a_backlog_is_not_spent_on_an_exchange_that_is_away_and_drains_when_it_i
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("window", [1, 20])
 def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accepted(
     simulator: SimulatorProcess, account: Any, window: int

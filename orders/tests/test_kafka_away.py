@@ -53,7 +53,6 @@ def all_are_filled(count: int) -> bool:
     return Order.objects.filter(execution_status="filled").count() == count
 
 
-@pytest.mark.timeout(180)
 def test_a_broker_killed_under_load_costs_time_and_nothing_else(
     broker: KafkaBroker, simulator: SimulatorProcess, running: Roles, accept: Accept
 ) -> None:
@@ -76,7 +75,6 @@ def test_a_broker_killed_under_load_costs_time_and_nothing_else(
     assert [role.poll() for role in running.started] == [None] * len(EVERY_ROLE), "nobody had to be started again"
 
 
-@pytest.mark.timeout(180)
 def test_orders_are_placed_by_consumers_that_start_before_the_broker(
     broker: KafkaBroker, simulator: SimulatorProcess, accept: Accept, tmp_path: Path
 ) -> None:

@@ -20,7 +20,6 @@ SLOTS = 600
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.timeout(150)
 def test_a_worker_has_a_connection_for_each_of_its_slots(
     account: User, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
