@@ -57,7 +57,7 @@ lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
 lint: $(VENV)/.development ## check style, types, the direction of imports, migrations, settings and security
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy .
+	$(BIN)/python -m mypy . .ci/start_as_documented
 	$(BIN)/python $(BIN)/lint-imports --no-logo
 	$(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
