@@ -109,7 +109,7 @@ $(BIN)/python:
 	@touch $(VENV)/.whole
 
 # Maven keeps what it fetches in its own cache, as pip does, and this folder gets a copy.
-$(KAFKA)/.whole: lemon_market/kafka-pom.xml
+$(KAFKA)/.whole: devstack/kafka-pom.xml
 	@command -v mvn > /dev/null && command -v java > /dev/null || \
 	{ echo "Java 17 and Maven are needed (on Debian: apt-get install default-jre-headless maven)" >&2; exit 1; }
 	@echo "Fetching Apache Kafka into $(KAFKA) ..."

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orders.doorbell import doorbell
+from orders.events.notify import doorbell
 
 
 @pytest.fixture(scope="session")

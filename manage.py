@@ -7,7 +7,7 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
-from lemon_market.local_install import LocalInstallError
+from devstack.local_install import LocalInstallError
 
 
 def main() -> None:

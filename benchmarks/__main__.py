@@ -21,8 +21,8 @@ from benchmarks.measure import Measure
 from benchmarks.measures import accepting, appending, growing, notifying, placing, reaching, resting
 from benchmarks.ours import lemon_market
 from benchmarks.stage import Options, Stage
-from lemon_market.local_install import LocalInstallError
-from lemon_market.postgres_programs import PostgresError
+from devstack.local_install import LocalInstallError
+from devstack.postgres_programs import PostgresError
 
 MEASURES = [
     accepting.ONE,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lemon_market.process_end import STOP_SIGNALS, die_with_parent
+from infrastructure.process_signals import STOP_SIGNALS, die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0

@@ -19,8 +19,8 @@ LIMIT = 200
 
 def main() -> None:
     # Models can be imported only when Django is set up.
-    from orders.placement import claim_due_orders  # noqa: PLC0415
-    from orders.policy import PlacementPolicy  # noqa: PLC0415
+    from orders.placement.attempts import claim_due_orders  # noqa: PLC0415
+    from orders.retry_policy import PlacementPolicy  # noqa: PLC0415
 
     took_ms, policy = [], PlacementPolicy.from_settings()
     for _ in range(CLAIMS):

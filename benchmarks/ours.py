@@ -7,8 +7,8 @@ import sys
 from benchmarks.children import run
 from benchmarks.contenders import OURS, Contender
 from benchmarks.stage import Stage
-from lemon_market.free_ports import free_port
-from lemon_market.local_install import POSTGRES_DATABASE
+from devstack.free_ports import free_port
+from devstack.local_install import POSTGRES_DATABASE
 
 ACCOUNTS = 100
 PREPARE_S = 120.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.children import run
 from benchmarks.contenders import CELERY, DJANGO_Q, PROCRASTINATE, SEED, WEB, WORKERS, Contender
 from benchmarks.stage import Stage
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 
 SOURCES = Path(__file__).parent / "peers"
 INSTALL_S = 600.0

@@ -21,7 +21,7 @@ def main(count: int) -> None:
     from django.contrib.sessions.models import Session  # noqa: PLC0415
     from knox.models import AuthToken  # noqa: PLC0415
 
-    from lemon_market import processes  # noqa: PLC0415
+    from devstack import processes  # noqa: PLC0415
 
     call_command("migrate", verbosity=0, interactive=False)
     Session.objects.all().delete()

@@ -14,9 +14,9 @@ import psycopg
 
 from benchmarks.children import Children
 from benchmarks.contenders import WEB, Contender
-from lemon_market import local_install
-from lemon_market.embedded_postgres import Server
-from lemon_market.free_ports import free_port
+from devstack import local_install
+from devstack.embedded_postgres import Server
+from devstack.free_ports import free_port
 
 
 @dataclass(frozen=True, slots=True)

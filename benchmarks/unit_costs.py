@@ -22,8 +22,8 @@ import psycopg
 
 from benchmarks.children import Children, is_listening, run
 from benchmarks.measures.resting import is_ready
-from lemon_market import local_install
-from lemon_market.free_ports import free_port
+from devstack import local_install
+from devstack.free_ports import free_port
 
 CLIENTS = 4
 READY_S = 60.0

@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.figures import percentile
-from exchange.sockets import allow_many_sockets
+from infrastructure.sockets import allow_many_sockets
 
 CONNECTED_AT_ONCE = 50
 OCCURRED_AT = b'"occurred_at":"'

@@ -15,7 +15,7 @@ from chaos.disk import own_disk
 from chaos.faults import RIGHT, WRONG, control, dealt, fault, missing_roles
 from chaos.load import ACCOUNTS, Client
 from chaos.verdict import Verdict, judge, unflagged, unseen_events
-from lemon_market import embedded_kafka
+from devstack import embedded_kafka
 from lemon_market.tests.installation import DATA_DIR
 from lemon_market.tests.system import WATCHED, System, running_system
 from lemon_market.tests.waiting import wait_until

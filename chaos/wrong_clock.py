@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.core.management import execute_from_command_line
 from django.utils import timezone
 
-from lemon_market.process_end import die_with_parent
+from infrastructure.process_signals import die_with_parent
 
 
 def main() -> None:

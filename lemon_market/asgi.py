@@ -10,5 +10,4 @@ django.setup()
 from notifications.routing import create_application  # noqa: E402 - it reads the settings
 from notifications.service import Service  # noqa: E402
 
-service = Service()
-application = create_application(service)
+application = create_application(Service())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from django.db import connection
 
-from lemon_market.database.parameters import ParameterSecret, program_parameters
-from lemon_market.postgres_programs import PostgresError, installed_programs, major_version
+from devstack.postgres_programs import PostgresError, installed_programs, major_version
+from infrastructure.database.parameters import ParameterSecret, program_parameters
 
 # The end of a backup's name until it is whole.
 UNFINISHED = ".unfinished"

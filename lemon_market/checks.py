@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from lemon_market import local_install
+from devstack import local_install
 
 LIMITS = [
     "TRUSTED_PROXIES",

@@ -8,9 +8,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from lemon_market.database.base import is_read_only
-from lemon_market.database.clock import ClockWrong, our_clock
-from lemon_market.database.errors import DatabaseUnavailable
+from infrastructure.database.base import is_read_only
+from infrastructure.database.clock import ClockWrong, our_clock
+from infrastructure.database.errors import DatabaseUnavailable
 
 
 @require_safe

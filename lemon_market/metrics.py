@@ -19,13 +19,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from lemon_market import measuring, shared_counts
+from infrastructure import instrumentation as measuring
+from infrastructure import shared_counts
+from infrastructure.database.clock import database_now
+from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import newest_age_s
-from lemon_market.database.clock import database_now
-from lemon_market.database.errors import DatabaseUnavailable
-from orders import standing
+from orders.operations import status as standing
+from orders.placement.worker_state import SILENT_AFTER, heard_within
 from orders.states import Status
-from orders.worker_state import SILENT_AFTER, heard_within
 
 Families = Iterator[GaugeMetricFamily]
 

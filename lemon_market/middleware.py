@@ -19,13 +19,13 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
-from lemon_market import logs
-from lemon_market.client_address import PROBES
-from lemon_market.content_types import REFUSED
-from lemon_market.database.base import answers_within, parts_within
-from lemon_market.database.clock import ClockWrong
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.measuring import observe_acceptance
+from infrastructure import logs
+from infrastructure.client_address import PROBES
+from infrastructure.content_types import REFUSED
+from infrastructure.database.base import answers_within, parts_within
+from infrastructure.database.clock import ClockWrong
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.instrumentation import observe_acceptance
 from orders.api.errors import clock_wrong, database_away, is_for_api, refused
 
 MAX_LOGGED_LENGTH = 200

@@ -9,7 +9,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
-from lemon_market import local_install, logs
+from devstack import local_install
+from infrastructure import logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -64,16 +65,21 @@ X_FRAME_OPTIONS = "DENY"
 # Addresses of the processes that `manage.py up` starts.
 HOST = env.str("HOST", "127.0.0.1")
 WEB_PORT = env.int("WEB_PORT", 8000)
+# How many processes answer HTTP, and the threads of each. One thread stores what others of its process wait for
+# (orders/order_entry/group_commit.py), so more threads than these would only be more that wait.
+WEB_PROCESSES, WEB_THREADS = 2, 16
 NOTIFICATIONS_PORT = env.int("NOTIFICATIONS_PORT", 8001)
 EXCHANGE_PORT = env.int("EXCHANGE_PORT", 8100)
 
 # orders stands before django_q so that its `qcluster` command, which replaces theirs, is found first.
 INSTALLED_APPS = [
     "lemon_market",
-    "orders",
-    "exchange",
     "notifications",
     "trading",
+    "orders",
+    "exchange",
+    "devstack",
+    "infrastructure",
     # Before the admin, whose templates and site it replaces.
     "unfold",
     "unfold.contrib.filters",
@@ -97,7 +103,7 @@ MIDDLEWARE = [
     "lemon_market.middleware.DatabaseUnavailableMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "lemon_market.throttling.AddressThrottleMiddleware",
+    "infrastructure.throttling.AddressThrottleMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "lemon_market.middleware.NamedHostMiddleware",
     "lemon_market.middleware.BodyLimitMiddleware",
@@ -136,7 +142,7 @@ def program(arguments: list[str]) -> str:
 
 DATABASES = {"default": env.db_url_config(DATABASE_URL or local_install.load(DATA_DIR).postgres_url)}
 DATABASES["default"] |= {
-    "ENGINE": "lemon_market.database",
+    "ENGINE": "infrastructure.database",
     # One connection per thread, kept for as long as the server keeps it.
     "CONN_MAX_AGE": 600,
     "OPTIONS": {
@@ -156,7 +162,7 @@ DATABASE_TIMEOUT_ADMIN = 15.0
 STATEMENT_TIMEOUT = 20.0 if program(sys.argv) in {"web", "run_notification_service"} else 0.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-PASSWORD_HASHERS = ["lemon_market.passwords.PasswordHasher"]
+PASSWORD_HASHERS = ["infrastructure.passwords.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -164,7 +170,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 # A working day, whatever happens in it; signing in makes a new session each time.
-SESSION_ENGINE = "lemon_market.sessions"
+SESSION_ENGINE = "infrastructure.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Strict"
@@ -178,16 +184,16 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_USERNAME_CALLABLE = "lemon_market.throttling.counted_username"
-AXES_CLIENT_IP_CALLABLE = "lemon_market.client_address.of_request"
-AXES_LOCKOUT_CALLABLE = "lemon_market.throttling.locked_out"
+AXES_USERNAME_CALLABLE = "infrastructure.throttling.counted_username"
+AXES_CLIENT_IP_CALLABLE = "infrastructure.client_address.of_request"
+AXES_LOCKOUT_CALLABLE = "infrastructure.throttling.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 # In logs. A password ends up in the wrong field now and then; the address is what an operator needs.
 AXES_SENSITIVE_PARAMETERS = ["username"]
 
-# How often one account or one address may ask, over all processes; 0 stands for no limit. See lemon_market/throttling.py.
+# How often one account or one address may ask, over all processes; 0 stands for no limit. See infrastructure/throttling.py.
 ACCOUNT_REQUESTS_PER_SECOND = env.int("ACCOUNT_REQUESTS_PER_SECOND", 10_000)
 ADDRESS_REQUESTS_PER_SECOND = env.int("ADDRESS_REQUESTS_PER_SECOND", 10_000)
 FAILED_LOGINS_PER_MINUTE = env.int("FAILED_LOGINS_PER_MINUTE", 30)

@@ -5,13 +5,13 @@ import sys
 
 from django.core.wsgi import get_wsgi_application
 
-from exchange.sockets import allow_many_sockets
+from infrastructure.sockets import allow_many_sockets
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
 
-from lemon_market.content_types import readable_content_types
-from lemon_market.measuring import share_counts
-from lemon_market.slow_bodies import bounded_body_reads
+from infrastructure.body_reads import bounded_body_reads
+from infrastructure.content_types import readable_content_types
+from infrastructure.instrumentation import share_counts
 
 # A request that needs Python for a moment gets it sooner from those that compute for long: ten times as soon as by default,
 # where a large batch of one account kept the orders of others waiting for half a second (benchmarks/neighbours.py).

@@ -6,7 +6,7 @@ from itertools import chain
 from time import monotonic
 
 from notifications.connection import Connection
-from orders.event_stream import Snapshot
+from orders.events.stream import Snapshot
 
 # How long one page of events may wait for clients that are busy with earlier ones.
 LONGEST_PAUSE_S = 2.0

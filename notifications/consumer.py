@@ -9,8 +9,8 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from lemon_market.database.away import one_line
-from lemon_market.logs import request_id
+from infrastructure.database.away import one_line
+from infrastructure.logs import request_id
 from notifications.closings import (
     DATABASE_AWAY,
     FRAME_NOT_UNDERSTOOD,
@@ -25,7 +25,7 @@ from notifications.connection import ClientGone, Connection
 from notifications.database import DatabaseAway
 from notifications.handshake import answered_subprotocol, check_origin, read_address, read_after, read_credentials
 from notifications.service import Service
-from orders.event_stream import (
+from orders.events.stream import (
     EVENTS_PER_PAGE,
     FROM_THE_BEGINNING,
     Position,

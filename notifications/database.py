@@ -9,9 +9,9 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import connection
 
-from lemon_market.database.away import one_line
-from lemon_market.database.base import answers_within
-from lemon_market.database.errors import DatabaseUnavailable
+from infrastructure.database.away import one_line
+from infrastructure.database.base import answers_within
+from infrastructure.database.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
-from lemon_market.client_address import client_address
+from infrastructure.client_address import client_address
 from notifications.closings import ORIGIN_FORBIDDEN, Refused, bad_query, wrong_credentials
 
 # Of an event id, as the database stores it.

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 
-from lemon_market.throttling import counter, failure_rate
+from infrastructure.throttling import counter, failure_rate
 from notifications.closings import TOO_MANY_FAILURES, Refused, wrong_credentials
 from notifications.handshake import Credentials
 from orders.api.authentication import TokenAuthentication, anonymous_account

@@ -5,12 +5,12 @@ from contextlib import suppress
 
 import structlog
 
-from lemon_market.database.away import one_line
+from infrastructure.database.away import one_line
 from notifications.audience import Audience
 from notifications.closings import FELL_BEHIND
 from notifications.database import DatabaseAway, DatabaseThreads
-from orders.doorbell import ORDER_EVENTS, rings
-from orders.event_stream import (
+from orders.events.notify import ORDER_EVENTS, rings
+from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
     Found,

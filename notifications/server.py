@@ -12,9 +12,10 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from exchange.sockets import allow_many_sockets
-from lemon_market import addresses
-from lemon_market.asgi import application, service
+from infrastructure import addresses
+from infrastructure.sockets import allow_many_sockets
+from notifications.routing import create_application
+from notifications.service import Service
 
 # Its messages go where ours go.
 LOGGING = {"loggers": {"_granian": {"propagate": True}}}
@@ -42,8 +43,9 @@ async def _serve(host: str, port: int) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    service = Service()
     server = Server(
-        application,
+        create_application(service),
         address=host,
         port=port,
         interface=Interfaces.ASGI,

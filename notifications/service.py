@@ -10,7 +10,7 @@ import orjson
 import structlog
 from django.conf import settings
 
-from lemon_market.database.away import one_line
+from infrastructure.database.away import one_line
 from notifications.audience import Audience
 from notifications.closings import (
     PERMISSIONS_CHANGED,

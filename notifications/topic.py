@@ -10,10 +10,10 @@ from typing import TypeVar
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from lemon_market.database.away import one_line
+from infrastructure.database.away import one_line
 from notifications.audience import Audience
 from notifications.database import DatabaseAway, DatabaseThreads
-from orders.event_stream import EVENTS_PER_PAGE, current_snapshot
+from orders.events.stream import EVENTS_PER_PAGE, current_snapshot
 from orders.kafka.clients import VERSION, Record, new_consumer, read_batch
 from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, TopicsWanted
 

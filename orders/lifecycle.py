@@ -9,9 +9,9 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from orders.limits import Refusal
 from orders.models import Order, OrderEvent, event
-from orders.policy import PlacementPolicy, retry_delay_s
+from orders.retry_policy import PlacementPolicy, retry_delay_s
+from orders.risk.limits import Refusal
 from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Status
 
 MAX_MESSAGE_LENGTH = 500

@@ -14,8 +14,8 @@ import structlog
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
-from lemon_market.database.base import run_prepared
-from orders.doorbell import ORDER_EVENTS, after_commit, ring_after_commit
+from infrastructure.database.base import run_prepared
+from orders.events.notify import ORDER_EVENTS, after_commit, ring_after_commit
 from orders.models import Order, OrderEvent
 
 log = structlog.get_logger()

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orders.canceling import reason_not_to_cancel
 from orders.models import Order
+from orders.placement.cancel import reason_not_to_cancel
 from orders.states import Status
 
 

@@ -17,15 +17,15 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from lemon_market.throttling import account_rate, counter, too_many_requests
-from orders.accepting import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
+from infrastructure.throttling import account_rate, counter, too_many_requests
 from orders.api.authentication import anonymous_account
 from orders.api.filters import OrderPagination
 from orders.api.refusals import FOR_PROGRAMS, halted_one, kept_refusals, too_many
 from orders.api.serializers import NewOrderSerializer
-from orders.canceling import TooLateToCancel, cancel_order
-from orders.live_events import live_events_url
+from orders.events.address import live_events_url
 from orders.models import Order
+from orders.order_entry.service import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
+from orders.placement.cancel import TooLateToCancel, cancel_order
 from orders.states import OrderType
 from trading.examples import EXAMPLES
 from trading.exchange_switch import SwitchError, switch_exchange

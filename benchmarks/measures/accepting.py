@@ -10,7 +10,7 @@ from benchmarks.contenders import OURS, PEERS, PGBENCH, SEED, WEB, WORKERS, Cont
 from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.stage import Stage, Turn
-from lemon_market.postgres_programs import installed_programs
+from devstack.postgres_programs import installed_programs
 
 BATCH = 500
 # Each batch is one statement of 500 rows, and more of them at once only wait for one another.

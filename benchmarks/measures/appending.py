@@ -14,8 +14,8 @@ from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.measures.notifying import made_up_orders, start_replay
 from benchmarks.stage import Stage
-from lemon_market import embedded_kafka
-from lemon_market.free_ports import free_port
+from devstack import embedded_kafka
+from devstack.free_ports import free_port
 
 TOPIC = "executions"
 WARM_UP_S = 2.0
@@ -38,7 +38,7 @@ def append(stage: Stage, contender: Contender) -> list[Figure]:
     ):
         orders = Path(directory, "orders")
         orders.write_text(made_up_orders())
-        turn.children.start("kafka", [sys.executable, "-m", "lemon_market.embedded_kafka", str(data_dir), str(broker_port)])
+        turn.children.start("kafka", [sys.executable, "-m", "devstack.embedded_kafka", str(data_dir), str(broker_port)])
         making = [sys.executable, "manage.py", "create_topics", "--wait", f"{READY_S:g}"]
         run(making, within_s=2 * READY_S, environment=turn.environment)
         start_replay(turn.children, feed_port, orders, 0)

@@ -18,7 +18,7 @@ from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.memory import proportional_bytes
 from benchmarks.stage import Stage, Turn
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 
 WARM_UP_S = 2.0
 READY_S = 60.0

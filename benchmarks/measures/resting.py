@@ -14,7 +14,7 @@ from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.memory import proportional_bytes
 from benchmarks.stage import Stage
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 
 # Everything has started and settled by then.
 REST_S = 10.0

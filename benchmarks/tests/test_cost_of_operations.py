@@ -14,12 +14,12 @@ from django.utils import timezone
 from benchmarks.tests.costs import counted
 from exchange.gateway import Acknowledged
 from exchange.reports import ExecutionReport, ReportType
-from lemon_market.database import clock
-from orders.accepting import NewOrder, new_order
-from orders.executions import apply_reports
-from orders.group_commit import Request, store_requests
+from infrastructure.database import clock
+from orders.executions.reports import apply_reports
 from orders.models import Order, new_event_id
-from orders.placement import Result, claim_due_orders, record
+from orders.order_entry.group_commit import Request, store_requests
+from orders.order_entry.service import NewOrder, new_order
+from orders.placement.attempts import Result, claim_due_orders, record
 from orders.states import ExecutionStatus
 from orders.storage import as_json, order_row
 from orders.tests.api_calls import MARKET, client_for

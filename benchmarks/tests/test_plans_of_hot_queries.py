@@ -10,9 +10,7 @@ from django.utils import timezone
 from benchmarks.tests.costs import Scan, scans
 from benchmarks.tests.test_cost_of_operations import fill_report, open_orders
 from exchange.gateway import Acknowledged
-from orders import standing
-from orders.accepting import NewOrder, accept_orders
-from orders.event_stream import (
+from orders.events.stream import (
     FROM_THE_BEGINNING,
     Position,
     current_snapshot,
@@ -21,13 +19,15 @@ from orders.event_stream import (
     last_event_id,
     position_after,
 )
-from orders.executions import apply_reports
-from orders.feeds import open_at_exchange
-from orders.looking_up import page_of
+from orders.executions.feed_positions import open_at_exchange
+from orders.executions.look_ups import page_of
+from orders.executions.reports import apply_reports
 from orders.models import NEEDS_PERSON, Order, OrderEvent
-from orders.placement import Result, claim_due_orders, finish_overdue_orders, put_waiting_orders_back, record
+from orders.operations import status as standing
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.placement.attempts import Result, claim_due_orders, finish_overdue_orders, put_waiting_orders_back, record
+from orders.placement.sweep import oldest_due_order
 from orders.states import Status
-from orders.sweep import oldest_due_order
 from orders.tests.api_calls import client_for
 from orders.tests.working import POLICY
 

@@ -15,7 +15,7 @@ from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.faults import add_fault_arguments, faults_from_arguments
 from exchange.simulator.journal import JournalError
 from exchange.simulator.server import create_app
-from exchange.sockets import allow_many_sockets
+from infrastructure.sockets import allow_many_sockets
 
 # Simulated faults must stay on this computer, whoever starts them.
 HOST = "127.0.0.1"

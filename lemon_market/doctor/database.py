@@ -5,13 +5,13 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from lemon_market.database.away import one_line
-from lemon_market.database.base import answers_within, is_read_only
-from lemon_market.database.clock import read_clock
-from lemon_market.database.errors import DatabaseUnavailable
+from infrastructure.database.away import one_line
+from infrastructure.database.base import answers_within, is_read_only
+from infrastructure.database.clock import read_clock
+from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results
-from orders import standing
-from orders.restoring import is_renumbering_needed
+from orders.operations import status as standing
+from orders.operations.restore import is_renumbering_needed
 
 OLDEST_VERSION = 140_000
 LONG_TRANSACTION_S, VERY_LONG_TRANSACTION_S = 60, 600

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 import structlog
 
-from lemon_market.database.away import one_line
-from lemon_market.database.errors import DatabaseUnavailable
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.utils import timezone
 
-from lemon_market.addresses import url
+from infrastructure.addresses import url
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
 
 # HTTP tells the time in full seconds.

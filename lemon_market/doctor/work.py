@@ -3,15 +3,15 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.utils import timezone
 
-from lemon_market.database.clock import database_now
+from infrastructure.database.clock import database_now
+from infrastructure.models import UNKNOWN_CLIENTS, RequestCount
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
-from lemon_market.models import UNKNOWN_CLIENTS, RequestCount
-from orders import standing
-from orders.feed_connection import SILENT_AFTER
-from orders.halts import halts_in_force, how_far
+from orders.executions.feed_connection import SILENT_AFTER
+from orders.operations import status as standing
+from orders.placement.worker_state import SILENT_AFTER as WORKER_SILENT_AFTER
+from orders.placement.worker_state import heard_within
+from orders.risk.halts import halts_in_force, how_far
 from orders.states import Status
-from orders.worker_state import SILENT_AFTER as WORKER_SILENT_AFTER
-from orders.worker_state import heard_within
 
 # Each of these keeps a connection of its own name for as long as it runs, on whatever machine.
 ROLES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]

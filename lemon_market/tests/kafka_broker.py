@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
 
@@ -17,7 +17,7 @@ START_S = 60.0
 
 
 class KafkaBroker:
-    """`python -m lemon_market.embedded_kafka` on free ports, which stay the same over restarts, as does its data."""
+    """`python -m devstack.embedded_kafka` on free ports, which stay the same over restarts, as does its data."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -31,7 +31,7 @@ class KafkaBroker:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "lemon_market.embedded_kafka", str(self.directory), str(self.port)]
+        command = [sys.executable, "-m", "devstack.embedded_kafka", str(self.directory), str(self.port)]
         self._process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
 

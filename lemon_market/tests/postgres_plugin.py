@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lemon_market import local_install
-from lemon_market.embedded_postgres import Server
-from lemon_market.postgres_programs import PostgresError
+from devstack import local_install
+from devstack.embedded_postgres import Server
+from devstack.postgres_programs import PostgresError
 
 # As many test runs may go on at once in one checkout.
 _PLACES = 16

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from exchange.sockets import allow_many_sockets
+from infrastructure.sockets import allow_many_sockets
 
 COUNT = 1500
 HEAD_SO_FAR = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "

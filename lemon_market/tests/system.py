@@ -12,8 +12,8 @@ import psutil
 import psycopg
 from psycopg.rows import dict_row
 
-from lemon_market import local_install
-from lemon_market.free_ports import free_port
+from devstack import local_install
+from devstack.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT, Installation
 from lemon_market.tests.waiting import wait_until
 

@@ -7,8 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from infrastructure.database.parameters import program_parameters
 from lemon_market.backup_directory import only_one_at_a_time
-from lemon_market.database.parameters import program_parameters
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

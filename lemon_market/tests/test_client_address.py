@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from lemon_market import client_address, throttling
+from infrastructure import client_address, throttling
 from lemon_market.doctor.finding import Level
 from lemon_market.doctor.work import clients
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from django.conf import settings
 
-from lemon_market.processes import WEB_THREADS
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import ORDER, Answer, WebProcess
 
@@ -107,7 +107,7 @@ def test_no_connection_is_used_that_died_with_an_earlier_server(web: WebProcess)
     assert set(statuses_of_many(web)) == {202}
 
 
-@pytest.mark.parametrize("count", [10, 3 * WEB_THREADS])
+@pytest.mark.parametrize("count", [10, 3 * settings.WEB_THREADS])
 def test_orders_sent_to_a_database_that_hangs_are_answered_in_time(frozen: WebProcess, count: int) -> None:
     """More of them than there are threads have to queue for one, and do not wait themselves, too."""
     with ThreadPoolExecutor(count) as pool:

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from django.db import DataError, InternalError, NotSupportedError, ProgrammingError, connection, transaction
 
-from lemon_market.database.base import TRANSACTION_TRIES, in_transaction, run_prepared
-from lemon_market.database.errors import DatabaseUnavailable, StalePlan, StatementTooSlow, TransactionUndone
-from lemon_market.database.parameters import connection_parameters
+from infrastructure.database.base import TRANSACTION_TRIES, in_transaction, run_prepared
+from infrastructure.database.errors import DatabaseUnavailable, StalePlan, StatementTooSlow, TransactionUndone
+from infrastructure.database.parameters import connection_parameters
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,23 +18,23 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
+from devstack.free_ports import free_port
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.parameters import connection_parameters
 from lemon_market.backup_directory import NAME
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.database.parameters import connection_parameters
 from lemon_market.doctor import Level, examine
 from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
 from lemon_market.doctor.machine import check_machine
 from lemon_market.doctor.outside import check_kafka, clock_of_exchange
-from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT, Installation
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
-from orders.accepting import NewOrder, accept_orders
-from orders.feed_connection import save_connection
-from orders.feeds import move_position
-from orders.halting import confirm_halts, halt_trading
+from orders.executions.feed_connection import save_connection
+from orders.executions.feed_positions import move_position
 from orders.models import Order, PlacementWorker, SetAsideReport
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.risk.switches import confirm_halts, halt_trading
 
 DATABASE_FINDINGS = {"database", "migrations", "clock of the database", "connections", "transactions"}
 
@@ -242,8 +242,8 @@ def test_a_time_without_a_zone_is_utc() -> None:
         ("lemon_market.doctor.database.read_clock", "clock of the database", {"clock of the database"}),
         ("lemon_market.doctor.database.is_renumbering_needed", "migrations", {"migrations"}),
         ("lemon_market.doctor.work.heard_within", "workers", set()),
-        ("orders.standing.queue_age_s", "queue", {"queue"}),
-        ("orders.standing.feed", "feed", {"feed"}),
+        ("orders.operations.status.queue_age_s", "queue", {"queue"}),
+        ("orders.operations.status.feed", "feed", {"feed"}),
         ("lemon_market.doctor.work.halts_in_force", "orders for a person", set()),
         ("lemon_market.doctor.outside.check_server", "web", {"web", "notifications"}),
         ("lemon_market.doctor.outside.ask", "exchange", {"exchange", "web", "notifications"}),
@@ -271,7 +271,7 @@ def test_a_database_that_goes_away_in_the_middle_does_not_hide_the_rest(
     def away(_now: Any) -> float:
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr("orders.standing.queue_age_s", away)
+    monkeypatch.setattr("orders.operations.status.queue_age_s", away)
     findings = found()
     assert findings["check of queue"].text == "the database cannot be reached: gone"
     assert {"feed", "exchange", "disk"} <= findings.keys()

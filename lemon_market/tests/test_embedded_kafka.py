@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from lemon_market import embedded_kafka
-from lemon_market.free_ports import free_port
+from devstack import embedded_kafka
+from devstack.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.kafka_broker import KafkaBroker
 from lemon_market.tests.waiting import wait_until
@@ -43,7 +43,7 @@ def test_it_keeps_its_messages_over_a_crash_in_a_place_of_any_name(mortal_broker
 def test_it_stops_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, time\n"
-        "broker = subprocess.Popen([sys.executable, '-m', 'lemon_market.embedded_kafka', *sys.argv[1:]])\n"
+        "broker = subprocess.Popen([sys.executable, '-m', 'devstack.embedded_kafka', *sys.argv[1:]])\n"
         "print(broker.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
@@ -62,7 +62,7 @@ def test_it_starts_where_a_checkout_keeps_everything_by_default(tmp_path: Path) 
     shutil.copytree(CHECKOUT / "lemon_market", tmp_path / "lemon_market")
     programs = tmp_path / embedded_kafka.PROGRAMS.relative_to(CHECKOUT)
     shutil.copytree(embedded_kafka.PROGRAMS, programs, copy_function=os.symlink)
-    command = [sys.executable, "-m", "lemon_market.embedded_kafka", ".local", str(free_port())]
+    command = [sys.executable, "-m", "devstack.embedded_kafka", ".local", str(free_port())]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         # This has an end once the broker's log takes its place, and that is the last thing before it is the broker.
@@ -75,7 +75,7 @@ def test_it_starts_where_a_checkout_keeps_everything_by_default(tmp_path: Path) 
 
 
 def test_without_kafka_it_says_how_to_get_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lemon_market.embedded_kafka", str(tmp_path), str(free_port())]
+    command = [sys.executable, "-m", "devstack.embedded_kafka", str(tmp_path), str(free_port())]
     # No java on this path.
     environment = {**os.environ, "PATH": str(tmp_path)}
     answer = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)

@@ -11,9 +11,9 @@ import psutil
 import psycopg
 import pytest
 
-from lemon_market import embedded_postgres, local_install, postgres_programs
-from lemon_market.embedded_postgres import Server
-from lemon_market.postgres_programs import PostgresError
+from devstack import embedded_postgres, local_install, postgres_programs
+from devstack.embedded_postgres import Server
+from devstack.postgres_programs import PostgresError
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -186,7 +186,7 @@ def test_a_process_id_left_behind_that_now_belongs_to_a_stranger_does_no_harm(da
 
 def test_it_stops_when_its_parent_is_killed(data_dir):
     program = (
-        "import pathlib, signal, sys; from lemon_market.embedded_postgres import Server;"
+        "import pathlib, signal, sys; from devstack.embedded_postgres import Server;"
         "print(Server(pathlib.Path(sys.argv[1])).pid, flush=True); signal.pause()"
     )
     local_install.load(data_dir)

@@ -3,8 +3,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from lemon_market import free_ports
-from lemon_market.free_ports import NoFreePortError, free_port
+from devstack import free_ports
+from devstack.free_ports import NoFreePortError, free_port
 
 
 def test_no_outgoing_connection_of_this_machine_can_take_one() -> None:

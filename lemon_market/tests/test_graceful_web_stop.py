@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from lemon_market import local_install
+from devstack import local_install
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import WebProcess
 

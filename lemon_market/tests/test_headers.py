@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from lemon_market.headers import NOTHING
-from orders.accepting import NewOrder, accept_orders
+from orders.order_entry.service import NewOrder, accept_orders
 
 Policy = dict[str, set[str]]
 NO_SOURCE = {"'none'"}

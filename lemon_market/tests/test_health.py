@@ -5,7 +5,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from lemon_market.database.errors import DatabaseUnavailable
+from infrastructure.database.errors import DatabaseUnavailable
 
 PROBES = ["/health/live", "/health/ready"]
 

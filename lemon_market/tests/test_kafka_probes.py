@@ -6,13 +6,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
-from orders.accepting import NewOrder, accept_orders
-from orders.doorbell import doorbell
+from orders.events.notify import doorbell
 from orders.kafka import lag
 from orders.kafka.lag import LagWatch
-from orders.kafka.wake_ups import orders_producer
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.wakeups.kafka import orders_producer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from lemon_market import local_install
+from devstack import local_install
 from lemon_market.tests.web_process import Answer, WebProcess
 
 AT_ONCE = 50

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lemon_market import local_install
-from lemon_market.local_install import LocalInstallError
+from devstack import local_install
+from devstack.local_install import LocalInstallError
 
 CHECKOUT = Path(__file__).parents[2]
 

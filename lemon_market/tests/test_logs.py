@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from lemon_market import local_install, logs
+from devstack import local_install
+from infrastructure import logs
 from lemon_market.tests.installation import CHECKOUT, Installation
 from lemon_market.tests.waiting import wait_until
 
@@ -140,7 +141,7 @@ def test_no_secret_is_in_any_line_and_every_line_is_json_while_processes_are_kil
 
 
 def test_granian_own_process_writes_json_too() -> None:
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--log-config", "lemon_market/granian-json-logs.json"]
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--log-config", "infrastructure/granian-json-logs.json"]
     done = subprocess.run(
         [*command, "--port", "0", "lemon_market.no_such_module:application"],
         cwd=CHECKOUT,

@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from lemon_market import local_install
-from lemon_market.free_ports import free_port
+from devstack import local_install
+from devstack.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import CHECKOUT, ORDER, WebProcess
 from notifications.tests.raw import RawClient

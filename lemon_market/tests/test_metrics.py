@@ -15,17 +15,17 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from lemon_market import local_install
+from devstack import local_install
+from devstack.free_ports import free_port
+from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import NAME
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.free_ports import free_port
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import WebProcess
-from orders.accepting import NewOrder, accept_orders
-from orders.feed_connection import save_connection
-from orders.feeds import move_position
+from orders.executions.feed_connection import save_connection
+from orders.executions.feed_positions import move_position
 from orders.models import Order, PlacementWorker, SetAsideReport, event
+from orders.order_entry.service import NewOrder, accept_orders
 from orders.states import EventType
 
 
@@ -81,7 +81,7 @@ def test_a_database_that_is_away_is_a_metric_and_no_error(scrape: Any, monkeypat
     def away(_now: Any) -> float:
         raise DatabaseUnavailable("away")
 
-    monkeypatch.setattr("orders.standing.queue_age_s", away)
+    monkeypatch.setattr("orders.operations.status.queue_age_s", away)
     found = scrape()
     assert found["database_up"] == 0
     assert "due_orders" not in found

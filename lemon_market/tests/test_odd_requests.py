@@ -10,8 +10,8 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.test import Client, RequestFactory
 
+from infrastructure.logs import without_control_characters
 from lemon_market.doctor.machine import check_machine
-from lemon_market.logs import without_control_characters
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, ma
 from django.contrib.auth.models import User
 from django.test import Client
 
-from lemon_market.passwords import LOW_PRIORITY, MAX_SIGN_INS, PasswordHasher, at_low_priority, sign_ins, turn
+from infrastructure.passwords import LOW_PRIORITY, MAX_SIGN_INS, PasswordHasher, at_low_priority, sign_ins, turn
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import Answer, WebProcess
 

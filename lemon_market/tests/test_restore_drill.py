@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from lemon_market import embedded_kafka, local_install
+from devstack import embedded_kafka, local_install
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.system import System, running_system
 from lemon_market.tests.transport_plugin import BOTH

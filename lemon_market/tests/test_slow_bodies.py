@@ -9,9 +9,9 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from django.conf import settings
 
-from lemon_market.processes import WEB_PROCESSES, WEB_THREADS
-from lemon_market.slow_bodies import OF_ALL, OF_ONE_ADDRESS, BodyReads, bounded_body_reads
+from infrastructure.body_reads import OF_ALL, OF_ONE_ADDRESS, BodyReads, bounded_body_reads
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import ORDER, WebProcess
 
@@ -29,7 +29,7 @@ def slow_client(web: WebProcess) -> Iterator[None]:
 def slow_clients(web: WebProcess) -> Iterator[list[None]]:
     """More of them than the web process has threads."""
     with ExitStack() as clients:
-        yield [clients.enter_context(slow_client(web)) for _ in range(WEB_PROCESSES * WEB_THREADS * 2)]
+        yield [clients.enter_context(slow_client(web)) for _ in range(settings.WEB_PROCESSES * settings.WEB_THREADS * 2)]
 
 
 def test_whoever_sends_no_body_is_served_meanwhile(web: WebProcess, slow_clients: list[None]) -> None:
@@ -43,7 +43,7 @@ def test_whoever_sends_no_body_is_served_meanwhile(web: WebProcess, slow_clients
 
 def test_orders_are_taken_again_as_soon_as_they_are_gone(web: WebProcess) -> None:
     with ExitStack() as clients:
-        for _ in range(WEB_PROCESSES * WEB_THREADS * 2):
+        for _ in range(settings.WEB_PROCESSES * settings.WEB_THREADS * 2):
             clients.enter_context(slow_client(web))
         # What was sent to it is not yet with its threads.
         wait_until(lambda: web.order().status == 503, within_s=20, what="orders are turned away")
@@ -79,7 +79,7 @@ def test_forms_that_are_too_long_hold_no_thread(web: WebProcess) -> None:
         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
     )
     with ExitStack() as clients:
-        for _ in range(WEB_PROCESSES * WEB_THREADS * 2):
+        for _ in range(settings.WEB_PROCESSES * settings.WEB_THREADS * 2):
             client = clients.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
             client.sendall(head)
             assert client.recv(100).split()[1] == b"413"
@@ -113,11 +113,11 @@ def test_a_body_that_is_too_long_is_left_for_the_application_to_refuse() -> None
 
 
 def test_one_address_leaves_room_for_others_and_all_leave_some_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lemon_market.slow_bodies.PATIENCE_S", 0)
+    monkeypatch.setattr("infrastructure.body_reads.PATIENCE_S", 0)
     reads = BodyReads()
     assert [reads.begin("a") for _ in range(OF_ONE_ADDRESS + 1)] == [True] * OF_ONE_ADDRESS + [False]
-    others = [reads.begin(str(number)) for number in range(WEB_THREADS)]
-    assert sum(others) == OF_ALL - OF_ONE_ADDRESS < WEB_THREADS
+    others = [reads.begin(str(number)) for number in range(settings.WEB_THREADS)]
+    assert sum(others) == OF_ALL - OF_ONE_ADDRESS < settings.WEB_THREADS
     reads.end("a")
     assert reads.begin("a")
     assert not reads.begin("b")

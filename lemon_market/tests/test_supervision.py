@@ -8,17 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from lemon_market import processes
-from lemon_market.process_end import STOP_SIGNALS
-from lemon_market.processes import ManagedProcess
-from lemon_market.supervision import LOG_JSON, LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
+from devstack import processes
+from devstack.processes import ManagedProcess
+from devstack.supervision import LOG_JSON, LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
+from infrastructure.process_signals import STOP_SIGNALS
 from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.waiting import wait_until
 
 # The real one, but it never waits for longer than a second, and is told when a program counts as running.
 SUPERVISOR = """
 import sys
-from lemon_market import patient_process, supervision
+from devstack import patient_process
+from devstack import supervision
 supervision.LONGEST_RESTART_DELAY_S = 1
 patient_process.RUNS_S = float(sys.argv[2])
 supervision.main()

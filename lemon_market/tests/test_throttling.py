@@ -9,10 +9,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from lemon_market import throttling
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.models import RequestCount
-from lemon_market.throttling import Counter, Rate
+from infrastructure import throttling
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.models import RequestCount
+from infrastructure.throttling import Counter, Rate
 from orders.models import Order
 from orders.tests.api_calls import MARKET, client_for, post
 
@@ -123,7 +123,7 @@ def test_the_table_adds_up_what_is_written_at_the_same_time() -> None:
 
 def test_the_table_is_unlogged(db: None) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT relpersistence FROM pg_class WHERE relname = 'lemon_market_requestcount'")
+        cursor.execute("SELECT relpersistence FROM pg_class WHERE relname = 'infrastructure_requestcount'")
         assert cursor.fetchone() == ("u",)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lemon_market.content_types import readable_content_type
+from infrastructure.content_types import readable_content_type
 from lemon_market.tests.web_process import ORDER, Answer, WebProcess
 
 PAGES = ["/login", "/admin/login/", "/", "/nowhere"]

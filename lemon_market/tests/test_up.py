@@ -5,9 +5,10 @@ import socket
 import psutil
 import pytest
 
-from lemon_market import addresses, processes
-from lemon_market.addresses import AddressError
-from lemon_market.free_ports import free_port
+from devstack import processes
+from devstack.free_ports import free_port
+from infrastructure import addresses
+from infrastructure.addresses import AddressError
 from lemon_market.tests.installation import Installation
 from lemon_market.tests.system import System
 from lemon_market.tests.waiting import wait_until

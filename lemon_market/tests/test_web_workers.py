@@ -10,11 +10,12 @@ from typing import Any
 
 import psutil
 import pytest
+from django.conf import settings
 from prometheus_client import CollectorRegistry, Histogram, values
 from prometheus_client.mmap_dict import MmapedDict
 
-from lemon_market import measuring, shared_counts
-from lemon_market.processes import WEB_PROCESSES
+from infrastructure import instrumentation as measuring
+from infrastructure import shared_counts
 from lemon_market.tests.small_disk import fill, mounted_small_disk
 from lemon_market.tests.waiting import wait_until
 from lemon_market.tests.web_process import WebProcess, WebServer
@@ -68,7 +69,7 @@ def workers(server: WebServer) -> set[psutil.Process]:
             with suppress(psutil.NoSuchProcess):
                 if any(end.status == "LISTEN" for end in child.net_connections("tcp")):
                     found.add(child)
-        return found if len(found) == WEB_PROCESSES else None
+        return found if len(found) == settings.WEB_PROCESSES else None
 
     found = wait_until(listening, what="all workers listen")
     assert found is not None
@@ -81,7 +82,9 @@ def test_a_disk_that_is_full_from_the_beginning_keeps_nobody_from_serving(small_
     assert place_orders(server) == {400}
     assert counted(server) == 0
     # The second may be later than the first, which serves already.
-    wait_until(lambda: server.output.read_text().count("requests_not_counted") == WEB_PROCESSES, what="each says so, once")
+    wait_until(
+        lambda: server.output.read_text().count("requests_not_counted") == settings.WEB_PROCESSES, what="each says so, once"
+    )
 
 
 def test_a_disk_that_fills_up_ends_nobody_and_counting_goes_on(small_disk: Path, start: Any) -> None:
@@ -144,4 +147,4 @@ def test_a_worker_that_is_killed_is_replaced_while_others_serve_and_what_it_coun
         assert before < workers(server)
         assert counted(server) == number * ORDERS
     files = list((tmp_path / "data" / "counts" / str(server.process.pid)).iterdir())
-    assert len(files) == WEB_PROCESSES
+    assert len(files) == settings.WEB_PROCESSES

@@ -20,8 +20,8 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from lemon_market.tests.url_map import addresses
-from orders.accepting import NewOrder, accept_orders
 from orders.models import AccountLimits, FeedConnection, FeedPosition, Halt, Order, OrderEvent, SafetyEvent, SetAsideReport
+from orders.order_entry.service import NewOrder, accept_orders
 from orders.tests.api_calls import MARKET
 from orders.tests.test_desk_roles import make_roles
 

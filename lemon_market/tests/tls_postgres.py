@@ -12,8 +12,8 @@ from signal import SIGINT
 
 import psycopg
 
-from lemon_market.free_ports import free_port
-from lemon_market.postgres_programs import other_account
+from devstack.free_ports import free_port
+from devstack.postgres_programs import other_account
 from lemon_market.tests.waiting import wait_until
 
 PASSWORD = "only-for-tests"

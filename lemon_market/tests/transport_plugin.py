@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
-from lemon_market import embedded_kafka
+from devstack import embedded_kafka
 from lemon_market.tests.kafka_broker import KafkaBroker, given_servers
 from lemon_market.tests.waiting import wait_until
 

@@ -22,9 +22,9 @@ import psycopg
 from django.core.management import call_command
 from django.test import Client, override_settings
 
-from lemon_market import local_install, processes
-from lemon_market.embedded_postgres import Server
-from lemon_market.free_ports import free_port
+from devstack import local_install, processes
+from devstack.embedded_postgres import Server
+from devstack.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]

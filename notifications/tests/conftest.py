@@ -15,9 +15,9 @@ from knox.models import AuthToken
 from lemon_market.tests.transport_plugin import BOTH, Transport, transport_for_processes
 from notifications.tests.talking import CHECKOUT, Client, Clients, ServiceProcess, database_url
 from orders import lifecycle
-from orders.accepting import NewOrder, accept_orders
-from orders.doorbell import ORDER_EVENTS, doorbell
+from orders.events.notify import ORDER_EVENTS, doorbell
 from orders.models import Order, OrderEvent
+from orders.order_entry.service import NewOrder, accept_orders
 from orders.storage import save_changes
 
 

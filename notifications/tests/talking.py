@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 from django.db import connection
 
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 from lemon_market.tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ T = TypeVar("T")
 # A test run that is killed leaves no service behind.
 DIE_WITH_PARENT = """
 import os, signal, sys
-from lemon_market.process_end import die_with_parent
+from infrastructure.process_signals import die_with_parent
 die_with_parent(signal.SIGKILL, int(sys.argv[1]))
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """

@@ -12,7 +12,7 @@ from notifications.consumer import OrdersConsumer
 from notifications.identity import Identity
 from notifications.service import Service
 from notifications.tests.test_connection import never
-from orders.event_stream import (
+from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
     Found,

@@ -19,7 +19,7 @@ from notifications.closings import Closing
 from notifications.tests.conftest import accept, change, place
 from notifications.tests.talking import CHECKOUT
 from orders import lifecycle
-from orders.executions import apply_reports
+from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.states import ErrorCode, EventType, ExecutionStatus, Status
 

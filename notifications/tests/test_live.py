@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from lemon_market.database.parameters import connection_parameters
+from infrastructure.database.parameters import connection_parameters
 from lemon_market.tests.waiting import wait_until
 from notifications.closings import DATABASE_AWAY
 from notifications.tests.conftest import accept, change, event_types, many_events, place

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from lemon_market.database.parameters import connection_parameters
+from infrastructure.database.parameters import connection_parameters
 from lemon_market.tests.waiting import wait_until
 from notifications import closings
 from notifications.tests.conftest import accept, many_events, place, token_of

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from django.core.management import CommandError, call_command
 
-from lemon_market.addresses import AddressError
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
+from infrastructure.addresses import AddressError
 from notifications import server
 from notifications.checks import notification_settings
 from notifications.tests.raw import RawClient

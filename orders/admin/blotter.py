@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
 
-from orders.event_stream import encoded_events
-from orders.live_events import live_events_url
+from orders.events.address import live_events_url
+from orders.events.stream import encoded_events
 from orders.models import Order, OrderEvent
 from orders.states import ExecutionStatus, Side, Status
 

@@ -12,9 +12,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from orders.canceling import cancel_orders, reason_not_to_cancel
 from orders.models import Order
-from orders.retrying import reasons_not_to_retry, retry_orders
+from orders.placement.cancel import cancel_orders, reason_not_to_cancel
+from orders.placement.manual_retry import reasons_not_to_retry, retry_orders
 from orders.states import Status
 
 # They are locked together, and Django takes 1,000 fields of a form at most (DATA_UPLOAD_MAX_NUMBER_FIELDS).

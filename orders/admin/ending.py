@@ -12,8 +12,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from orders.ending import NotProvedAbsent, end_absent_order
 from orders.models import Order
+from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 
 
 class EndForm(forms.Form):

@@ -23,12 +23,12 @@ from orders.admin.ending import end_order
 from orders.admin.order_list import LIST_FILTER, LOOKUPS, search_orders
 from orders.admin.order_page import MAX_EVENTS, MAX_SET_ASIDE, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin
-from orders.canceling import Canceled, cancel_orders
-from orders.ending import can_be_ended
-from orders.halts import halts_in_force
-from orders.live_events import live_events_url
+from orders.events.address import live_events_url
 from orders.models import Order
-from orders.retrying import Retried, retry_orders
+from orders.placement.cancel import Canceled, cancel_orders
+from orders.placement.manual_end import can_be_ended
+from orders.placement.manual_retry import Retried, retry_orders
+from orders.risk.halts import halts_in_force
 from orders.templatetags.durations import age
 
 

@@ -21,14 +21,14 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from orders.feed_connection import SILENT_AFTER
-from orders.feeds import active_feed
-from orders.halts import halts_in_force
+from orders.executions.feed_connection import SILENT_AFTER
+from orders.executions.feed_positions import active_feed
 from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, PlacementWorker, SetAsideReport
+from orders.operations.status import due_orders
 from orders.order_ids import made_at
-from orders.standing import due_orders
+from orders.placement.worker_state import outage
+from orders.risk.halts import halts_in_force
 from orders.states import ErrorCode, EventType, Status
-from orders.worker_state import outage
 
 MAX_COUNTED = 1_000
 NEEDS_PERSON_SHOWN = 10

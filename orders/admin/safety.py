@@ -18,11 +18,11 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 from orders.admin.lookups import KnownLookups, one_of
 from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
-from orders.halting import AlreadyHalted, NotHalted, confirm_halts, halt_trading, resume_trading
-from orders.halts import halts_in_force, how_far
 from orders.instruments import canonical_instrument, in_instrument
-from orders.limits import LIMIT_NAMES, change_limits
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
+from orders.risk.halts import halts_in_force, how_far
+from orders.risk.limits import LIMIT_NAMES, change_limits
+from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, resume_trading
 from orders.states import SafetyEventType
 
 

@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from lemon_market.database.base import run_prepared
+from infrastructure.database.base import run_prepared
 
 TOKEN_FIELDS = [field.attname for field in AuthToken._meta.concrete_fields]  # noqa: SLF001 - Django's name for a public thing
 USER_FIELDS = [field.attname for field in User._meta.concrete_fields]  # noqa: SLF001

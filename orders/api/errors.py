@@ -10,9 +10,9 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, NotFou
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from lemon_market.database.away import one_line
-from lemon_market.database.clock import ClockWrong
-from lemon_market.database.errors import DatabaseUnavailable, StatementTooSlow
+from infrastructure.database.away import one_line
+from infrastructure.database.clock import ClockWrong
+from infrastructure.database.errors import DatabaseUnavailable, StatementTooSlow
 
 log = structlog.get_logger()
 

@@ -6,11 +6,11 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from orders.accepting import TooManyOrders, TradingHalted
 from orders.api.errors import Refused, TooFast
 from orders.api.serializers import moment
-from orders.limits import FIELDS, Refusal
 from orders.models import Halt, Order, OrderEvent
+from orders.order_entry.service import TooManyOrders, TradingHalted
+from orders.risk.limits import FIELDS, Refusal
 from orders.states import ErrorCode, EventType, Limit, Status
 
 HALTED = "trading_halted"

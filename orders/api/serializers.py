@@ -7,9 +7,9 @@ from django.db.models import TextChoices
 from django.http import HttpRequest
 from rest_framework import serializers
 
-from orders.accepting import NewOrder
 from orders.instruments import INSTRUMENT_PATTERN
 from orders.models import CLIENT_ORDER_ID_PATTERN, Order, OrderEvent
+from orders.order_entry.service import NewOrder
 from orders.states import OrderType, Side
 
 MAX_QUANTITY = 2**31 - 1

@@ -14,15 +14,15 @@ from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.exceptions import ParseError, ValidationError
 
-from lemon_market.database.clock import ClockWrong
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.throttling import account_rate, counter
-from orders.accepting import store_at_once
+from infrastructure.database.clock import ClockWrong
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.throttling import account_rate, counter
 from orders.api.authentication import remembered_account_id
 from orders.api.errors import clock_wrong, database_away
 from orders.api.marks import COUNTED, TRIED
 from orders.api.parsing import parsed
 from orders.api.serializers import location, represented, validated, with_idempotency_key
+from orders.order_entry.service import store_at_once
 
 ALLOW = "GET, POST, HEAD, OPTIONS"
 WANTED = {"*/*", "application/json"}

@@ -3,7 +3,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from lemon_market.throttling import account_rate, counter
+from infrastructure.throttling import account_rate, counter
 from orders.api.marks import COUNTED
 
 

@@ -11,16 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from orders.accepting import (
-    Accepted,
-    AlreadyExpired,
-    ClientOrderIdConflict,
-    NewOrder,
-    RefusedByLimits,
-    TooManyOrders,
-    TradingHalted,
-    accept_orders,
-)
 from orders.api.errors import Conflict, LengthRequired, Refused
 from orders.api.filters import OrderFilter, OrderPagination
 from orders.api.marks import TRIED
@@ -46,8 +36,18 @@ from orders.api.serializers import (
     validated,
     with_idempotency_key,
 )
-from orders.canceling import TooLateToCancel, cancel_order
 from orders.models import CLIENT_ORDER_ID_PATTERN, Order
+from orders.order_entry.service import (
+    Accepted,
+    AlreadyExpired,
+    ClientOrderIdConflict,
+    NewOrder,
+    RefusedByLimits,
+    TooManyOrders,
+    TradingHalted,
+    accept_orders,
+)
+from orders.placement.cancel import TooLateToCancel, cancel_order
 from orders.states import Status
 
 PASSED = "This time has passed."

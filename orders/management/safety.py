@@ -7,11 +7,11 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from lemon_market.database.away import database_needed
-from orders.halting import AlreadyHalted, NotHalted
+from infrastructure.database.away import database_needed
 from orders.instruments import canonical_instrument
 from orders.management.person import person
 from orders.models import Halt
+from orders.risk.switches import AlreadyHalted, NotHalted
 
 
 def add_scope(parser: CommandParser) -> None:

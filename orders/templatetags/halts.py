@@ -2,7 +2,7 @@
 
 from django import template
 
-from orders import halts
+from orders.risk import halts
 
 register = template.Library()
 register.filter("how_far", halts.how_far)

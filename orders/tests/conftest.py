@@ -8,9 +8,9 @@ from django.contrib.auth.models import Permission
 from django.db.models import F
 from django.test import Client, override_settings
 
-from orders.accepting import NewOrder, accept_orders
 from orders.models import Halt, Order
-from orders.policy import PlacementPolicy
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.retry_policy import PlacementPolicy
 from orders.tests.working import POLICY
 
 

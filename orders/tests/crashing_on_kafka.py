@@ -35,10 +35,10 @@ if __name__ == "__main__":
 
     from django.contrib.auth.models import User
 
-    from orders.accepting import NewOrder, accept_orders
-    from orders.kafka.recorder import UpdateRecorder
+    from orders.executions.kafka_recorder import UpdateRecorder
     from orders.kafka.topics import EXECUTIONS
-    from orders.kafka.wake_ups import OrdersProducer
+    from orders.order_entry.service import NewOrder, accept_orders
+    from orders.wakeups.kafka import OrdersProducer
 
     if sys.argv[1] == "before_publish":
         OrdersProducer.publish = die  # type: ignore[method-assign]

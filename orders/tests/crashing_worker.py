@@ -19,8 +19,8 @@ if __name__ == "__main__":
     from django.db import transaction
 
     from exchange.http_gateway import HttpGateway
-    from orders.placement import Claim, Result, carry_out, claim_due_orders, record
-    from orders.policy import PlacementPolicy
+    from orders.placement.attempts import Claim, Result, carry_out, claim_due_orders, record
+    from orders.retry_policy import PlacementPolicy
 
     point, url = sys.argv[1:]
     policy = PlacementPolicy.from_settings()

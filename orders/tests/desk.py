@@ -6,9 +6,9 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from orders import lifecycle
-from orders.accepting import NewOrder, accept_orders
 from orders.models import Order
-from orders.policy import PlacementPolicy
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode
 from orders.storage import save_changes
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from django.conf import settings
 
 from exchange.http_gateway import HttpGateway
-from orders.database_thread import close_connection
-from orders.kafka.recorder import UpdateRecorder
-from orders.kafka.update_consumer import AppendingUpdateConsumer
+from infrastructure.database_thread import close_connection
+from orders.executions.kafka_recorder import UpdateRecorder
+from orders.executions.kafka_update_consumer import AppendingUpdateConsumer
+from orders.executions.update_consumer import UpdateConsumer
 from orders.models import Order
 from orders.states import OPEN_EXECUTION
 from orders.tests.working import POLICY
-from orders.update_consumer import UpdateConsumer
 
 DEADLINE_S = 20.0
 

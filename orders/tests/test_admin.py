@@ -13,7 +13,7 @@ from orders import lifecycle
 from orders.admin import read_only
 from orders.admin.overview import NEEDS_PERSON_SHOWN
 from orders.models import Order, SetAsideReport
-from orders.policy import PlacementPolicy
+from orders.retry_policy import PlacementPolicy
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
 
@@ -243,7 +243,12 @@ def test_nobody_but_staff_gets_in(accept: Accept, account: Any, visitor: str) ->
 def test_nobody_sees_the_queue(staff: Any, admin_client: Client) -> None:
     desk_clerk = staff("view_order", "retry_order", "cancel_order")
     Task.objects.create(
-        id="1" * 32, name="t", func="orders.tasks.place_orders", started=timezone.now(), stopped=timezone.now(), success=False
+        id="1" * 32,
+        name="t",
+        func="orders.placement.tasks.place_orders",
+        started=timezone.now(),
+        stopped=timezone.now(),
+        success=False,
     )
     index = desk_clerk.get("/admin/").content.decode()
     assert "/admin/orders/order/" in index

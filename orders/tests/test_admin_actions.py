@@ -13,8 +13,8 @@ from django_q.models import OrmQ
 from orders import lifecycle
 from orders.admin import bulk_actions
 from orders.models import Order
-from orders.policy import PlacementPolicy
-from orders.retrying import retry_orders
+from orders.placement.manual_retry import retry_orders
+from orders.retry_policy import PlacementPolicy
 from orders.states import Status
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot

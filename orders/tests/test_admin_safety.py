@@ -11,10 +11,10 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from orders.halting import confirm_halts, halt_trading
-from orders.limits import change_limits
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
-from orders.placement import claim_due_orders
+from orders.placement.attempts import claim_due_orders
+from orders.risk.limits import change_limits
+from orders.risk.switches import confirm_halts, halt_trading
 from orders.tests.api_calls import MARKET, client_for, post
 from orders.tests.desk import LIST, page, refuse
 from orders.tests.working import POLICY

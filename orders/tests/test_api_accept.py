@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from orders.accepting import NewOrder, accept_orders
 from orders.models import Order, OrderEvent
+from orders.order_entry.service import NewOrder, accept_orders
 from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 
 LATER = "2030-01-31T15:30:00Z"
@@ -117,7 +117,7 @@ def test_an_order_is_stored_with_one_accepted_event_and_one_wake_up(client: Any,
     event = OrderEvent.objects.get()
     assert (event.type, str(event.order_id), event.account, event.data) == ("accepted", answer.json()["id"], account, {})
     assert event.occurred_at == Order.objects.get().created_at
-    assert OrmQ.objects.get().func() == "orders.tasks.place_orders"
+    assert OrmQ.objects.get().func() == "orders.placement.tasks.place_orders"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -134,7 +134,7 @@ def test_order_event_and_wake_up_are_written_by_one_transaction(client: Any) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_wake_up_that_cannot_be_queued_takes_the_order_with_it(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders.dispatch.wake_up", lambda: None)
+    monkeypatch.setattr("orders.wakeups.wake_up", lambda: None)
     client.raise_request_exception = False
     assert post(client, MARKET).status_code == 500
     assert stored() == NOTHING

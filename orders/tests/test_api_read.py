@@ -9,7 +9,7 @@ from django.utils import timezone
 from exchange import gateway as venue
 from orders import lifecycle
 from orders.models import Order
-from orders.policy import PlacementPolicy
+from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
 from orders.storage import save_changes
 from orders.tests.api_calls import client_for

@@ -8,10 +8,10 @@ from django.utils import timezone
 
 from exchange.gateway import Acknowledged, NotFound, PlacementOutcome, Refused, Unavailable, Unknown
 from exchange.testing import SimulatorProcess
-from orders.accepting import NewOrder, accept_orders
-from orders.breaker import Breaker, Source
 from orders.models import Order, PlacementWorker
-from orders.placement import finish_overdue_orders, record
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.placement.attempts import finish_overdue_orders, record
+from orders.placement.circuit_breaker import Breaker, Source
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.working import POLICY, carry, claim_one, run_loop

@@ -14,10 +14,10 @@ from django.utils import timezone
 from exchange import gateway as venue
 from exchange.reports import ReportType
 from exchange.testing import SimulatorProcess
-from orders.canceling import TooLateToCancel, cancel_order
-from orders.executions import apply_reports
+from orders.executions.reports import apply_reports
 from orders.models import Order
-from orders.placement import Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.cancel import TooLateToCancel, cancel_order
 from orders.states import ExecutionStatus, Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.following import follow_until_settled

@@ -16,14 +16,14 @@ from django_q.models import OrmQ
 
 from exchange import gateway as venue
 from exchange.testing import SimulatorProcess
-from lemon_market.database import clock
-from lemon_market.database.clock import ClockWrong, DatabaseClock, OurClock, read_clock
-from orders.canceling import cancel_order
+from infrastructure.database import clock
+from infrastructure.database.clock import ClockWrong, DatabaseClock, OurClock, read_clock
 from orders.models import Order, PlacementWorker
-from orders.placement import Claim, claim_due_orders, finish_overdue_orders, record
-from orders.retrying import retry_orders
+from orders.placement.attempts import Claim, claim_due_orders, finish_overdue_orders, record
+from orders.placement.cancel import cancel_order
+from orders.placement.manual_retry import retry_orders
+from orders.placement.sweep import Sweep
 from orders.states import ErrorCode, ExecutionStatus, Status
-from orders.sweep import Sweep
 from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
 from orders.tests.working import POLICY, carry, carry_with, claim_one, run_loop
 

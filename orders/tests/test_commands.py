@@ -20,8 +20,8 @@ from rest_framework.test import APIClient
 from orders import lifecycle
 from orders.management.commands import retry_failed
 from orders.models import Order, OrderEvent
-from orders.policy import PlacementPolicy
-from orders.retrying import retry_orders
+from orders.placement.manual_retry import retry_orders
+from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
 from orders.storage import save_changes
 from orders.tests import desk

@@ -12,10 +12,10 @@ import pytest
 from django.utils import timezone
 
 from exchange.reports import BadReport, ExecutionReport, ReportType, parse_frame
-from orders.canceling import cancel_order
-from orders.executions import apply_reports
-from orders.feeds import active_feed
+from orders.executions.feed_positions import active_feed
+from orders.executions.reports import apply_reports
 from orders.models import FeedPosition, LastPrice, Order
+from orders.placement.cancel import cancel_order
 from orders.states import ExecutionStatus, Status
 from orders.tests.test_executions import FILLED, SESSION, report, three_reports, totals
 from orders.tests.working import claim_one

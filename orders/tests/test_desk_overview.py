@@ -17,7 +17,7 @@ from orders.admin.charts import draw
 from orders.admin.minute_counts import CACHE_KEY, Counts, counts_by_minute, sum_by_hour
 from orders.admin.overview import Count, Outcomes, judge_exchange, latency, nearest_rank
 from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, PlacementWorker
-from orders.policy import PlacementPolicy
+from orders.retry_policy import PlacementPolicy
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, page
 from orders.tests.following import follow_until_settled

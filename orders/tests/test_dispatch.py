@@ -8,15 +8,15 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from orders.dispatch import WORKERS, delete_visible_wake_ups, queue_wake_up
 from orders.models import Order
+from orders.wakeups import WORKERS, delete_visible_wake_ups, queue_wake_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_accepting_an_order_queues_one_wake_up_with_it(accept: Callable[..., Order]) -> None:
     accept()
-    assert [queued.func() for queued in OrmQ.objects.all()] == ["orders.tasks.place_orders"]
+    assert [queued.func() for queued in OrmQ.objects.all()] == ["orders.placement.tasks.place_orders"]
 
 
 def test_an_order_that_is_rolled_back_leaves_no_wake_up(accept: Callable[..., Order]) -> None:
@@ -40,7 +40,7 @@ def test_with_kafka_nothing_is_queued_and_each_order_is_published(
 ) -> None:
     published: list[Any] = []
     settings.ORDER_TRANSPORT = "kafka"
-    monkeypatch.setattr("orders.dispatch.orders_producer", lambda: SimpleNamespace(publish=published.append))
+    monkeypatch.setattr("orders.wakeups.orders_producer", lambda: SimpleNamespace(publish=published.append))
     order = accept()
     assert (published, OrmQ.objects.count()) == ([[order.id]], 0)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from django.db import connection, transaction
 
-from orders.doorbell import ORDERS_DUE, Doorbell, rings
+from orders.events.notify import ORDERS_DUE, Doorbell, rings
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +48,7 @@ def test_a_bell_whose_connection_was_cut_rings_again() -> None:
 
 def test_an_accepted_order_rings_only_after_its_commit(accept: Callable[..., Order], monkeypatch: pytest.MonkeyPatch) -> None:
     rung: list[str] = []
-    monkeypatch.setattr("orders.doorbell.doorbell.ring", rung.append)
+    monkeypatch.setattr("orders.events.notify.doorbell.ring", rung.append)
     with transaction.atomic():
         accept()
         assert rung == []

@@ -12,12 +12,12 @@ from django.utils import timezone
 from exchange.gateway import Found, NotFound
 from exchange.reports import ReportType
 from exchange.testing import SimulatorProcess
-from orders.canceling import cancel_order
-from orders.ending import NotProvedAbsent, end_absent_order
-from orders.executions import apply_reports
+from orders.executions.gap_recovery import Answer, apply_answers
+from orders.executions.reports import apply_reports
 from orders.models import OPEN, Order
-from orders.placement import record
-from orders.reconciling import Answer, apply_answers
+from orders.placement.attempts import record
+from orders.placement.cancel import cancel_order
+from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 from orders.tests.test_executions import SESSION, report, totals
 from orders.tests.working import POLICY, carry, claim_one, history
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lemon_market.database.parameters import connection_parameters
-from orders.event_stream import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
+from infrastructure.database.parameters import connection_parameters
+from orders.events.stream import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
 from orders.models import Order, OrderEvent
 
 INSERT = (

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from django.db import connection
 
-from lemon_market import local_install
-from lemon_market.embedded_postgres import Server
-from orders import event_stream
-from orders.event_stream import Position, current_snapshot, events_after
+from devstack import local_install
+from devstack.embedded_postgres import Server
+from orders.events import stream as event_stream
+from orders.events.stream import Position, current_snapshot, events_after
 
 TABLE = (
     "CREATE TABLE orders_orderevent (id bigserial, account_id integer, tx xid8 DEFAULT pg_current_xact_id());"

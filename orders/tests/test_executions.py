@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command
 
 from exchange.reports import BadReport, ExecutionReport, ReportType
-from orders.executions import apply_reports
+from orders.executions.reports import apply_reports
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import ExecutionStatus, Status
 from orders.tests.working import history

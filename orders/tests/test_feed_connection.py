@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exchange.testing import SimulatorProcess
-from orders.feed_connection import save_connection
+from orders.executions.feed_connection import save_connection
 from orders.models import FeedConnection
 from orders.tests.following import follow_until_settled
 

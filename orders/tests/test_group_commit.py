@@ -10,13 +10,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, connections
 
-from lemon_market.database.base import Patience, answers_within, patience
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.database.parameters import connection_parameters
-from orders import accepting, group_commit
-from orders.accepting import NewOrder, accept_orders
-from orders.group_commit import STORE_AT_ONCE, GroupCommit, Member, Request, parameters, store_requests
+from infrastructure.database.base import Patience, answers_within, patience
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.parameters import connection_parameters
 from orders.models import Order
+from orders.order_entry import group_commit
+from orders.order_entry import service as accepting
+from orders.order_entry.group_commit import STORE_AT_ONCE, GroupCommit, Member, Request, parameters, store_requests
+from orders.order_entry.service import NewOrder, accept_orders
 from orders.tests.api_calls import stored
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,17 +9,17 @@ import pytest
 
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
-from lemon_market.database.errors import DatabaseUnavailable
-from orders import halt_check
-from orders.breaker import Breaker
-from orders.canceling import cancel_order
-from orders.database_thread import DatabaseThread
-from orders.halt_check import HaltCheck
-from orders.halting import release_orders
-from orders.halts import halts_in_force
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database_thread import DatabaseThread
 from orders.models import Halt, Order
-from orders.placement import NotSent, record
-from orders.placement_loop import PlacementLoop
+from orders.placement.attempts import NotSent, record
+from orders.placement.cancel import cancel_order
+from orders.placement.circuit_breaker import Breaker
+from orders.placement.loop import PlacementLoop
+from orders.risk import halt_check
+from orders.risk.halt_check import HaltCheck
+from orders.risk.halts import halts_in_force
+from orders.risk.switches import release_orders
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_halts import halt, resume

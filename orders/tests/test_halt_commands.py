@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from exchange.gateway import Acknowledged
 from orders.management.commands import halt_trading as halt_command
 from orders.models import Halt, Order, SafetyEvent
-from orders.placement import record
+from orders.placement.attempts import record
 from orders.tests.test_commands import NOWHERE, manage
 from orders.tests.test_placement_races import answered
 from orders.tests.working import POLICY, claim_one

@@ -16,11 +16,11 @@ from psycopg import IsolationLevel
 
 from exchange import gateway as venue
 from exchange.testing import SimulatorProcess
-from orders.halting import confirm_halts
-from orders.halts import how_far
 from orders.models import Halt, Order
-from orders.placement import Claim, record
-from orders.sweep import Sweep
+from orders.placement.attempts import Claim, record
+from orders.placement.sweep import Sweep
+from orders.risk.halts import how_far
+from orders.risk.switches import confirm_halts
 from orders.tests.api_calls import MARKET, client_for, post
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_halts import halt, resume

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from orders import halting
-from orders.halting import release_orders
-from orders.halts import halted_since
 from orders.models import Halt, Order
-from orders.placement import claim_due_orders, finish_overdue_orders
+from orders.placement.attempts import claim_due_orders, finish_overdue_orders
+from orders.risk import switches as halting
+from orders.risk.halts import halted_since
+from orders.risk.switches import release_orders
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_halts import halt, resume

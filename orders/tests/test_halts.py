@@ -14,13 +14,13 @@ from django_q.models import OrmQ
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.waiting import wait_until
 from orders.api.serializers import moment
-from orders.canceling import cancel_order
-from orders.halting import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders, resume_trading
 from orders.models import Halt, Order, SafetyEvent
-from orders.placement import Step, claim_due_orders, finish_overdue_orders, record
-from orders.retrying import retry_orders
+from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.cancel import cancel_order
+from orders.placement.manual_retry import retry_orders
+from orders.placement.sweep import Sweep
+from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders, resume_trading
 from orders.states import ExecutionStatus, Status
-from orders.sweep import Sweep
 from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
 from orders.tests.conftest import let_time_pass
 from orders.tests.desk import refuse
@@ -230,7 +230,7 @@ def test_nothing_is_retried_during_a_halt_or_before_everything_is_released(accep
 
 def test_workers_are_not_woken_in_vain_and_not_taken_for_frozen(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[bool] = []
-    monkeypatch.setattr("orders.sweep.kill_registered_processes", lambda: killed.append(True))
+    monkeypatch.setattr("orders.placement.sweep.kill_registered_processes", lambda: killed.append(True))
     for _ in range(5):
         accept()
     halt()

@@ -12,14 +12,14 @@ from jsonschema import Draft202012Validator
 
 from exchange.reports import ExecutionReport, parse_frame
 from exchange.testing import SimulatorProcess
+from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.clients import VERSION, AcknowledgedProducer
-from orders.kafka.relay import OutboxRelay
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDER_UPDATES, ORDERS, TOPICS
-from orders.kafka.wake_ups import orders_producer
 from orders.models import Order
 from orders.tests.on_kafka import all_messages
 from orders.tests.test_kafka_updates import append_all, record_all
 from orders.tests.working import run_loop
+from orders.wakeups.kafka import orders_producer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOCS = Path(__file__).parents[2] / "docs"

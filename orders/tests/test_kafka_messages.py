@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from exchange.reports import BadReport, ExecutionReport
 from exchange.tests.test_reports import FILL, NEW, SESSION, VALUES
+from orders.executions.kafka_recorder import read_report
 from orders.kafka.clients import Record, record_of
-from orders.kafka.recorder import read_report
 
 REPORTS = st.dictionaries(st.sampled_from(["type", *FILL]), VALUES, max_size=4).map(lambda changes: orjson.dumps(FILL | changes))
 FRAMES = st.binary(max_size=100) | REPORTS | st.sampled_from([orjson.dumps(SESSION), orjson.dumps(NEW), b""])

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from lemon_market.tests.waiting import wait_until
 from orders import lifecycle
-from orders.kafka import relay as relay_module
+from orders.events import kafka_relay as relay_module
+from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.clients import BrokerAway
-from orders.kafka.relay import OutboxRelay
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import Order, OrderEvent, RelayPosition
 from orders.storage import lock_orders, save_changes

@@ -5,7 +5,7 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 from django.core.management import CommandError, call_command
 
-from lemon_market.free_ports import free_port
+from devstack.free_ports import free_port
 from orders.checks import placement_settings
 from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, ORDERS, TOPICS, new_admin, wait_for_topics
 

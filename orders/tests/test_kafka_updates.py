@@ -13,8 +13,8 @@ import pytest
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import PARTITIONS, Transport, used_here
 from lemon_market.tests.waiting import wait_until
+from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer, read_batch
-from orders.kafka.recorder import UpdateRecorder
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.tests.following import follow_until_settled

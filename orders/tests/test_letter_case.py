@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from exchange.gateway import Unavailable
 from exchange.reports import ReportType
 from exchange.testing import SimulatorProcess
-from orders.accepting import NewOrder
-from orders.executions import apply_reports
-from orders.halting import halt_trading, release_orders, resume_trading
+from orders.executions.reports import apply_reports
 from orders.instruments import CANONICAL_INSTRUMENT, INSTRUMENT_PATTERN, canonical_instrument
-from orders.limits import change_limits
 from orders.models import Halt, LastPrice, Order
-from orders.placement import Result, claim_due_orders, record
-from orders.retrying import retry_orders
+from orders.order_entry.service import NewOrder
+from orders.placement.attempts import Result, claim_due_orders, record
+from orders.placement.manual_retry import retry_orders
+from orders.risk.limits import change_limits
+from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.states import ExecutionStatus, Status
 from orders.tests.api_calls import LIMIT, MARKET, client_for, post
 from orders.tests.conftest import let_time_pass

@@ -16,12 +16,12 @@ from django.utils import timezone
 
 from exchange.reports import ReportType
 from orders import lifecycle
-from orders.accepting import NewOrder
-from orders.executions import apply_reports
-from orders.limits import change_limits, refusal
+from orders.executions.reports import apply_reports
 from orders.models import NEEDS_PERSON, OPEN, AccountLimits, LastPrice, Order, SafetyEvent
-from orders.placement import claim_due_orders
-from orders.retrying import retry_orders
+from orders.order_entry.service import NewOrder
+from orders.placement.attempts import claim_due_orders
+from orders.placement.manual_retry import retry_orders
+from orders.risk.limits import change_limits, refusal
 from orders.states import Limit, Status
 from orders.storage import save_changes
 from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored

@@ -1,7 +1,7 @@
 import pytest
 from django.test import RequestFactory, override_settings
 
-from orders.live_events import live_events_url
+from orders.events.address import live_events_url
 
 
 @pytest.mark.parametrize(

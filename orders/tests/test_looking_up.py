@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from exchange.http_gateway import HttpGateway
 from exchange.reports import ReportType
-from orders.database_thread import DatabaseThread
-from orders.executions import apply_reports
-from orders.feeds import active_feed, load_position, look_up_open_orders
-from orders.looking_up import ExchangeUnavailable, LookUps
+from infrastructure.database_thread import DatabaseThread
+from orders.executions.feed_positions import active_feed, load_position, look_up_open_orders
+from orders.executions.look_ups import ExchangeUnavailable, LookUps
+from orders.executions.reports import apply_reports
 from orders.models import Order
-from orders.placement import record
+from orders.placement.attempts import record
 from orders.tests.answering_exchange import AnsweringExchange, answering_exchange
 from orders.tests.test_executions import SESSION, report
 from orders.tests.working import POLICY, carry, claim_one
@@ -163,7 +163,7 @@ def test_a_crash_in_the_middle_of_all_look_ups_forgets_none(
     orders = [placed() for _ in range(5)]
     for order in orders:
         exchange.tell(order, status="canceled")
-    monkeypatch.setattr("orders.looking_up.ORDERS_AT_ONCE", 2)
+    monkeypatch.setattr("orders.executions.look_ups.ORDERS_AT_ONCE", 2)
     look_up_open_orders(active_feed(), timezone.now())
 
     async def one_page(look_ups: LookUps) -> None:

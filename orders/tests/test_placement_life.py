@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from exchange import gateway as venue
 from exchange.gateway import Placement
-from orders.accepting import NewOrder, accept_orders
-from orders.halting import halt_trading, release_orders, resume_trading
 from orders.models import Halt, Order, OrderEvent
-from orders.placement import Claim, Result, Step, claim_due_orders, finish_overdue_orders, record
-from orders.retrying import retry_orders
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.placement.attempts import Claim, Result, Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.manual_retry import retry_orders
+from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.working import POLICY, carry_with

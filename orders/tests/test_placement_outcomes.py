@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
 from orders.models import Order
-from orders.placement import finish_overdue_orders, record
+from orders.placement.attempts import finish_overdue_orders, record
 from orders.states import ErrorCode, ExecutionStatus, Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop

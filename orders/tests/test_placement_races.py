@@ -12,7 +12,7 @@ from django.utils import timezone
 from exchange import gateway as venue
 from exchange.testing import SimulatorProcess
 from orders.models import Order
-from orders.placement import Claim, NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.attempts import Claim, NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.states import ErrorCode, Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop

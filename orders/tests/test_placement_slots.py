@@ -7,13 +7,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 
-from exchange.sockets import allow_many_sockets
 from exchange.testing import SimulatorProcess
+from infrastructure.sockets import allow_many_sockets
 from lemon_market.tests.waiting import wait_until
-from orders import tasks
-from orders.accepting import NewOrder, accept_orders
-from orders.breaker import Breaker
 from orders.models import Order
+from orders.order_entry.service import NewOrder, accept_orders
+from orders.placement import tasks
+from orders.placement.circuit_breaker import Breaker
 
 # More than the 512 connections that a gateway has by itself.
 SLOTS = 600

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.policy import PlacementPolicy, retry_delay_s
+from orders.retry_policy import PlacementPolicy, retry_delay_s
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -12,15 +12,15 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from exchange.reports import ReportType
-from orders.accepting import NewOrder, accept_orders
 from orders.api.refusals import kept_refusals
-from orders.event_stream import current_snapshot, position_after
-from orders.executions import apply_reports
-from orders.halting import halt_trading
-from orders.limits import change_limits
+from orders.events.stream import current_snapshot, position_after
+from orders.executions.reports import apply_reports
 from orders.models import Order, OrderEvent, RelayPosition, SafetyEvent, SetAsideReport
+from orders.operations.pruning import prune_page
+from orders.order_entry.service import NewOrder, accept_orders
 from orders.order_ids import first_id_at
-from orders.pruning import prune_page
+from orders.risk.limits import change_limits
+from orders.risk.switches import halt_trading
 from orders.states import EventType, ExecutionStatus, Status
 from orders.tests.test_executions import SESSION, report, totals
 

@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from exchange.gateway import Acknowledged, Found
 from exchange.reports import ReportType
-from lemon_market.database.errors import DatabaseUnavailable
-from orders.executions import apply_reports
+from infrastructure.database.errors import DatabaseUnavailable
+from orders.executions.gap_recovery import Answer, apply_answers
+from orders.executions.reports import apply_reports
 from orders.models import FeedPosition, Order, SetAsideReport
-from orders.placement import Result, record
-from orders.reconciling import Answer, apply_answers
+from orders.placement.attempts import Result, record
 from orders.states import Status
 from orders.tests.test_executions import SESSION, report, three_reports
 from orders.tests.working import POLICY, claim_one

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from exchange.gateway import Contradiction, Found, LookUpOutcome, NotFound, TermsConflict, Unknown
 from exchange.reports import ReportType
-from orders.executions import apply_reports
+from orders.executions.gap_recovery import Answer, apply_answers
+from orders.executions.reports import apply_reports
 from orders.models import Order
-from orders.reconciling import Answer, apply_answers
 from orders.states import ExecutionStatus, Status
 from orders.tests.test_executions import FILLED, SESSION, report, three_reports, totals
 from orders.tests.working import history

@@ -12,18 +12,18 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 
 from exchange.testing import SimulatorProcess
-from orders.event_stream import Position, Snapshot, current_snapshot, events_after, events_since, last_event_id, position_after
-from orders.feeds import move_position
-from orders.halting import halt_trading
-from orders.halts import halts_in_force
+from orders.events.stream import Position, Snapshot, current_snapshot, events_after, events_since, last_event_id, position_after
+from orders.executions.feed_positions import move_position
 from orders.models import FeedPosition, Order, OrderEvent, RelayPosition
-from orders.restoring import (
+from orders.operations.restore import (
     have_pending_orders_looked_up,
     is_renumbering_needed,
     make_fit_for_work,
     renumber_events,
     want_reconciliation,
 )
+from orders.risk.halts import halts_in_force
+from orders.risk.switches import halt_trading
 from orders.states import Status
 from orders.tests import test_event_stream
 from orders.tests.test_event_stream import INSERT, STEPS
@@ -149,7 +149,7 @@ def test_nothing_is_prepared_beside_other_processes(accept: Accept, writers: Any
 
 def test_preparing_halts_trading_and_can_be_repeated(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     # The test's own process has more than one connection.
-    monkeypatch.setattr("orders.restoring.refuse_company", lambda: None)
+    monkeypatch.setattr("orders.operations.restore.refuse_company", lambda: None)
     accept()
     as_from_another_server(current_snapshot())
     first = make_fit_for_work("dora")

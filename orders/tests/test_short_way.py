@@ -19,8 +19,8 @@ from knox.models import AuthToken
 from rest_framework.serializers import ModelSerializer
 from rest_framework.test import APIClient
 
-from lemon_market.database.errors import DatabaseUnavailable
-from lemon_market.throttling import counter
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.throttling import counter
 from orders.api import short_way
 from orders.api.serializers import OrderSerializer, represented
 from orders.models import AccountLimits, Halt, Order
@@ -208,7 +208,7 @@ def test_without_the_database_the_answer_is_the_same(ways: BothWays, monkeypatch
         raise DatabaseUnavailable("the server closed the connection")
 
     monkeypatch.setattr(short_way, "store_at_once", fail)
-    monkeypatch.setattr("orders.accepting.store_at_once", fail)
+    monkeypatch.setattr("orders.order_entry.service.store_at_once", fail)
     with ways.takes_short_way(1):
         (status, headers, told), (long_status, long_headers, long_told) = ways.post(MARKET)
     assert (status, told, headers["Retry-After"]) == (503, long_told, "1")
@@ -228,7 +228,7 @@ def test_a_request_is_counted_once_whichever_way_it_takes(ways: BothWays) -> Non
 
 
 def test_an_account_that_asks_too_often_is_refused(ways: BothWays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lemon_market.throttling.time", lambda: 5_000_000_000.0)
+    monkeypatch.setattr("infrastructure.throttling.time", lambda: 5_000_000_000.0)
     with override_settings(ACCOUNT_REQUESTS_PER_SECOND=1):
         answers = [ways.post(MARKET) for _ in range(11)]
     assert [[status for status, *_ in both] for both in answers] == [[202, 202]] * 10 + [[429, 429]]

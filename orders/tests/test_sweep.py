@@ -17,16 +17,16 @@ from django_q.models import OrmQ
 from exchange.testing import SimulatorProcess
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
-from orders.halting import halt_trading, resume_trading
 from orders.models import Order, PlacementWorker
-from orders.placement import claim_due_orders
+from orders.placement.attempts import claim_due_orders
+from orders.placement.sweep import Sweep
+from orders.placement.worker_registry import registered_processes
+from orders.placement.worker_state import own_host, own_name
+from orders.risk.switches import halt_trading, resume_trading
 from orders.states import Status
-from orders.sweep import Sweep
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.working import POLICY
-from orders.worker_process import registered_processes
-from orders.worker_state import own_host, own_name
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Sentinel, pusher, monitor and two workers.
@@ -100,7 +100,7 @@ def test_a_live_claim_is_not_settled_under_the_worker(accept: Accept) -> None:
 
 def test_workers_that_make_progress_are_left_alone(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[bool] = []
-    monkeypatch.setattr("orders.sweep.kill_registered_processes", lambda: killed.append(True))
+    monkeypatch.setattr("orders.placement.sweep.kill_registered_processes", lambda: killed.append(True))
     clock = Clock()
     sweep = Sweep(stalled_after_s=10, clock=clock)
     for _ in range(5):
@@ -116,7 +116,7 @@ def test_workers_that_make_progress_are_left_alone(accept: Accept, monkeypatch: 
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """One entry for each time that the sweep replaced the workers."""
     killed: list[bool] = []
-    monkeypatch.setattr("orders.sweep.kill_registered_processes", lambda: killed.append(True))
+    monkeypatch.setattr("orders.placement.sweep.kill_registered_processes", lambda: killed.append(True))
     return killed
 
 

@@ -17,11 +17,11 @@ from django.db import OperationalError, connection
 
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
+from infrastructure.database_thread import close_connection
 from lemon_market.tests.transport_plugin import Transport
 from lemon_market.tests.waiting import wait_until
-from orders.canceling import cancel_order
-from orders.database_thread import close_connection
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.placement.cancel import cancel_order
 from orders.tests.following import everything_is_settled, follow_until_settled, new_consumer
 from orders.tests.restarting_exchange import restarting_exchange
 from orders.tests.test_placement_crashes import database_url

@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
-from orders.halting import halt_trading, release_orders, resume_trading
 from orders.models import Halt, LastPrice, Order, SafetyEvent
-from orders.placement import claim_due_orders
+from orders.placement.attempts import claim_due_orders
+from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.tests.desk import lose, refuse
 from orders.tests.working import POLICY, claim_one
 

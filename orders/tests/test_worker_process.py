@@ -9,11 +9,11 @@ from typing import Any
 import psutil
 
 from lemon_market.tests.small_disk import fill, mounted_small_disk
-from orders.worker_process import kill_registered_processes, process_files, register_this_process, registered_processes
+from orders.placement.worker_registry import kill_registered_processes, process_files, register_this_process, registered_processes
 
 REGISTERED = """
 import django; django.setup()
-from orders.worker_process import register_this_process
+from orders.placement.worker_registry import register_this_process
 register_this_process(); print("registered", flush=True)
 input()
 """

@@ -9,11 +9,11 @@ from django.db import connection
 
 from exchange.gateway import Gateway
 from exchange.http_gateway import HttpGateway
-from orders.breaker import Breaker
 from orders.models import Order
-from orders.placement import Claim, Result, carry_out, claim_due_orders, record
-from orders.placement_loop import PlacementLoop
-from orders.policy import PlacementPolicy
+from orders.placement.attempts import Claim, Result, carry_out, claim_due_orders, record
+from orders.placement.circuit_breaker import Breaker
+from orders.placement.loop import PlacementLoop
+from orders.retry_policy import PlacementPolicy
 
 # Short, so that a test of a timeout takes no time; the lease is long, so that it never ends by itself.
 POLICY = PlacementPolicy(

@@ -13,10 +13,10 @@ from django.test import Client
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from lemon_market import throttling
+from infrastructure import throttling
 from orders import lifecycle
-from orders.halting import halt_trading
 from orders.models import AccountLimits, Order
+from orders.risk.switches import halt_trading
 from orders.storage import save_changes
 from orders.tests.api_calls import client_for
 

@@ -5,9 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from infrastructure.database.away import database_needed
 from lemon_market.backup import BackupError, make_backup
 from lemon_market.backup_directory import add_backup
-from lemon_market.database.away import database_needed
 
 
 class Command(BaseCommand):

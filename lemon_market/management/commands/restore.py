@@ -8,11 +8,11 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from lemon_market import local_install
+from devstack import local_install
+from devstack.embedded_postgres import Server
+from devstack.postgres_programs import PostgresError
+from infrastructure.database.away import database_needed
 from lemon_market.backup import BackupError, restore_backup
-from lemon_market.database.away import database_needed
-from lemon_market.embedded_postgres import Server
-from lemon_market.postgres_programs import PostgresError
 
 
 class Command(BaseCommand):

@@ -16,8 +16,8 @@ def make() -> None:
     # Models can be imported only when Django is set up.
     from django.contrib.auth.models import Group, User  # noqa: PLC0415
 
-    from orders.halting import halt_trading  # noqa: PLC0415
     from orders.models import AccountLimits  # noqa: PLC0415
+    from orders.risk.switches import halt_trading  # noqa: PLC0415
 
     for name, role in ROLES.items():
         person = User.objects.create_user(name, password=PASSWORD, is_staff=role is not None)

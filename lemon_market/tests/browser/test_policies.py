@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from lemon_market import local_install
+from devstack import local_install
 from lemon_market.tests.browser.people import OPERATOR
 from lemon_market.tests.browser.site import Site, is_live
 

@@ -3,8 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from lemon_market.addresses import AddressError
-from lemon_market.process_end import end_process
+from infrastructure.addresses import AddressError
+from infrastructure.process_signals import end_process
 from notifications.server import run
 
 

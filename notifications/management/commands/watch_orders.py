@@ -10,7 +10,7 @@ import orjson
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from lemon_market import addresses
+from infrastructure import addresses
 from notifications.watching import WatchError, line, watch
 
 TOKEN_VARIABLE = "LEMON_MARKET_TOKEN"  # noqa: S105 - its name

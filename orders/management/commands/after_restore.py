@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from lemon_market.database.away import database_needed
+from infrastructure.database.away import database_needed
 from orders.management.person import person
-from orders.restoring import NotAlone, make_fit_for_work
+from orders.operations.restore import NotAlone, make_fit_for_work
 
 
 class Command(BaseCommand):

@@ -3,10 +3,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from lemon_market.database.away import database_needed
-from orders.ending import NotProvedAbsent, end_absent_order
+from infrastructure.database.away import database_needed
 from orders.management.person import person
 from orders.management.safety import words
+from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 
 
 class Command(BaseCommand):

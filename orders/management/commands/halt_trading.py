@@ -3,11 +3,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from lemon_market.database.away import database_needed
-from orders.halting import confirm_halts, halt_trading
-from orders.halts import how_far
+from infrastructure.database.away import database_needed
 from orders.management.safety import add_scope, switch
 from orders.models import Halt
+from orders.risk.halts import how_far
+from orders.risk.switches import confirm_halts, halt_trading
 
 LOOK_EVERY_S = 0.1
 

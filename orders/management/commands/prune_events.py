@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
-from lemon_market.database.away import database_needed
-from orders.pruning import SHORTEST_RETENTION_DAYS, prune_events
+from infrastructure.database.away import database_needed
+from orders.operations.pruning import SHORTEST_RETENTION_DAYS, prune_events
 
 
 def days(text: str) -> int:

@@ -5,10 +5,10 @@ from typing import Any
 from django_q.cluster import Cluster
 from django_q.management.commands.qcluster import Command as DjangoQCommand
 
-from exchange.sockets import allow_many_sockets
-from lemon_market.process_end import die_with_parent
-from orders import tasks
-from orders.worker_process import register_this_process
+from infrastructure.process_signals import die_with_parent
+from infrastructure.sockets import allow_many_sockets
+from orders.placement import tasks
+from orders.placement.worker_registry import register_this_process
 
 
 class StoppableCluster(Cluster):

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from exchange.http_gateway import HttpGateway
-from lemon_market.database.away import database_needed
-from orders.comparing import Comparison, compare_open_orders
-from orders.looking_up import ExchangeUnavailable
+from infrastructure.database.away import database_needed
+from orders.executions.look_ups import ExchangeUnavailable
+from orders.executions.reconciliation import Comparison, compare_open_orders
 
 
 class Command(BaseCommand):

@@ -2,8 +2,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from lemon_market.database.away import database_needed
-from orders.replaying import replay_set_aside
+from infrastructure.database.away import database_needed
+from orders.executions.replay import replay_set_aside
 
 
 class Command(BaseCommand):

@@ -2,8 +2,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from orders.halting import resume_trading
 from orders.management.safety import add_scope, switch
+from orders.risk.switches import resume_trading
 
 
 class Command(BaseCommand):

@@ -11,12 +11,12 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
-from lemon_market.database.away import database_needed
+from infrastructure.database.away import database_needed
 from orders.instruments import in_instrument
 from orders.management.person import person
 from orders.management.safety import instrument
 from orders.models import NEEDS_PERSON, Order
-from orders.retrying import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
+from orders.placement.manual_retry import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
 
 CHUNK = 200
 

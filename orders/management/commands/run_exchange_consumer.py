@@ -7,14 +7,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from exchange.http_gateway import HttpGateway
-from exchange.sockets import allow_many_sockets
-from lemon_market.database.away import one_line
-from lemon_market.database.errors import DatabaseUnavailable
-from orders.breaker import Breaker
-from orders.kafka.wake_ups import OrdersTopic
-from orders.placement_loop import PlacementLoop
-from orders.policy import PlacementPolicy
-from orders.worker_process import register_this_process
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.sockets import allow_many_sockets
+from orders.placement.circuit_breaker import Breaker
+from orders.placement.loop import PlacementLoop
+from orders.placement.worker_registry import register_this_process
+from orders.retry_policy import PlacementPolicy
+from orders.wakeups.kafka import OrdersTopic
 
 
 class Command(BaseCommand):

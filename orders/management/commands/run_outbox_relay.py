@@ -3,8 +3,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from lemon_market.process_end import run_until_stopped
-from orders.kafka.relay import OutboxRelay
+from infrastructure.process_signals import run_until_stopped
+from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.topics import ORDER_UPDATES, wait_for_topics
 
 

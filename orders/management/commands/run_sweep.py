@@ -6,9 +6,9 @@ import structlog
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
-from lemon_market.database.away import one_line
-from lemon_market.database.errors import DatabaseUnavailable
-from orders.sweep import Sweep
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
+from orders.placement.sweep import Sweep
 
 log = structlog.get_logger()
 

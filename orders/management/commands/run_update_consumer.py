@@ -5,8 +5,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from exchange.http_gateway import HttpGateway
-from lemon_market.process_end import run_until_stopped
-from orders.update_consumer import UpdateConsumer
+from infrastructure.process_signals import run_until_stopped
+from orders.executions.update_consumer import UpdateConsumer
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ async def follow() -> None:
     gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=settings.EXCHANGE_TIMEOUT)
     try:
         if settings.ORDER_TRANSPORT == "kafka":
-            from orders.kafka.update_consumer import AppendingUpdateConsumer  # noqa: PLC0415
+            from orders.executions.kafka_update_consumer import AppendingUpdateConsumer  # noqa: PLC0415
 
             await AppendingUpdateConsumer(settings.EXCHANGE_URL, gateway).run()
         else:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from orders.kafka.recorder import UpdateRecorder
+from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, wait_for_topics
 
 

@@ -1,0 +1,118 @@
+"""What one installation makes up for itself: its secret key, two passwords and PostgreSQL's port, kept in DATA_DIR/local.json.
+
+Settings read it before Django is ready, so nothing here imports Django.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from devstack.free_ports import NoFreePortError, free_port, is_free
+
+POSTGRES_ROLE = "lemon_market"
+POSTGRES_DATABASE = "lemon_market"
+
+
+class LocalInstallError(Exception):
+    """DATA_DIR cannot be used; the message is one line for the person who started us."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalInstall:
+    """The values that were made up at the first start."""
+
+    secret_key: str
+    postgres_port: int
+    postgres_password: str
+    admin_password: str
+
+    @property
+    def postgres_url(self) -> str:
+        """The embedded PostgreSQL's address in the form of DATABASE_URL."""
+        return f"postgres://{POSTGRES_ROLE}:{self.postgres_password}@127.0.0.1:{self.postgres_port}/{POSTGRES_DATABASE}"
+
+
+def load(data_dir: Path) -> LocalInstall:
+    """Read the values of this installation; the first call makes them. Raises `LocalInstallError`."""
+    try:
+        if not _path(data_dir).exists():
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(data_dir):
+                # Two processes that start at once both come here; the second finds the first one's values.
+                if not _path(data_dir).exists():
+                    _write(data_dir, _made_up())
+        return _read(data_dir)
+    except OSError as error:
+        raise LocalInstallError(f"DATA_DIR {data_dir} cannot be used: {error}") from error
+
+
+def load_with_free_port(data_dir: Path) -> LocalInstall:
+    """Like `load`, for whoever is about to start PostgreSQL: a port that somebody else took meanwhile is replaced for good.
+
+    Raises `LocalInstallError`.
+    """
+    install = load(data_dir)
+    if is_free(install.postgres_port):
+        return install
+    try:
+        with _locked(data_dir):
+            install = replace(_read(data_dir), postgres_port=_postgres_port())
+            _write(data_dir, install)
+    except OSError as error:
+        raise LocalInstallError(f"DATA_DIR {data_dir} cannot be written: {error}") from error
+    return install
+
+
+def _path(data_dir: Path) -> Path:
+    return data_dir / "local.json"
+
+
+def _made_up() -> LocalInstall:
+    return LocalInstall(
+        secret_key=secrets.token_urlsafe(48),
+        postgres_port=_postgres_port(),
+        postgres_password=secrets.token_urlsafe(24),
+        admin_password=secrets.token_urlsafe(12),
+    )
+
+
+def _read(data_dir: Path) -> LocalInstall:
+    try:
+        install = LocalInstall(**json.loads(_path(data_dir).read_text()))
+    except (ValueError, TypeError) as error:
+        message = f"{_path(data_dir)} is damaged: restore it, or start afresh by removing {data_dir} with everything in it"
+        raise LocalInstallError(message) from error
+    return install
+
+
+def _write(data_dir: Path, install: LocalInstall) -> None:
+    """Replace the file as a whole, so that a reader, who takes no lock, sees either the old or the new one. We hold the lock."""
+    new = data_dir / "local.json.new"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(asdict(install), file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(_path(data_dir))
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Hold DATA_DIR's own lock. The kernel drops it with the process, so that none is ever left behind."""
+    handle = os.open(data_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _postgres_port() -> int:
+    try:
+        return free_port()
+    except NoFreePortError as error:
+        raise LocalInstallError(f"PostgreSQL cannot be started: {error}") from error

@@ -1,0 +1,248 @@
+"""Django's PostgreSQL backend, made to live with a server that dies or hangs.
+
+A server that hangs, or is behind a network that swallows packets, leaves its connections open: neither TCP nor
+PostgreSQL's own timeouts end a wait for its answer. psycopg can, and this is where it is told when.
+"""
+
+import select
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from itertools import count
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar, cast
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.postgresql import base, operations
+from psycopg import generators, waiting
+
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import ErrorWrapper, StalePlan, TransactionUndone
+from infrastructure.database.hanging import hanging
+from infrastructure.database.parameters import connection_parameters
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = structlog.get_logger()
+
+# How often a transaction is tried that the server undoes for the sake of others.
+TRANSACTION_TRIES = 3
+
+
+@dataclass
+class Patience:
+    """How long the answer to one statement may take, and whether one took longer."""
+
+    limit_s: float
+    is_over: bool = False
+
+    def spend(self, waited_s: float) -> None:
+        """What was waited for an answer to somebody else's statement is not there for one's own, but for a little."""
+        self.limit_s = max(self.limit_s - waited_s, LEAST_S)
+
+
+# Enough for a database that is there.
+LEAST_S = 0.25
+# Early enough that it is known when the first requests give up: a new connection has 2 s (settings.py, connect_timeout).
+SUSPECT_AFTER_S = 0.3
+CANCEL_S = 2.0
+_patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
+
+
+@contextmanager
+def answers_within(limit_s: float) -> Iterator[None]:
+    """A statement inside of this block that is not answered in time raises DatabaseUnavailable, and all after it do so at once.
+
+    The limit is for each statement and not for the block, so that a busy process of ours is not taken for a database
+    that is away.
+    """
+    token = _patience.set(Patience(limit_s))
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+def parts_within(limit_s: float, parts: Iterable[T]) -> Iterator[T]:
+    """`parts`, the statements of each of which have to be answered in time: for an answer that is sent while it is read."""
+    remaining = iter(parts)
+    while True:
+        with answers_within(limit_s):
+            try:
+                part = next(remaining)
+            except StopIteration:
+                return
+        yield part
+
+
+def patience() -> Patience | None:
+    """That of the request, if there is one."""
+    return _patience.get()
+
+
+class PunctualConnection(psycopg.Connection[Any]):
+    """Closes itself when its answer does not come in time."""
+
+    @classmethod
+    def connect(cls, *args: Any, **options: Any) -> Any:
+        own = _patience.get()
+        if own is not None and (own.is_over or hanging.is_certain):
+            raise psycopg.OperationalError("the database has not answered before")
+        try:
+            return super().connect(*args, **options)
+        except psycopg.errors.ConnectionTimeout:
+            if own is not None:
+                own.is_over = hanging.is_certain = True
+                hanging.suspect(connection_parameters())
+            raise
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        own = _patience.get()
+        if own is None:
+            return super().wait(gen, *args, **options)
+        if hanging.is_certain:
+            own.is_over = True
+            raise psycopg.OperationalError("the database has not answered other requests")
+        try:
+            answer = self.wait_suspiciously(gen, own.limit_s, *args, **options)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - it is what `wait` is documented to raise
+            own.is_over = True
+            self.give_up_statement()
+            raise psycopg.OperationalError(f"the database did not answer within {own.limit_s:g} s") from error
+        hanging.is_certain = False
+        return answer
+
+    def wait_suspiciously(self, gen: Any, limit_s: float, *args: Any, **options: Any) -> Any:
+        """Before the time is over it is found out whether the server hangs, for all those who wait behind this one."""
+        started = monotonic()
+        try:
+            return super().wait(gen, *args, **options | {"timeout": min(SUSPECT_AFTER_S, limit_s)})
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001
+            hanging.suspect(connection_parameters())
+        return super().wait(gen, *args, **options | {"timeout": max(0.0, limit_s - (monotonic() - started))})
+
+    def give_up_statement(self) -> None:
+        """Have the server end the statement, and close: a late answer would be taken for that to the next statement."""
+        cancel = self.pgconn.cancel_conn()
+        self.close()
+        # A server that hangs does not answer this either, and nobody waits for that.
+        threading.Thread(target=end_statement, args=[cancel], name="cancel", daemon=True).start()
+
+    def was_closed_by_server(self) -> bool:
+        """Whether an idle connection is of no use any more, without a question to the server: it has something to read."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+def end_statement(cancel: psycopg.pq.abc.PGcancelConn) -> None:
+    """`cancel.blocking()` would hold the interpreter's lock, and so keep everybody waiting."""
+    try:
+        cancel.start()
+        waiting.wait_conn(generators.cancel(cancel), timeout=CANCEL_S)
+    except psycopg.OperationalError as error:
+        log.warning("statement_not_canceled", error=one_line(error))
+    finally:
+        cancel.finish()
+
+
+class PreparedCursor(base.ServerBindingCursor):
+    """Sends parameters apart from the text, so that the server parses and plans each text once for a connection."""
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        return super().execute(query, params, prepare=True)  # type: ignore[misc]
+
+
+class DatabaseOperations(operations.DatabaseOperations):
+    def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> Any:
+        """For the log of queries: psycopg keeps no text of a statement that was prepared before."""
+        is_prepared = isinstance(cursor, PreparedCursor)
+        return self.compose_sql(sql, params) if is_prepared else super().last_executed_query(cursor, sql, params)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    ops_class = DatabaseOperations
+    # Django wants a DB-API module; a connection class has all that it uses of it (PEP 249, optional extensions).
+    Database = PunctualConnection  # type: ignore[assignment]
+
+    @cached_property
+    def wrap_database_errors(self) -> ErrorWrapper:
+        return ErrorWrapper(self)
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        # Always, so that no limit of the role's or the server's ends a backup or a migration by accident.
+        self.connection.execute(f"SET statement_timeout = '{settings.STATEMENT_TIMEOUT:g}s'")
+
+    def give_up_connection(self) -> None:
+        """Use it no more than for the rest of the transaction or request: it leads to a server that is of no use to us."""
+        self.close_at = 0.0
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Before and after each request: one that met a dead connection would fail after the server is long back."""
+        if self.connection is not None and not self.in_atomic_block and self.connection.was_closed_by_server():
+            self.close()
+        super().close_if_unusable_or_obsolete()
+
+    def run_prepared(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+        # The stubs lack `_prepare_cursor`, and what psycopg's cursor is made with.
+        with self._prepare_cursor(PreparedCursor(self.connection)) as cursor:  # type: ignore[attr-defined, call-arg]
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+def run_prepared(statement: str, parameters: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement that runs all the time and whose best plan does not depend on its parameters.
+
+    Outside of a transaction it is run again, on a new connection, when a table was altered since it was prepared.
+    """
+    database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
+    try:
+        return database.run_prepared(statement, parameters)
+    except StalePlan:
+        if database.in_atomic_block:
+            raise
+        database.close()
+        return database.run_prepared(statement, parameters)
+
+
+def is_read_only() -> bool:
+    """Whether the server takes no changes: a standby, or one that was put out of service. Raises DatabaseUnavailable."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        return bool(cursor.fetchone() == ("on",))
+
+
+def in_transaction(work: Callable[P, T]) -> Callable[P, T]:
+    """Runs the function in a transaction, which is repeated a few times when the server undoes it (a deadlock, say).
+
+    Raises TransactionUndone in the end. Inside of another transaction it is that one which has to be repeated.
+    """
+
+    @wraps(work)
+    def repeated(*args: P.args, **options: P.kwargs) -> T:
+        database = connections[DEFAULT_DB_ALIAS]
+        tries = 1 if database.in_atomic_block else TRANSACTION_TRIES
+        for number in count(1):
+            try:
+                with transaction.atomic():
+                    return work(*args, **options)
+            except TransactionUndone as error:
+                if number == tries:
+                    raise
+                log.info("transaction_repeated", doing=work.__name__, error=one_line(error))
+                if isinstance(error, StalePlan):
+                    database.close()
+        raise AssertionError("count() ends never")
+
+    return repeated

@@ -1,0 +1,205 @@
+"""How often an account or an address may ask, counted over all processes.
+
+A process counts by itself, and adds what it has counted to the table RequestCount when that is a hundredth of the limit:
+one statement for each such share, and none in between. It learns there what the others have counted. So beyond the limit at
+most one share for each further process is let through, which for limits below 200 is nothing, since each single one is
+written down. Without the table, while the database is away, a process goes by its own count.
+
+Counts begin anew with each window. A client that spreads its requests around the end of one gets up to two limits within
+one window's time.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from math import ceil
+from time import time
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+
+from infrastructure import client_address
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.models import UNKNOWN_CLIENTS, RequestCount
+from infrastructure.passwords import sign_ins, too_many_sign_ins
+
+log = structlog.get_logger()
+
+SHARES = 100
+# Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
+MOST_COUNTED = 20_000
+MAX_USERNAME_LENGTH = 255
+# Forms that take a password; whoever knows it is sent on to another page.
+LOGIN_PATHS = {"/login", "/admin/login/", "/admin/password_change/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `limit` in `window_s` seconds; a limit of 0 stands for none."""
+
+    name: str
+    limit: int
+    window_s: int
+
+    @property
+    def share(self) -> int:
+        return max(1, self.limit // SHARES)
+
+
+def account_rate() -> Rate:
+    return Rate("account", settings.ACCOUNT_REQUESTS_PER_SECOND * 10, 10)
+
+
+def address_rate() -> Rate:
+    return Rate("address", settings.ADDRESS_REQUESTS_PER_SECOND * 10, 10)
+
+
+def failure_rate() -> Rate:
+    """Of wrong credentials from one address, be it tokens or passwords."""
+    return Rate("failure", settings.FAILED_LOGINS_PER_MINUTE, 60)
+
+
+def unknown_rate() -> Rate:
+    """Of requests of which our proxy does not say whose they are: one in ten minutes is written down, for doctor to find."""
+    return Rate(UNKNOWN_CLIENTS, 1, 600)
+
+
+@dataclass(slots=True)
+class Count:
+    """`known` stands in the table, `own` does not yet."""
+
+    ends_at: int
+    known: int = 0
+    own: int = 0
+
+
+class Counter:
+    """The counts of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts: dict[tuple[str, str], Count] = {}
+
+    def add(self, rate: Rate, who: str) -> float | None:
+        """Count one of `who`; returns None, or when it is one too many, for how many seconds all others will be, too."""
+        if not rate.limit:
+            return None
+        now = time()
+        with self.lock:
+            count = self.current(rate, who, now)
+            if count.known + count.own >= rate.limit:
+                return count.ends_at - now
+            count.own += 1
+            if count.own < rate.share:
+                return None
+            settled, count.own = count.own, 0
+            count.known += settled
+        try:
+            known = RequestCount.add(rate.name, who, count.ends_at, settled)
+        except DatabaseUnavailable as error:
+            log.warning("database_away", doing="count requests", error=one_line(error))
+            return None
+        with self.lock:
+            count.known = max(count.known, known)
+        return count.ends_at - now if known > rate.limit else None
+
+    def take_back(self, rate: Rate, who: str) -> None:
+        """What `add` counted of `who` a moment ago was none."""
+        if not rate.limit:
+            return
+        with self.lock:
+            count = self.current(rate, who, time())
+            if count.own:
+                count.own -= 1
+                return
+            if not count.known:
+                # It was counted in the window before.
+                return
+            count.known -= 1
+        try:
+            RequestCount.add(rate.name, who, count.ends_at, -1)
+        except DatabaseUnavailable as error:
+            log.warning("database_away", doing="count requests", error=one_line(error))
+
+    def current(self, rate: Rate, who: str, now: float) -> Count:
+        ends_at = (int(now) // rate.window_s + 1) * rate.window_s
+        key = rate.name, who
+        count = self.counts.get(key)
+        if count is None or count.ends_at < ends_at:
+            if len(self.counts) >= MOST_COUNTED:
+                self.counts = {}
+            count = self.counts[key] = Count(ends_at)
+        return count
+
+
+counter = Counter()
+
+
+class AddressThrottleMiddleware:
+    """Stops an address that asks too often, and earlier one that guesses tokens and passwords."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        address = client_address.of_request(request)
+        if client_address.is_unknown(request):
+            counter.add(unknown_rate(), address)
+        wait_s = counter.add(address_rate(), address)
+        if wait_s is not None:
+            return too_many_requests(wait_s)
+        if request.method == "POST" and request.path in LOGIN_PATHS:
+            return self.sign_in(request, address)
+        response = self.get_response(request)
+        # A good token is good whatever others try who have the same address.
+        if response.status_code == HTTPStatus.UNAUTHORIZED and "HTTP_AUTHORIZATION" in request.META:
+            wait_s = counter.add(failure_rate(), address)
+            return response if wait_s is None else too_many_requests(wait_s)
+        return response
+
+    def sign_in(self, request: HttpRequest, address: str) -> HttpResponseBase:
+        if not sign_ins.acquire(blocking=False):
+            return too_many_sign_ins(request)
+        try:
+            return self.try_password(request, address)
+        finally:
+            sign_ins.release()
+
+    def try_password(self, request: HttpRequest, address: str) -> HttpResponseBase:
+        """Counted as a failure before its password is hashed: else many at once would all be let in."""
+        wait_s = counter.add(failure_rate(), address)
+        if wait_s is not None:
+            return locked_page(request, wait_s)
+        response = self.get_response(request)
+        # Whoever has signed in is sent on to a page; the form is shown again to everybody else.
+        if response.status_code in {HTTPStatus.FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
+            counter.take_back(failure_rate(), address)
+        return response
+
+
+def counted_username(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str | None:
+    """For django-axes: what its table can hold of a name. Nobody's name is as long."""
+    name = (credentials or request.POST).get("username")
+    return None if name is None else name[:MAX_USERNAME_LENGTH]
+
+
+def too_many_requests(wait_s: float, whose: str = "from this address") -> HttpResponse:
+    seconds = ceil(wait_s)
+    detail = f"Too many requests {whose}. Try again in {seconds} s."
+    return JsonResponse({"detail": detail}, status=429, headers={"Retry-After": str(seconds)})
+
+
+def locked_out(request: HttpRequest, _response: Any, _credentials: Any) -> HttpResponse:
+    """For django-axes: the account is locked for this address."""
+    return locked_page(request, settings.AXES_COOLOFF_TIME.total_seconds())
+
+
+def locked_page(request: HttpRequest, wait_s: float) -> HttpResponse:
+    page = render(request, "lemon_market/locked_out.html", {"minutes": ceil(wait_s / 60)}, status=429)
+    page.headers["Retry-After"] = str(ceil(wait_s))
+    return page

@@ -1,0 +1,144 @@
+"""Telling other processes at once that something was committed, without slowing the commits down.
+
+A NOTIFY inside of a transaction serialises all commits of the database. So each process rings through one connection
+of its own, after its commits, at most once every `COALESCE_S` for each channel. A ring may be lost: whoever listens
+polls as well.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+import psycopg
+import structlog
+from django.db import connection, transaction
+
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import is_unavailable
+from infrastructure.database.parameters import connection_parameters
+
+log = structlog.get_logger()
+
+ORDERS_DUE = "orders_due"
+ORDER_EVENTS = "order_events"
+COALESCE_S = 0.01
+RECONNECT_S = 1.0
+# Two threads may ring first at the same time.
+starting = threading.Lock()
+
+
+class Doorbell:
+    """Sends NOTIFY from a thread that is started by the first ring in each process."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.lock = threading.Lock()
+        self.channels: set[str] = set()
+        self.rung = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.process: int | None = None
+        self.is_closing = False
+
+    def ring(self, channel: str) -> None:
+        """Notify whoever listens to `channel`, soon. Never blocks, never fails."""
+        if self.process != os.getpid():
+            self.start()
+        # Whoever waits to be notified already is notified after now, which is all that is asked for.
+        if channel not in self.channels:
+            self.add({channel})
+
+    def start(self) -> None:
+        """At the first ring, and at the first since a fork: a thread does not survive one."""
+        with starting:
+            if self.process == os.getpid():
+                return
+            self.reset()
+            self.process = os.getpid()
+            self.thread = threading.Thread(target=self.notify_forever, name="doorbell", daemon=True)
+            self.thread.start()
+
+    def add(self, channels: set[str]) -> None:
+        with self.lock:
+            self.channels |= channels
+        self.rung.set()
+
+    def take(self) -> set[str]:
+        with self.lock:
+            self.rung.clear()
+            channels, self.channels = self.channels, set()
+        return channels
+
+    def close(self) -> None:
+        """End the thread and its connection; a later ring starts them again."""
+        if self.thread is not None and self.process == os.getpid():
+            self.is_closing = True
+            self.rung.set()
+            self.thread.join()
+        self.process = self.thread = None
+
+    def notify_forever(self) -> None:
+        database: psycopg.Connection[Any] | None = None
+        # Never set: only to wait with.
+        pause = threading.Event()
+        while not self.is_closing:
+            self.rung.wait()
+            pause.wait(COALESCE_S)
+            channels = self.take()
+            try:
+                if database is None:
+                    database = psycopg.connect(**connection_parameters(), autocommit=True)
+                database.execute("SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS channel", [list(channels)])
+            except psycopg.Error as error:
+                if not is_unavailable(error):
+                    raise
+                log.debug("doorbell_not_heard", error=one_line(error))
+                if database is None:
+                    pause.wait(RECONNECT_S)
+                else:
+                    database.close()
+                    database = None
+                self.add(channels)
+        if database is not None:
+            database.close()
+
+
+doorbell = Doorbell()
+
+
+def after_commit(act: Callable[[], object]) -> None:
+    """When the caller's transaction commits, or now when there is none.
+
+    Django's own would want a connection for that, and what is committed already must not fail for the lack of one.
+    """
+    if connection.in_atomic_block:
+        transaction.on_commit(act)
+    else:
+        act()
+
+
+def ring_after_commit(channel: str) -> None:
+    after_commit(partial(doorbell.ring, channel))
+
+
+async def rings(channel: str) -> AsyncIterator[None]:
+    """Yields once after each ring of `channel`, several that come together counting as one, and after each reconnect.
+
+    Never ends by itself. While the database is away it tries again every `RECONNECT_S`.
+    """
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(**connection_parameters(), autocommit=True) as database:
+                await database.execute(f"LISTEN {channel}")
+                yield
+                async for _ in database.notifies():
+                    yield
+        except psycopg.Error as error:
+            if not is_unavailable(error):
+                raise
+            log.debug("doorbell_unreachable", error=one_line(error))
+        await asyncio.sleep(RECONNECT_S)

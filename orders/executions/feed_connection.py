@@ -1,0 +1,93 @@
+"""Whether the exchange's feed is connected: known to the update consumer only, and stored by it for people to see."""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from django.utils import timezone
+
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database_thread import DatabaseThread
+from orders.models import FeedConnection
+
+log = structlog.get_logger()
+
+REPORT_INTERVAL_S = 2.0
+# After so long without a word nobody can tell any more.
+SILENT_AFTER = timedelta(seconds=10)
+MAX_PROBLEM_LENGTH = 500
+
+
+class ConnectionState:
+    """The state as the follower knows it; `changed` is set whenever there is something new to tell."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = "not connected yet"
+        self.changed = asyncio.Event()
+        # Whether we are the active follower: nobody else tells.
+        self.is_ours = False
+        self.session_id: str | None = None
+        self.last_sequence: int | None = None
+        # Connected, and yet reports that the exchange has do not come.
+        self.silent_since: datetime | None = None
+
+    def heard(self, session_id: str, sequence: int) -> None:
+        """The exchange has reports up to this one."""
+        if session_id != self.session_id or self.last_sequence is None:
+            self.session_id, self.last_sequence = session_id, sequence
+        self.last_sequence = max(self.last_sequence, sequence)
+
+    def made(self) -> None:
+        self.problem = None
+        self.changed.set()
+
+    def lost(self, problem: str) -> None:
+        self.problem = problem or "the connection ended"
+        self.changed.set()
+
+    def is_silent(self, now: datetime) -> None:
+        self.silent_since = self.silent_since or now
+        self.changed.set()
+
+    def speaks(self) -> None:
+        self.silent_since = None
+        self.changed.set()
+
+    async def tell_forever(self, feed: str, database: DatabaseThread) -> None:
+        """Store the state, at each change and every few seconds, for as long as we are the active follower."""
+        while True:
+            self.changed.clear()
+            if self.is_ours:
+                try:
+                    state = self.problem, self.session_id, self.last_sequence, self.silent_since
+                    await database.run(partial(save_connection, feed, *state))
+                except DatabaseUnavailable as error:
+                    log.warning("database_away", doing="tell connection", error=one_line(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
+
+
+def save_connection(
+    feed: str,
+    problem: str | None,
+    session_id: str | None = None,
+    last_sequence: int | None = None,
+    silent_since: datetime | None = None,
+) -> None:
+    """Store the state, and since when it is like that. Only the active follower does, so nobody else writes the row."""
+    now = timezone.now()
+    is_connected = problem is None
+    before = FeedConnection.objects.filter(feed=feed).first()
+    FeedConnection(
+        feed=feed,
+        is_connected=is_connected,
+        since=before.since if before is not None and before.is_connected == is_connected else now,
+        problem=problem and problem[:MAX_PROBLEM_LENGTH],
+        said_at=now,
+        session_id=session_id,
+        last_sequence=last_sequence,
+        silent_since=silent_since,
+    ).save()

@@ -1,0 +1,124 @@
+"""What the followers of the exchange's feed have in common: one is active, and it connects again for as long as it lives."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from exchange.feed import FeedDisconnected
+from exchange.gateway import Gateway
+from exchange.reports import Session
+from infrastructure.backoff import BackOff
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database_thread import ActiveLock, DatabaseThread
+from orders.executions.feed_connection import ConnectionState
+from orders.executions.feed_silence import SilenceWatch
+from orders.executions.look_ups import LookUps
+from orders.models import FeedPosition
+
+log = structlog.get_logger()
+
+STANDBY_S = 1.0
+DATABASE_RETRY_S = 0.5
+WATCH_INTERVAL_S = 1.0
+
+
+class Superseded(Exception):
+    """Our database connection broke, and with it the lock; another follower is active now."""
+
+
+class FeedFollower:
+    """The one active follower of a feed; a second one waits until the first has gone.
+
+    Being active is a lock that belongs to the database connection of `database`.
+    """
+
+    def __init__(self, url: str, gateway: Gateway, feed: str) -> None:
+        self.url = url
+        self.feed = feed
+        self.lock = ActiveLock(feed)
+        self.database = DatabaseThread("update-database")
+        self.back_off = BackOff()
+        self.connection = ConnectionState()
+        self.look_ups = LookUps(gateway, feed, self.alone)
+        self.silence = SilenceWatch(gateway, self.connection)
+
+    async def follow(self) -> None:
+        """One connection of the feed. Raises FeedDisconnected, Superseded, DatabaseUnavailable, or a group."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Follow the feed until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.connection.tell_forever(self.feed, self.database))
+                await self.follow_forever()
+        finally:
+            await self.database.close()
+
+    async def follow_forever(self) -> None:
+        while True:
+            try:
+                await self.wait_until_active()
+                # Orders are looked up while there is no feed, too.
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.look_ups.run())
+                    await self.follow_while_active()
+            except* Superseded:
+                log.warning("superseded", feed=self.feed)
+            except* DatabaseUnavailable as errors:
+                log.warning("database_away", doing="follow the feed", error=one_line(errors.exceptions[0]))
+                self.connection.lost("the database was away")
+                await asyncio.sleep(DATABASE_RETRY_S)
+
+    async def follow_while_active(self) -> None:
+        """Connect again and again. Raises Superseded, DatabaseUnavailable, or a group of them."""
+        while True:
+            try:
+                await self.follow()
+            except* FeedDisconnected as ended:
+                log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
+                self.connection.lost(str(ended.exceptions[0]))
+                await self.back_off.wait()
+
+    async def wait_until_active(self) -> None:
+        self.connection.is_ours = False
+        while not await self.database.run(self.lock.hold):  # noqa: ASYNC110 - a lock has no event to wait for
+            await asyncio.sleep(STANDBY_S)
+        self.connection.is_ours = True
+
+    def is_active(self) -> bool:
+        """Whether we still hold the lock; asked on the database's thread."""
+        return self.lock.is_held()
+
+    async def alone(self, work: Callable[[], Any]) -> Any:
+        """`work()`, in the database. Raises Superseded instead when we are not the active one any more."""
+
+        def work_if_active() -> Any:
+            if not self.is_active():
+                raise Superseded
+            return work()
+
+        return await self.database.run(work_if_active)
+
+    async def watch_for_silence(self, applied: Callable[[], int]) -> None:
+        """While the feed is quiet, find out whether that is because nothing happens. `applied` is the newest report taken."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            try:
+                await self.silence.look(applied(), self.alone)
+            except DatabaseUnavailable as error:
+                log.warning("database_away", doing="watch the feed", error=one_line(error))
+
+
+def missing_before(session: Session, position: FeedPosition) -> str | None:
+    """Why reports may be missing between `position` and what the feed still has, or None."""
+    if session.session_id != position.session_id:
+        return "new session"
+    if session.first_sequence > position.sequence + 1:
+        return "gap"
+    if position.sequence > session.last_sequence:
+        return "position beyond the end of the feed"
+    return None

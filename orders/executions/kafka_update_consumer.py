@@ -1,0 +1,180 @@
+"""Following the exchange's feed into the topic `executions`: nothing slower than appending stands in its way.
+
+The position moves after the broker has acknowledged what is before it. It is stored beside the appending, as is all
+other database work here, so that a slow or missing database never stalls the socket.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from exchange.feed import ExecutionFeed, FeedDisconnected
+from exchange.gateway import Gateway
+from exchange.reports import Envelope, Session, read_envelope
+from infrastructure.database.away import one_line
+from infrastructure.database.errors import DatabaseUnavailable
+from orders.executions.feed_follower import FeedFollower, Superseded, missing_before
+from orders.executions.feed_positions import FEEDS, load_position, look_up_open_orders, move_position
+from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
+from orders.kafka.topics import EXECUTIONS
+from orders.models import FeedPosition
+
+log = structlog.get_logger()
+
+BATCH_SIZE = 2000
+RETRY_S = 0.5
+# How far the stored position may be behind: what lies between is appended a second time after a crash.
+STORE_INTERVAL_S = 0.25
+# Kafka keys and partitions are for orders; whatever is longer is none of ours.
+MAX_KEY_LENGTH = 64
+
+
+@dataclass(slots=True)
+class Position:
+    """Up to where everything is in the topic, and how often reports were missing before that."""
+
+    session_id: str
+    sequence: int
+    gaps: int = 0
+
+
+class AppendingUpdateConsumer(FeedFollower):
+    """Appends what the feed says, and leaves it to recorders to apply it.
+
+    Two that are active for a moment, after a broken database connection, append some reports twice, which recorders
+    do not mind.
+    """
+
+    def __init__(self, url: str, gateway: Gateway) -> None:
+        super().__init__(url, gateway, FEEDS["kafka"])
+        self.producer = AcknowledgedProducer()
+        self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
+        self.position = self.stored = Position("", 0)
+
+    async def run(self) -> None:
+        """Follow the feed until cancelled."""
+        try:
+            await super().run()
+        finally:
+            # It may be in the middle of a batch. What is not acknowledged in time is appended again.
+            await asyncio.to_thread(self.broker.shutdown)
+            await asyncio.to_thread(self.producer.close)
+
+    async def follow(self) -> None:
+        """One connection of the feed. Raises a group of FeedDisconnected, Superseded, DatabaseUnavailable."""
+        stored = await self.database.run(partial(load_position, self.feed))
+        async with ExecutionFeed(self.url, after=stored.sequence, session_id=stored.session_id or None) as feed:
+            self.connection.heard(feed.session.session_id, feed.session.last_sequence)
+            await self.begin_session(feed.session, stored)
+            self.connection.made()
+            self.silence.forget()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.append_forever(feed))
+                    group.create_task(self.store_forever())
+                    group.create_task(self.watch_for_silence(lambda: self.position.sequence))
+            finally:
+                # What is lost here is appended again.
+                with suppress(DatabaseUnavailable):
+                    await self.database.run(partial(self.store, replace(self.position)))
+
+    def is_active(self) -> bool:
+        """A new connection may take the lock again: what is appended twice does no harm."""
+        return self.lock.hold()
+
+    async def begin_session(self, session: Session, stored: FeedPosition) -> None:
+        self.position = Position(session.session_id, stored.sequence)
+        self.stored = replace(self.position)
+        if problem := missing_before(session, stored):
+            log.warning("reports_missing", problem=problem, session_id=session.session_id, first_sequence=session.first_sequence)
+            self.position = Position(session.session_id, session.first_sequence - 1, gaps=1)
+            await self.database.run(partial(self.store, replace(self.position)))
+
+    async def append_forever(self, feed: ExecutionFeed) -> None:
+        while True:
+            messages = [read_envelope(frame) for frame in await feed.next_frames(BATCH_SIZE)]
+            self.silence.report_arrived()
+            await self.append(messages)
+            self.back_off.reset()
+
+    async def append(self, messages: Sequence[Session | Envelope]) -> None:
+        """Append what is new among the messages. Raises FeedDisconnected when a new session begins among them."""
+        sequence = self.position.sequence
+        fresh: list[Envelope] = []
+        new_session = gap = False
+        for message in messages:
+            if isinstance(message, Session):
+                if message.session_id != self.position.session_id:
+                    # Its sequences begin anew, and would be taken for repeats here.
+                    new_session = True
+                    break
+            elif message.sequence is None:
+                fresh.append(message)
+            elif message.sequence > sequence:
+                gap = gap or message.sequence > sequence + 1
+                fresh.append(message)
+                sequence = message.sequence
+        self.connection.heard(self.position.session_id, sequence)
+        if gap:
+            log.warning("reports_missing", problem="gap", session_id=self.position.session_id, until=sequence)
+            # Before the position moves beyond the gap, so that it is never stored without this.
+            self.position.gaps += 1
+        await self.send_until_acknowledged(fresh)
+        self.position.sequence = sequence
+        if new_session:
+            raise FeedDisconnected("the exchange began a new session")
+
+    async def send_until_acknowledged(self, messages: Sequence[Envelope]) -> None:
+        """While the broker is away the exchange has to wait: what it retains comes to us later."""
+        is_away = False
+        while messages:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self.broker, self.send, messages)
+                break
+            except BrokerAway as error:
+                if not is_away:
+                    log.warning("kafka_away", doing="append reports", reason=str(error))
+                is_away = True
+                await asyncio.sleep(RETRY_S)
+        if is_away:
+            log.info("kafka_back", doing="append reports")
+
+    def send(self, messages: Sequence[Envelope]) -> None:
+        headers = {"version": VERSION, "session": self.position.session_id}
+        for message in messages:
+            key = message.client_order_id
+            self.producer.send(
+                EXECUTIONS.full_name, message.frame, key=key if key and len(key) <= MAX_KEY_LENGTH else None, headers=headers
+            )
+        self.producer.flush()
+
+    async def store_forever(self) -> None:
+        """Store the position as it moves. Raises Superseded."""
+        is_away = False
+        while True:
+            await asyncio.sleep(STORE_INTERVAL_S)
+            try:
+                if not await self.database.run(self.lock.hold):
+                    raise Superseded
+                if self.position != self.stored:
+                    await self.database.run(partial(self.store, replace(self.position)))
+                is_away = False
+            except DatabaseUnavailable as error:
+                if not is_away:
+                    log.warning("database_away", doing="store position", error=one_line(error))
+                is_away = True
+
+    def store(self, position: Position) -> None:
+        """The look-ups are stored together with the position beyond what is missing: a crash forgets neither."""
+        with transaction.atomic():
+            if position.gaps > self.stored.gaps:
+                look_up_open_orders(self.feed, timezone.now())
+            move_position(self.feed, position.session_id, position.sequence)
+        self.stored = position

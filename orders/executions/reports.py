@@ -1,0 +1,386 @@
+"""Applying what the exchange reports: totals, states and events of orders, in any order and any number of times."""
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import structlog
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from exchange.reports import FILLS, BadReport, ExecutionReport, ReportType
+from infrastructure.database.base import in_transaction
+from infrastructure.database.errors import DatabaseUnavailable
+from orders import lifecycle
+from orders.exact import EXACT
+from orders.executions.feed_positions import active_feed, look_up_open_orders_soon, move_position
+from orders.executions.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
+from orders.instruments import canonical_instrument
+from orders.models import LastPrice, Order, OrderEvent, SetAsideReport, event
+from orders.set_aside import NOT_OURS, SetAside, keep_reports
+from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
+from orders.storage import lock_orders, save_changes
+
+log = structlog.get_logger()
+
+# How an order ends without being filled, in the exchange's words and in ours.
+ENDS = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.REJECTED, ExecutionStatus.EXPIRED})
+NOTE_LAST_PRICES = """
+    INSERT INTO orders_lastprice AS known (instrument, price, executed_at)
+    SELECT * FROM unnest(%s::text[], %s::numeric[], %s::timestamptz[])
+    ON CONFLICT (instrument) DO UPDATE SET price = excluded.price, executed_at = excluded.executed_at
+    WHERE known.executed_at <= excluded.executed_at"""
+
+
+@dataclass
+class CannotApply(Exception):
+    """The report is about no order of ours, or contradicts what is known of `order`."""
+
+    reason: str
+    order: Order | None = None
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Known(NamedTuple):
+    """An event that came from the exchange before."""
+
+    order_id: uuid.UUID
+    data: Mapping[str, Any]
+
+
+@dataclass
+class Batch:
+    """Some reports of one session, and what is known of their orders, whose rows are locked."""
+
+    session_id: str
+    now: datetime
+    orders: dict[uuid.UUID, Order]
+    known: dict[str, Known]
+    # Of the orders with fills that do not come one after the other; those of this batch are added as they are applied.
+    fills: dict[uuid.UUID, list[Fill]]
+    pruned: Collection[uuid.UUID]
+    events: list[OrderEvent] = field(default_factory=list)
+    changed: dict[uuid.UUID, Order] = field(default_factory=dict)
+    refused: list[SetAside] = field(default_factory=list)
+
+    def order_of(self, report: ExecutionReport | BadReport) -> Order | None:
+        id = order_id_of(report)
+        return None if id is None else self.orders.get(id)
+
+    def change(self, order: Order) -> None:
+        order.updated_at = self.now
+        self.changed[order.id] = order
+
+
+def apply_reports(
+    reports: Sequence[ExecutionReport | BadReport], session_id: str, feed: str | None = None, position: int | None = None
+) -> None:
+    """Apply reports of one feed session in one transaction; those that cannot be applied are set aside, their orders looked up.
+
+    With `feed` and `position` it also moves that feed's position, in the same transaction.
+    Raises DatabaseUnavailable while the database is away; nothing is stored then.
+    """
+    try:
+        apply_together(reports, session_id, feed, position)
+    except DatabaseUnavailable:
+        raise
+    except (DatabaseError, ValueError) as error:
+        if len(reports) > 1:
+            for report in reports:
+                apply_reports([report], session_id)
+        else:
+            log.exception("report_not_storable", raw=reports[0].raw)
+            set_aside_alone(reports[0], f"cannot be stored: {error}", session_id)
+        if feed is not None and position is not None:
+            move_position(feed, session_id, position)
+
+
+@in_transaction
+def apply_together(
+    reports: Sequence[ExecutionReport | BadReport], session_id: str, feed: str | None = None, position: int | None = None
+) -> None:
+    batch = read_batch(reports, session_id)
+    for report in reports:
+        try:
+            apply_one(batch, report)
+        except CannotApply as problem:
+            batch.refused.append(SetAside(report, problem.reason, problem.order))
+    store(batch)
+    if feed is not None and position is not None:
+        move_position(feed, session_id, position)
+
+
+def store(batch: Batch) -> None:
+    set_aside(batch)
+    save_changes(list(batch.changed.values()), batch.events)
+    note_last_prices(batch.events, batch.now)
+
+
+def read_batch(reports: Sequence[ExecutionReport | BadReport], session_id: str) -> Batch:
+    """Lock the orders, and read what is needed of their history: two statements when all fills come in order."""
+    readable = [report for report in reports if isinstance(report, ExecutionReport)]
+    orders = lock_orders([id for report in reports if (id := order_id_of(report)) is not None])
+    known = known_events({event_id_of(report, session_id) for report in readable})
+    fresh = [report for report in readable if event_id_of(report, session_id) not in known]
+    pruned = pruned_orders(orders[id] for report in fresh if (id := order_id_of(report)) in orders)
+    return Batch(session_id, timezone.now(), orders, known, read_fills(out_of_order(fresh, orders)), pruned)
+
+
+def known_events(event_ids: Collection[str]) -> dict[str, Known]:
+    rows = OrderEvent.objects.filter(event_id__in=event_ids).values_list("event_id", "order_id", "data")
+    return {event_id: Known(order_id, data) for event_id, order_id, data in rows}
+
+
+def pruned_orders(orders: Iterable[Order]) -> set[uuid.UUID]:
+    """Those that ended so long ago that their history is gone: what is reported of them now was counted then."""
+    ended = {order.id for order in orders if order.execution_status in TERMINAL_EXECUTION}
+    if not ended:
+        return ended
+    pruned = ended.difference(OrderEvent.objects.filter(order_id__in=ended).values_list("order_id", flat=True))
+    if pruned:
+        log.info("reports_of_pruned_orders", orders=len(pruned))
+    return pruned
+
+
+def out_of_order(reports: Iterable[ExecutionReport], orders: Mapping[uuid.UUID, Order]) -> set[uuid.UUID]:
+    """The orders of fills that do not begin where the one before ended: which units they cover is told by all fills."""
+    found = set()
+    counted: dict[uuid.UUID, int] = {}
+    for report in reports:
+        id = order_id_of(report)
+        order = None if id is None else orders.get(id)
+        if id is None or order is None or report.last_quantity is None:
+            continue
+        end = counted.get(id, order.filled_quantity)
+        if order.reported_quantity != order.filled_quantity or report.filled_quantity - report.last_quantity != end:
+            found.add(id)
+        counted[id] = report.filled_quantity
+    return found
+
+
+def read_fills(order_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[Fill]]:
+    fills: dict[uuid.UUID, list[Fill]] = {id: [] for id in order_ids}
+    if order_ids:
+        events = OrderEvent.objects.filter(order_id__in=order_ids, type__in=FILLS)
+        for order_id, data in events.values_list("order_id", "data"):
+            fills[order_id].append(read_fill(data))
+    return fills
+
+
+def apply_one(batch: Batch, report: ExecutionReport | BadReport) -> None:
+    """Raises CannotApply, and has changed nothing then."""
+    order = batch.order_of(report)
+    if isinstance(report, BadReport):
+        raise CannotApply(report.error, order)
+    if order is None:
+        raise CannotApply(NOT_OURS)
+    event_id = event_id_of(report, batch.session_id)
+    if is_repeat(report, order, batch.known.get(event_id)) or order.id in batch.pruned:
+        return
+    check_identity(order, report)
+    new_fill = check_totals(order, report, batch.fills.get(order.id))
+    events = apply_report(order, report, new_fill, batch)
+    # `new` has an event only when it completes the order, and it is the first then.
+    own = events[:1] if report.type is ReportType.NEW else events[-1:]
+    for happened in own:
+        happened.event_id = event_id
+    batch.known[event_id] = Known(order.id, own[0].data if own else {})
+    batch.events += events
+    batch.change(order)
+
+
+def is_repeat(report: ExecutionReport, order: Order, known: Known | None) -> bool:
+    """Raises CannotApply when the exchange has given its id to another report."""
+    if known is None:
+        return False
+    if known.order_id != order.id:
+        raise CannotApply("its execution_id is that of a report about another order", order)
+    if report.last_quantity is not None and "last_quantity" in known.data and read_fill(known.data) != fill_of(report):
+        raise CannotApply("its execution_id is that of another fill", order)
+    return True
+
+
+def check_identity(order: Order, report: ExecutionReport) -> None:
+    """Raises CannotApply when the report is not about this order, whatever id it names."""
+    if report.account != str(order.account_id):
+        raise CannotApply(f"the order is of account {order.account_id}, and the report names {report.account}", order)
+    if order.exchange_order_id not in (None, report.exchange_order_id):
+        raise CannotApply(f"the order is {order.exchange_order_id} at the exchange", order)
+
+
+def check_totals(order: Order, report: ExecutionReport, fills: Sequence[Fill] | None) -> Fill | None:
+    """The fill that the report brings, None for other reports. Raises CannotApply for totals that contradict what is known."""
+    if report.filled_quantity > order.quantity:
+        raise CannotApply("more would be filled than was ordered", order)
+    if report.type is ReportType.FILLED and report.filled_quantity < order.quantity:
+        raise CannotApply(f"it says filled with {report.filled_quantity} of {order.quantity}", order)
+    if report.type.value in ENDS and report.filled_quantity < order.filled_quantity:
+        raise CannotApply(f"it ends with {report.filled_quantity} filled, and {order.filled_quantity} are", order)
+    if report.last_quantity is None:
+        return None
+    fill = fill_of(report)
+    if any(fill.overlaps(other) for other in fills or ()):
+        raise CannotApply(f"a report before it filled some of its units {fill.start + 1} to {fill.end}", order)
+    if fill.start < order.looked_up_quantity < fill.end:
+        raise CannotApply(f"a look-up counted {order.looked_up_quantity} units, and it begins before and ends after that", order)
+    return fill
+
+
+def fill_of(report: ExecutionReport) -> Fill:
+    assert report.last_quantity is not None
+    assert report.last_price is not None
+    return Fill(report.filled_quantity - report.last_quantity, report.filled_quantity, report.last_price)
+
+
+def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch: Batch) -> list[OrderEvent]:
+    """Change the order as a report says that contradicts nothing; returns the events, the report's own last."""
+    now = batch.now
+    # A report may be faster than the answer to the placement: it proves as much.
+    events = lifecycle.acknowledged(order, report.exchange_order_id, now, occurred_at=report.occurred_at, from_feed=True)
+    order.absent_since = None
+    if fill is not None and order.execution_status in TERMINAL_EXECUTION and fill.end > order.reported_quantity:
+        lifecycle.flag(
+            order, f"it ended with {order.reported_quantity} filled, and was filled up to {fill.end} all the same", now
+        )
+    order.reported_quantity = max(order.reported_quantity, report.filled_quantity)
+    if report.type is ReportType.NEW:
+        look_up_if_incomplete(order, now)
+        return events
+    data = {name: value for name in ("reason", "sequence") if (value := getattr(report, name)) is not None}
+    if fill is not None:
+        count_fill(order, fill, batch.fills.get(order.id))
+        check_average(order, report, now)
+        data |= {"last_quantity": report.last_quantity, "last_price": report.last_price}
+        data |= {"filled_quantity": report.filled_quantity}
+    elif report.type is ReportType.CANCEL_REJECTED:
+        end_pending_cancel(order, now)
+    else:
+        advance(order, ExecutionStatus(report.type.value))
+    look_up_if_incomplete(order, now)
+    return [*events, event(order, EventType(report.type.value), report.occurred_at, **data)]
+
+
+def count_fill(order: Order, fill: Fill, fills: list[Fill] | None) -> None:
+    """Add a fill to the totals. `fills` are those before it, or None when they come one after the other."""
+    if fills is not None:
+        fills.append(fill)
+    if fill.end <= order.looked_up_quantity:
+        # A look-up counted it, at an average that may have been rounded. Once all of these fills are known, they are exact.
+        exact = None if fills is None else value_up_to(order.looked_up_quantity, fills)
+        if exact is None or fills is None:
+            return
+        later = sum_of(other.value for other in fills if other.start >= order.looked_up_quantity)
+        order.filled_value, order.looked_up_quantity = EXACT.add(exact, later), 0
+    else:
+        order.filled_quantity += fill.end - fill.start
+        order.filled_value = EXACT.add(order.filled_value, fill.value)
+    order.average_price = average_price(order.filled_value, order.filled_quantity)
+    follow_fill(order)
+
+
+def check_average(order: Order, report: ExecutionReport, now: datetime) -> None:
+    """Flag the order when the exchange's average is not that of the fills, all of which are known exactly."""
+    if order.looked_up_quantity or not order.filled_quantity == order.reported_quantity == report.filled_quantity:
+        return
+    if report.average_price is not None and not is_average_of(report.average_price, order.filled_value, order.filled_quantity):
+        lifecycle.flag(order, f"reported at {report.average_price} on average, and its fills are at {order.average_price}", now)
+
+
+def look_up_if_incomplete(order: Order, now: datetime) -> None:
+    """The exchange told of more than was reported fill by fill. Reports may overtake one another, so it gets a moment."""
+    if order.reported_quantity > order.filled_quantity:
+        lifecycle.look_up(order, now + lifecycle.FEED_GRACE)
+
+
+def set_aside(batch: Batch) -> None:
+    """Keep what was refused, and have the exchange asked about its orders, or about all that are open if it names none.
+
+    What is kept already was seen to when it came first.
+    """
+    if not batch.refused:
+        return
+    sequences = [one.report.sequence for one in batch.refused if one.report.sequence is not None]
+    kept = SetAsideReport.objects.filter(session_id=batch.session_id, sequence__in=sequences)
+    known = set(kept.values_list("sequence", flat=True))
+    new = [one for one in batch.refused if one.report.sequence not in known]
+    for one in new:
+        if one.order is not None:
+            lifecycle.flag(one.order, one.reason, batch.now)
+            batch.change(one.order)
+        elif isinstance(one.report, BadReport) and one.report.client_order_id is None:
+            look_up_open_orders_soon(active_feed(), batch.now)
+    keep_reports(new, batch.session_id)
+
+
+@in_transaction
+def set_aside_alone(report: ExecutionReport | BadReport, reason: str, session_id: str) -> None:
+    """A report that the database itself refused."""
+    id = order_id_of(report)
+    batch = Batch(session_id, timezone.now(), lock_orders([id] if id else []), {}, {}, ())
+    batch.refused.append(SetAside(report, reason, batch.order_of(report)))
+    store(batch)
+
+
+def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
+    """Keep each instrument's latest execution price, whatever order the reports come in.
+
+    A time that the exchange puts into the future counts as now: no later execution would ever replace that price.
+    """
+    latest: dict[str, LastPrice] = {}
+    for happened in events:
+        instrument, executed_at = canonical_instrument(happened.order.instrument), min(happened.occurred_at, now)
+        known = latest.get(instrument)
+        if "last_price" in happened.data and (known is None or known.executed_at <= executed_at):
+            latest[instrument] = LastPrice(instrument=instrument, price=happened.data["last_price"], executed_at=executed_at)
+    if latest:
+        # One order for all, so that two consumers cannot deadlock.
+        rows = [latest[instrument] for instrument in sorted(latest)]
+        columns = [row.instrument for row in rows], [row.price for row in rows], [row.executed_at for row in rows]
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE_LAST_PRICES, columns)
+
+
+def end_pending_cancel(order: Order, now: datetime) -> None:
+    if order.claimed_until is not None:
+        # Faster than the answer to our request, which must not make it pending again.
+        lifecycle.end_cancel(order, now)
+    if order.execution_status == ExecutionStatus.PENDING_CANCEL:
+        order.execution_status = open_status(order)
+
+
+def follow_fill(order: Order) -> None:
+    """The state that goes with the totals; a cancel that is under way stays so."""
+    if order.filled_quantity == order.quantity:
+        advance(order, ExecutionStatus.FILLED)
+    elif order.execution_status == ExecutionStatus.NEW:
+        advance(order, ExecutionStatus.PARTIALLY_FILLED)
+
+
+def open_status(order: Order) -> ExecutionStatus:
+    return ExecutionStatus.PARTIALLY_FILLED if order.filled_quantity else ExecutionStatus.NEW
+
+
+def advance(order: Order, status: ExecutionStatus) -> None:
+    """Take on `status` if the table of changes allows it; a terminal one leaves nothing for workers to do."""
+    current = None if order.execution_status is None else ExecutionStatus(order.execution_status)
+    if status not in EXECUTION_STATUS_CHANGES[current]:
+        return
+    order.execution_status = status
+    if status in TERMINAL_EXECUTION:
+        order.cancel_requested_at = order.next_attempt_at = order.claimed_until = None
+
+
+def event_id_of(report: ExecutionReport, session_id: str) -> str:
+    """Unique over all sessions of an exchange (FIX tag 17 ExecID is unique inside one)."""
+    return f"{session_id}:{report.execution_id}"
+
+
+def order_id_of(report: ExecutionReport | BadReport) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(report.client_order_id)
+    except (ValueError, TypeError):
+        return None

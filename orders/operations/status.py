@@ -1,0 +1,116 @@
+"""How things stand, read from the database for metrics and for `manage.py doctor`, at a cost that does not grow with history.
+
+| what | how it is bounded |
+|---|---|
+| due orders | index `order_due`; counted to `MAX_COUNTED` |
+| failed, in error | indexes `order_needs_person`, `order_not_completed`; counted to `MAX_COUNTED` |
+| outcomes of the last minute | index `order_event_outcome`; each counted to `MAX_COUNTED` |
+| reports set aside | index `report_set_aside`; counted to `MAX_COUNTED` |
+| contradictions | index `order_with_discrepancy`; counted to `MAX_COUNTED` |
+| look-ups due | index `order_to_look_up`; counted to `MAX_COUNTED` |
+| feed position, feed connection | one row |
+| connections | `pg_stat_activity`, which has `max_connections` rows at most |
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from orders.executions.feed_positions import active_feed
+from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.states import EventType, Status
+
+MAX_COUNTED = 100_000
+LATELY = timedelta(minutes=1)
+OUTCOMES = (EventType.PLACED, EventType.RETRYING, EventType.FAILED, EventType.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """`behind` is how many reports the exchange has beyond those taken, as far as it said; ages are in seconds.
+
+    `silent_s` is for how long reports that the exchange has have not come; None when none is known to be missing.
+    """
+
+    is_connected: bool
+    problem: str | None
+    said_age_s: float
+    behind: int | None
+    silent_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Connections to our database by the name that each process gives itself, and how many the server takes in all."""
+
+    by_program: dict[str, int]
+    all: int
+    most: int
+
+
+def counted(rows: QuerySet[Any]) -> int:
+    return rows.order_by()[:MAX_COUNTED].count()
+
+
+def due_orders(now: datetime) -> QuerySet[Order]:
+    """Those that workers may take, the one that has been due for longest first."""
+    return Order.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
+
+
+def queue_age_s(now: datetime) -> float:
+    """How long the oldest due order has been due; 0 when none is."""
+    oldest = due_orders(now).values_list("next_attempt_at", flat=True).first()
+    return 0.0 if oldest is None else (now - oldest).total_seconds()
+
+
+def due_count(now: datetime) -> int:
+    return counted(due_orders(now))
+
+
+def needing_person(status: Status) -> int:
+    return counted(Order.objects.filter(NEEDS_PERSON, status=status))
+
+
+def outcomes_lately(now: datetime) -> dict[str, int]:
+    since = now - LATELY
+    return {type.value: counted(OrderEvent.objects.filter(type=type.value, recorded_at__gt=since)) for type in OUTCOMES}
+
+
+def set_aside_count() -> int:
+    return counted(SetAsideReport.objects.filter(applied_at__isnull=True))
+
+
+def discrepancy_count() -> int:
+    """Orders about which the exchange contradicts itself, or us."""
+    return counted(Order.objects.filter(discrepancy__isnull=False))
+
+
+def look_ups_due(now: datetime) -> int:
+    return counted(Order.objects.filter(look_up_at__lte=now))
+
+
+def feed(now: datetime) -> Feed | None:
+    """None when nobody has ever followed the feed."""
+    said = FeedConnection.objects.filter(feed=active_feed()).first()
+    if said is None:
+        return None
+    position = FeedPosition.objects.filter(feed=active_feed()).first()
+    behind = None
+    if position is not None and said.session_id == position.session_id and said.last_sequence is not None:
+        behind = max(0, said.last_sequence - position.sequence)
+    silent_s = None if said.silent_since is None else (now - said.silent_since).total_seconds()
+    return Feed(said.is_connected, said.problem, (now - said.said_at).total_seconds(), behind, silent_s)
+
+
+def connections() -> Connections:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT application_name, datname = current_database(), current_setting('max_connections')::int, count(*)"
+            " FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1, 2"
+        )
+        rows = cursor.fetchall()
+    ours = {name: count for name, is_ours, _, count in rows if is_ours}
+    return Connections(ours, sum(row[3] for row in rows), rows[0][2])

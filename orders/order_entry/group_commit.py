@@ -1,0 +1,219 @@
+"""Storing new orders in one statement, and those that come at the same time with one commit.
+
+A statement of its own for each order would have PostgreSQL read 24 CHECK constraints, write its log and wait for the disk
+each time. So of the threads that have something to store one leads: it stores all that has come together, and hands over
+to one of those that came meanwhile (group commit, as databases do it with their logs). Nobody waits for a clock, and who
+is alone is a group of one.
+"""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+import orjson
+import psycopg
+from django.db import DatabaseError, connection, transaction
+
+from infrastructure.database.base import Patience, in_transaction, patience, run_prepared
+from infrastructure.database.errors import DatabaseUnavailable
+from orders.models import Order
+from orders.risk.pre_trade import nothing_to_check
+from orders.states import EventType
+from orders.storage import EVENT_COLUMNS, ORDER_COLUMNS
+from orders.wakeups import QUEUE_WAKE_UP, wake_up_parameters
+
+# More wait for the next group, so that nobody waits for many others.
+LARGEST_GROUP = 50
+# One statement is one round trip and one transaction. What is in the way of one request is in no other's way; a lock that
+# somebody holds is in all of their ways, so it is waited for only so long, until the transaction ends. Known client order ids
+# are found by the index that forbids them: a query for them could be planned when the table was empty, to read all of it.
+STORE_AT_ONCE = f"""
+WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)), allowed AS MATERIALIZED (
+    SELECT request.orders FROM json_to_recordset(%(requests)s::json) AS request
+        (account_id integer, instruments text[], orders json)
+    WHERE EXISTS (SELECT FROM patience) AND {nothing_to_check("request.account_id", "request.instruments")}
+), stored AS (
+    INSERT INTO orders_order ({ORDER_COLUMNS})
+    SELECT {ORDER_COLUMNS} FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders)
+    ON CONFLICT (account_id, client_order_id) DO NOTHING
+    RETURNING id
+), told AS (
+    INSERT INTO orders_orderevent ({EVENT_COLUMNS})
+    SELECT new.event_id, new.id, new.account_id, '{EventType.ACCEPTED.value}', '{{}}', new.created_at, new.created_at
+    FROM allowed, json_to_recordset(allowed.orders) AS new (event_id text, id uuid, account_id integer, created_at timestamptz)
+    WHERE new.id IN (SELECT id FROM stored)
+), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM stored))
+SELECT id FROM stored"""  # noqa: S608 - no value stands in it
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """New orders of one account. `orders` are their rows in JSON, each with the `event_id` of the event that tells it.
+
+    They come in the sequence of their client order ids, of which `client_order_id` is the first.
+    """
+
+    ids: Sequence[uuid.UUID]
+    account_id: int
+    instruments: Sequence[str]
+    client_order_id: str
+    orders: str
+
+    @property
+    def sequence(self) -> tuple[int, str]:
+        """Two transactions that insert the same client order ids in different sequences would wait for one another."""
+        return self.account_id, self.client_order_id
+
+
+def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
+    """Store the orders that nothing stands in the way of, and return their ids. Raises Django's database errors."""
+    return {id for [id] in run_prepared(STORE_AT_ONCE, parameters(requests))}
+
+
+def parameters(requests: Sequence[Request]) -> dict[str, Any]:
+    """Of STORE_AT_ONCE."""
+    rows = [
+        {"account_id": request.account_id, "instruments": request.instruments, "orders": orjson.Fragment(request.orders)}
+        for request in sorted(requests, key=attrgetter("sequence"))
+    ]
+    return {"requests": orjson.dumps(rows).decode(), **wake_up_parameters()}
+
+
+class Member:
+    """A request and the thread that waits for it: it is called when it is dealt with, and when it leads the next group."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        # One call too many does no harm, and one that comes late is not waited for.
+        self.calls: SimpleQueue[None] = SimpleQueue()
+        self.leads = False
+        self.is_dealt_with = False
+        # None when nobody knows, because the group failed for some reason of one of them.
+        self.is_stored: bool | None = None
+        # Such a group may have been stored all the same, or may yet be, unless the server said otherwise.
+        self.is_in_doubt = True
+        self.database_away: DatabaseError | None = None
+
+
+class GroupCommit:
+    """The requests of the threads of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting: list[Member] = []
+        self.has_leader = False
+
+    def store(self, request: Request) -> bool:
+        """Whether its one order is stored: it is not when something stands in its way. Raises Django's database errors.
+
+        Not inside of a transaction of the caller, who could not take it back. It takes no longer than one statement may.
+        """
+        own = patience()
+        if own is not None and own.is_over:
+            raise DatabaseUnavailable("the database has not answered this request before")
+        member = Member(request)
+        with self.lock:
+            self.waiting.append(member)
+            member.leads = not self.has_leader
+            self.has_leader = True
+        if not member.leads:
+            self.wait(member, own)
+        if not member.is_dealt_with:
+            self.lead(own)
+        if member.database_away is not None:
+            raise DatabaseUnavailable(*member.database_away.args) from member.database_away
+        return store_alone(member) if member.is_stored is None else member.is_stored
+
+    def wait(self, member: Member, own: Patience | None) -> None:
+        """Until the member is dealt with, or leads. Raises DatabaseUnavailable when that takes too long."""
+        began_s = monotonic()
+        with suppress(Empty):
+            member.calls.get(timeout=None if own is None else own.limit_s)
+        if own is not None:
+            own.spend(monotonic() - began_s)
+        with self.lock:
+            if member.leads or member.is_dealt_with:
+                return
+            if member in self.waiting:
+                self.waiting.remove(member)
+        raise DatabaseUnavailable("the database did not answer another request in time")
+
+    def lead(self, own: Patience | None) -> None:
+        """Store the group that waits, the caller's request among it, and let the next one begin."""
+        with self.lock:
+            group, self.waiting = self.waiting[:LARGEST_GROUP], self.waiting[LARGEST_GROUP:]
+        try:
+            stored = store_requests([member.request for member in group])
+            for member in group:
+                member.is_stored = stored.issuperset(member.request.ids)
+        except DatabaseError as error:
+            if own is not None and own.is_over:
+                # Nor would it answer the others, who have waited for as long as those who came meanwhile have.
+                with self.lock:
+                    group, self.waiting = group + self.waiting, []
+                for member in group:
+                    member.database_away = error
+            elif len(group) == 1:
+                raise
+            # Else it is something that one of them did, or the fault of this connection: each tries by itself.
+            for member in group:
+                member.is_in_doubt = not is_rolled_back(error)
+        finally:
+            with self.lock:
+                following = self.waiting[:1]
+                self.has_leader = bool(following)
+                for member in following:
+                    member.leads = True
+                for member in group:
+                    member.is_dealt_with = True
+            for member in group + following:
+                member.calls.put(None)
+
+
+@in_transaction
+def store_whole(request: Request) -> bool:
+    """All of its orders, or none when something stands in the way of one."""
+    is_whole = store_requests([request]).issuperset(request.ids)
+    if not is_whole:
+        transaction.set_rollback(True)
+    return is_whole
+
+
+def store_alone(member: Member) -> bool:
+    """After a group that failed. Raises Django's database errors."""
+    ids = member.request.ids
+    try:
+        if store_requests([member.request]).issuperset(ids) or Order.objects.filter(id__in=ids).exists():
+            return True
+    except DatabaseUnavailable as error:
+        if not (member.is_in_doubt and is_rolled_back(error)):
+            raise
+    if member.is_in_doubt:
+        # The group may be in the middle of its commit, and hold the very lock. With another id there would be two orders.
+        raise DatabaseUnavailable("whether the order is stored cannot be told yet")
+    return False
+
+
+def is_rolled_back(error: DatabaseError) -> bool:
+    """Whether the server itself said that this statement came to nothing, and not only that it ends the connection."""
+    return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.severity_nonlocalized == "ERROR"
+
+
+group_commit = GroupCommit()
+
+
+def store_request(request: Request) -> bool:
+    """Whether all of its orders are stored; none is when something stands in the way of one. Raises Django's database errors."""
+    if len(request.ids) > 1:
+        # Others would have to wait for it.
+        return store_whole(request)
+    if connection.in_atomic_block:
+        # The caller can take it back.
+        return store_requests([request]).issuperset(request.ids)
+    return group_commit.store(request)

@@ -1,0 +1,337 @@
+"""Claiming orders that are due, carrying each of them to the exchange, and recording what came of it.
+
+claim   one transaction: lease taken, attempt counted, `may_be_at_exchange` set - before anything is sent
+carry   one call of the gateway, no transaction open
+record  one transaction: orders and events, in bulk
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import structlog
+from django.db import DatabaseError, connection
+from django.db.models import Q
+
+from exchange import gateway as venue
+from exchange.gateway import Gateway, Placement
+from infrastructure.database.base import in_transaction
+from infrastructure.database.clock import DatabaseClock, database_now, our_clock
+from infrastructure.database.errors import DatabaseUnavailable
+from orders import lifecycle
+from orders.models import Order, OrderEvent
+from orders.placement.circuit_breaker import Source
+from orders.retry_policy import PlacementPolicy
+from orders.risk.halts import halts_in_force, is_halted
+from orders.set_aside import contradicts, keep_answer
+from orders.states import ErrorCode, Status
+from orders.storage import lock_orders, save_changes
+
+log = structlog.get_logger()
+
+# When a halt begins, a backlog is held in steps; a claim that does nothing but hold goes on for so many of them.
+MAX_HELD = 500
+MAX_HOLDING_STEPS = 10
+MAX_OVERDUE = 1000
+MAX_PUT_BACK = 10_000
+# Found by the index `order_due`, and so not locked in id order as elsewhere; that harms nobody, since no lock is waited for.
+# As an array, whose length PostgreSQL does not guess so large that it would rather read the whole table.
+PUT_BACK = """
+UPDATE orders_order SET next_attempt_at = created_at WHERE id = ANY(ARRAY(
+    SELECT id FROM orders_order
+    WHERE next_attempt_at > created_at AND claimed_until IS NULL AND status IN ('pending', 'completed')
+    ORDER BY next_attempt_at DESC, id DESC LIMIT %s FOR UPDATE SKIP LOCKED
+))"""
+
+
+class Step(Enum):
+    SEND = "send"
+    LOOK_UP = "look up"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to make one exchange call for an order, until `claimed_until`, which is a time of `clock`.
+
+    Whatever becomes of our own clock meanwhile, that one tells how much of the claim is left.
+    """
+
+    order: Order
+    step: Step
+    attempt: int
+    claimed_until: datetime
+    clock: DatabaseClock
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The claim came to nothing: too little of the lease was left to send with, or trading may have been halted since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a claim came to. `sent_valid_until` is what the send carried, `started_at` when the call began.
+
+    `in_outage`: the exchange as a whole is away, so that this says nothing about the order.
+    """
+
+    claim: Claim
+    outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent
+    started_at: datetime
+    took_s: float
+    sent_valid_until: datetime | None = None
+    in_outage: bool = False
+
+
+def next_step(order: Order) -> Step:
+    """The one exchange call that brings a due order further."""
+    if order.status == Status.COMPLETED:
+        return Step.CANCEL
+    return Step.LOOK_UP if order.may_be_at_exchange else Step.SEND
+
+
+def claim_due_orders(
+    limit: int, policy: PlacementPolicy, *, clock: DatabaseClock | None = None, besides: Sequence[Source] = ()
+) -> list[Claim]:
+    """Take up to `limit` due orders, oldest first, passing over those that somebody else is taking.
+
+    Orders whose time is over are left to `finish_overdue_orders`, so that nothing is sent after `give_up_at`.
+    A send for which trading is halted is held, and so comes up here once and not again until it is released.
+    Orders whose instrument and account both stand in `besides` are passed over. Raises ClockWrong.
+    """
+    clock = clock or our_clock.measure()
+    claims, held_count = claim_or_hold(limit, limit, policy, clock, besides)
+    for _ in range(MAX_HOLDING_STEPS):
+        if claims or not held_count:
+            break
+        claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy, clock, besides)
+    return claims
+
+
+@in_transaction
+def claim_or_hold(
+    limit: int, look_at: int, policy: PlacementPolicy, clock: DatabaseClock, besides: Sequence[Source]
+) -> tuple[list[Claim], int]:
+    """Claim up to `limit` of the first `look_at` due orders and hold those halted; returns the claims and how many are held."""
+    now = clock.now()
+    may_be_called = Q(give_up_at__gt=now) | ~Q(status=Status.PENDING)
+    if besides:
+        instruments, accounts = zip(*besides, strict=True)
+        may_be_called &= ~Q(instrument__in=instruments, account_id__in=accounts)
+    due = list(
+        Order.objects.select_for_update(skip_locked=True)
+        .filter(may_be_called, next_attempt_at__lte=now)
+        .order_by("next_attempt_at", "id")[:look_at]
+    )
+    halted = hold_halted(due, now)
+    claims = []
+    for order in [order for order in due if order.id not in halted][:limit]:
+        step = next_step(order)
+        lifecycle.begin_attempt(order, now, policy)
+        assert order.claimed_until is not None
+        claims.append(Claim(order, step, order.attempt_count, order.claimed_until, clock))
+    save_changes([claim.order for claim in claims], [])
+    return claims, len(halted)
+
+
+def hold_halted(orders: Sequence[Order], now: datetime) -> set[uuid.UUID]:
+    """Hold those of these locked orders that would be sent while trading is halted; returns their ids."""
+    sends = [order for order in orders if next_step(order) is Step.SEND]
+    # Asked after the orders were selected: an order that came after the end of a halt must not be held by it.
+    halts = halts_in_force() if sends else []
+    held = [order for order in sends if is_halted(order, halts)]
+    save_changes(held, [happened for order in held for happened in lifecycle.held(order, now)])
+    return {order.id for order in held}
+
+
+def not_sent(claim: Claim) -> Result:
+    return Result(claim, NotSent(), claim.clock.now(), 0.0)
+
+
+async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
+    """Make the claim's one call. Never raises for what an exchange can do; see `exchange.gateway` for the outcomes."""
+    started_at = claim.clock.now()
+    deadline = claim.claimed_until - timedelta(seconds=policy.clock_margin_s)
+    valid_until = min(started_at + timedelta(seconds=policy.exchange_timeout_s), claim.order.give_up_at)
+    if claim.step is Step.SEND and (valid_until > deadline or valid_until <= started_at):
+        # We were held up, perhaps stopped. Somebody else may hold the order by the time that the exchange answers.
+        return Result(claim, NotSent(), started_at, 0.0)
+    outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome
+    try:
+        match claim.step:
+            case Step.SEND:
+                outcome = await gateway.place(placement(claim.order, valid_until))
+            case Step.LOOK_UP:
+                outcome = await gateway.look_up(placement(claim.order, valid_until))
+            case Step.CANCEL:
+                outcome = await gateway.cancel(str(claim.order.id))
+    except Exception as error:
+        log.exception("gateway_broke", order_id=str(claim.order.id), step=claim.step.value)
+        outcome = venue.Unknown(f"internal error: {error!r}")
+    took_s = (claim.clock.now() - started_at).total_seconds()
+    return Result(claim, outcome, started_at, took_s, valid_until if claim.step is Step.SEND else None)
+
+
+def placement(order: Order, valid_until: datetime) -> Placement:
+    return Placement(
+        client_order_id=str(order.id),
+        account=str(order.account_id),
+        type=order.type,
+        side=order.side,
+        instrument=order.instrument,
+        limit_price=order.limit_price,
+        quantity=order.quantity,
+        valid_until=valid_until,
+    )
+
+
+def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
+    """Store what the claims came to. One result that cannot be stored does not keep the others from it.
+
+    Raises DatabaseUnavailable while the database is away; nothing is stored then.
+    """
+    if not results:
+        return
+    try:
+        record_together(results, policy)
+    except DatabaseUnavailable:
+        raise
+    except (DatabaseError, ValueError):
+        if len(results) > 1:
+            for result in results:
+                record([result], policy)
+        else:
+            log.exception("result_not_recordable", order_id=str(results[0].claim.order.id), outcome=repr(results[0].outcome))
+            record_internal_error(results[0], policy)
+
+
+@in_transaction
+def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
+    orders = lock_orders([result.claim.order.id for result in results])
+    now = max(result.claim.clock.now() for result in results)
+    events: list[OrderEvent] = []
+    changed = {}
+    for result in results:
+        order = orders[result.claim.order.id]
+        if claim_is_current(order, result.claim) or isinstance(result.outcome, venue.Acknowledged | venue.Found):
+            events += apply(order, result, now, policy)
+            changed[order.id] = order
+    save_changes(list(changed.values()), events)
+    hold_halted([changed[result.claim.order.id] for result in results if is_unsent(result, changed)], now)
+
+
+def is_unsent(result: Result, changed: Mapping[uuid.UUID, Order]) -> bool:
+    """Whether the order is due again without having been sent. Should a halt be the reason, another claim is in vain."""
+    order = changed.get(result.claim.order.id)
+    return isinstance(result.outcome, NotSent) and order is not None and order.status == Status.PENDING
+
+
+def claim_is_current(order: Order, claim: Claim) -> bool:
+    """False when the lease ran out and somebody else has taken the order since, or has settled it."""
+    return order.attempt_count == claim.attempt and order.claimed_until == claim.claimed_until
+
+
+def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
+    """Change the order as the outcome says, and return the events that describe the change."""
+    if isinstance(result.outcome, NotSent):
+        return lifecycle.not_sent(order, now)
+    attempt = {"attempt": result.claim.attempt, "took_ms": round(result.took_s * 1000, 1)}
+    if isinstance(result.outcome, venue.TermsConflict):
+        if result.outcome.raw:
+            keep_answer(order, result.outcome.reason, result.outcome.raw)
+        return lifecycle.terms_conflict(order, result.outcome.reason, now, **attempt)
+    if result.claim.step is Step.SEND:
+        return apply_send(order, result, now, policy, attempt)
+    if result.claim.step is Step.LOOK_UP:
+        return apply_look_up(order, result, now, policy, attempt | {"looked_up": True})
+    return apply_cancel(order, result, now, policy, attempt)
+
+
+def apply_send(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+    match result.outcome:
+        case venue.Acknowledged(exchange_order_id):
+            return lifecycle.acknowledged(order, exchange_order_id, now, **data)
+        case venue.Refused(reason):
+            return lifecycle.refused(order, reason, now, **data)
+        case venue.Unavailable(reason, retry_after_s):
+            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, in_outage=result.in_outage, **data)
+        case venue.Unknown(reason) if result.sent_valid_until is not None:
+            return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, **data)
+    raise ValueError(f"no rule for a send and {result.outcome}")
+
+
+def apply_look_up(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+    match result.outcome:
+        case venue.Found(exchange_order_id=exchange_order_id):
+            return lifecycle.acknowledged(order, exchange_order_id, now, **data)
+        case venue.NotFound():
+            return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, **data)
+        case venue.Contradiction(reason, raw):
+            contradicts(order, reason, raw, now)
+            return lifecycle.look_up_failed(order, reason, now, policy, **data)
+        case venue.Unavailable(reason) | venue.Unknown(reason):
+            return lifecycle.look_up_failed(order, reason, now, policy, in_outage=result.in_outage, **data)
+    raise ValueError(f"no rule for a look-up and {result.outcome}")
+
+
+def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+    match result.outcome:
+        case venue.CancelRequested():
+            return lifecycle.cancel_taken(order, now, **data)
+        case venue.CancelTooLate(reason):
+            return lifecycle.cancel_rejected(order, reason, now, **data)
+        case venue.NotFound():
+            return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, **data)
+        case venue.Unavailable() | venue.Unknown():
+            return lifecycle.cancel_not_carried(order, now, policy)
+    raise ValueError(f"no rule for a cancel and {result.outcome}")
+
+
+@in_transaction
+def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
+    """Leave the order to a person. What was sent stays marked as sent, so that a retry looks it up first."""
+    order = lock_orders([result.claim.order.id])[result.claim.order.id]
+    if claim_is_current(order, result.claim):
+        now = result.claim.clock.now()
+        if order.status == Status.COMPLETED:
+            events = lifecycle.cancel_not_carried(order, now, policy)
+        else:
+            message = f"What the exchange answered could not be stored: {result.outcome!r}"
+            # A cancel that waits goes on being carried; otherwise only a person can tell what to do.
+            again_at = order.cancel_requested_at and now + timedelta(seconds=policy.retry_cap_s)
+            events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, again_at, now)
+        save_changes([order], events)
+
+
+def put_waiting_orders_back() -> int:
+    """An outage has begun or is over: orders that waited for a next attempt of their own are due in their place again.
+
+    Their pauses grew with each answer that said nothing about them, to whichever worker, so that new orders would go first and
+    the one that has waited longest last. Returns how many there were.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(PUT_BACK, [MAX_PUT_BACK])
+        return int(cursor.rowcount)
+
+
+@in_transaction
+def finish_overdue_orders() -> int:
+    """Settle pending orders whose time is over and that nobody has a live claim on; returns how many it dealt with.
+
+    `give_up_at` of an order that waits for the end of a halt does not count before then, but its own expiry does.
+    """
+    now = database_now()
+    unclaimed = Order.objects.select_for_update(skip_locked=True).filter(
+        Q(claimed_until__isnull=True) | Q(claimed_until__lte=now), status=Status.PENDING
+    )
+    orders = list(unclaimed.filter(held_at__isnull=True, give_up_at__lte=now).order_by("give_up_at")[:MAX_OVERDUE])
+    halted = hold_halted([order for order in orders if order.expires_at is None or order.expires_at > now], now)
+    over = [order for order in orders if order.id not in halted]
+    over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:MAX_OVERDUE]
+    events = [happened for order in over for happened in lifecycle.overdue(order, now)]
+    save_changes(over, events)
+    return len(halted) + len(over)

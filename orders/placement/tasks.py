@@ -1,0 +1,41 @@
+"""What django-q's workers run."""
+
+import asyncio
+import multiprocessing
+
+from django.conf import settings
+
+from exchange.http_gateway import HttpGateway
+from infrastructure.database.clock import database_now
+from orders.operations.status import due_orders
+from orders.placement.circuit_breaker import Breaker
+from orders.placement.loop import PlacementLoop
+from orders.retry_policy import PlacementPolicy
+from orders.wakeups import queue_wake_up
+
+# Shared memory, set by the cluster's parent when it is told to stop and read by every worker that it forked. It has no
+# lock: a worker that is killed while it reads must not hold up the others.
+stopping = multiprocessing.RawValue("b", 0)
+# Kept between the tasks of one worker process, so that a new loop does not storm an exchange that is known to be away.
+breaker = Breaker()
+
+
+def place_orders() -> int:
+    """Run one placement loop; returns how many calls of the exchange it made."""
+    calls = asyncio.run(run_loop())
+    if not is_stopping() and due_orders(database_now()).exists():
+        queue_wake_up()
+    return calls
+
+
+def is_stopping() -> bool:
+    return bool(stopping.value)
+
+
+async def run_loop() -> int:
+    policy = PlacementPolicy.from_settings()
+    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.window)
+    try:
+        return await PlacementLoop(gateway, policy, breaker, is_stopping=is_stopping).run()
+    finally:
+        await gateway.close()

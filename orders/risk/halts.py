@@ -1,0 +1,71 @@
+"""Which orders trading is halted for, what of them is still under way, and for how long it was."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from orders.models import Halt, Order
+from orders.retry_policy import PlacementPolicy
+from orders.states import Status
+
+MAX_COUNTED = 1_000
+
+
+def halts_in_force() -> list[Halt]:
+    """Few: one for each scope at most; with their accounts, whose names people read."""
+    return list(Halt.objects.filter(ended_at__isnull=True).select_related("account"))
+
+
+def halts_not_released() -> list[Halt]:
+    """Those in force, and those whose end has not reached every order yet."""
+    return list(Halt.objects.filter(released_at__isnull=True))
+
+
+def is_halted(order: Order, halts: Iterable[Halt]) -> bool:
+    return any(halt.covers(order.account_id, order.instrument) for halt in halts)
+
+
+def sends_under_way(halt: Halt) -> QuerySet[Order]:
+    """Orders that the halt covers and that the exchange may get yet: claimed, or sent without a clear answer so far.
+
+    It takes none of them after `sent_valid_until`, clocks being apart included. That also ends the wait for a worker that
+    died. Only what is pending or in error may be at the exchange, and nothing that is held: the rest is left to indexes.
+    """
+    margin = timedelta(seconds=PlacementPolicy.from_settings().clock_margin_s)
+    unsettled = Q(status=Status.PENDING, held_at__isnull=True) | Q(status=Status.ERROR)
+    sent = Order.objects.filter(unsettled, may_be_at_exchange=True, sent_valid_until__gt=Now() - margin)
+    if halt.account_id is not None:
+        sent = sent.filter(account_id=halt.account_id)
+    return sent if halt.instrument is None else sent.filter(instrument=halt.instrument)
+
+
+def how_far(halt: Halt) -> str:
+    """For people: whether a halt in force is still stopping what was under way, or since when that is confirmed."""
+    if halt.confirmed_at is not None:
+        return f"confirmed at {halt.confirmed_at:%Y-%m-%d %H:%M:%S} UTC"
+    count = sends_under_way(halt)[: MAX_COUNTED + 1].count()
+    number = f"{MAX_COUNTED:,}+" if count > MAX_COUNTED else f"{count:,}"
+    return f"stopping, {number} {'send' if count == 1 else 'sends'} under way"
+
+
+def halted_since(ended: Halt, others: Sequence[Halt]) -> datetime | None:
+    """When the uninterrupted time without trading began that ended with `ended`.
+
+    `others` are all halts that cover the same order. None when one of them went on: its end will count for both.
+    """
+    assert ended.ended_at is not None
+    before = []
+    for halt in others:
+        if halt.started_at > ended.ended_at or halt.pk == ended.pk:
+            continue
+        # Of two that end in the same moment the later one counts, so that the time is counted once.
+        if halt.ended_at is None or (halt.ended_at, halt.pk) > (ended.ended_at, ended.pk):
+            return None
+        before.append((halt.ended_at, halt.started_at))
+    since = ended.started_at
+    for ended_at, started_at in sorted(before, reverse=True):
+        if ended_at >= since:
+            since = min(since, started_at)
+    return since

@@ -1,0 +1,127 @@
+"""What an account may ask for: its limits, and how an order is held against them before it is accepted or retried."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from django.contrib.auth.models import User
+
+from infrastructure.database.base import in_transaction
+from orders.exact import EXACT, plain_text
+from orders.instruments import canonical_instrument
+from orders.models import OPEN, AccountLimits, LastPrice, Order, SafetyEvent
+from orders.order_ids import first_id_at
+from orders.states import Limit, SafetyEventType
+
+RATE_WINDOW = timedelta(seconds=1)
+LIMIT_NAMES = ("max_quantity", "max_notional", "price_collar_percent", "orders_per_second", "open_orders")
+# The field that each refusal is about; one that is missing is about the account and not about the order.
+FIELDS = {Limit.QUANTITY: "quantity", Limit.NOTIONAL: "limit_price", Limit.PRICE_COLLAR: "limit_price"}
+
+
+class Terms(Protocol):
+    """What an order says that limits are about; `limit_price` is None for a market order."""
+
+    @property
+    def instrument(self) -> str: ...
+    @property
+    def quantity(self) -> int: ...
+    @property
+    def limit_price(self) -> Decimal | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    limit: Limit
+    message: str
+
+
+def refusal(terms: Terms, limits: AccountLimits, last_price: Decimal | None, open_orders: int) -> Refusal | None:
+    """The first limit that the order would break, or None. Exactly at a limit is within it.
+
+    Pure: `last_price` is of the instrument's last execution, None when there was none, and `open_orders` is how many
+    orders the account has open besides this one.
+    """
+    if limits.max_quantity is not None and terms.quantity > limits.max_quantity:
+        return Refusal(Limit.QUANTITY, f"At most {limits.max_quantity} in one order.")
+    if terms.limit_price is not None:
+        notional = EXACT.multiply(Decimal(terms.quantity), terms.limit_price)
+        if limits.max_notional is not None and notional > limits.max_notional:
+            message = f"Quantity times limit price is {notional}; at most {limits.max_notional} in one order."
+            return Refusal(Limit.NOTIONAL, message)
+        if limits.price_collar_percent is not None and last_price is not None:
+            distance = EXACT.multiply(last_price, EXACT.divide(limits.price_collar_percent, Decimal(100)))
+            if EXACT.subtract(terms.limit_price, last_price).copy_abs() > distance:
+                percent, last = plain_text(limits.price_collar_percent), plain_text(last_price)
+                return Refusal(Limit.PRICE_COLLAR, f"At most {percent}% away from the last execution, which was at {last}.")
+    if limits.open_orders is not None and open_orders >= limits.open_orders:
+        return Refusal(Limit.OPEN_ORDERS, f"Too many open orders: at most {limits.open_orders} at the same time.")
+    return None
+
+
+def refusals(limits: AccountLimits, orders: Sequence[Terms], *, are_open: bool = False) -> dict[int, Refusal]:
+    """Refusals by index. An order that passes counts as open for those after it, unless `are_open`: then all count already.
+
+    With a limit of open orders the caller holds the lock of `lock_limits`.
+    """
+    instruments = {canonical_instrument(order.instrument) for order in orders if order.limit_price is not None}
+    last = LastPrice.objects.in_bulk(instruments) if limits.price_collar_percent is not None and instruments else {}
+    counts = limits.open_orders is not None and not are_open
+    open_orders = count_open_orders(limits) if counts else 0
+    found = {}
+    for index, order in enumerate(orders):
+        known = last.get(canonical_instrument(order.instrument))
+        reason = refusal(order, limits, None if known is None else known.price, open_orders)
+        if reason is not None:
+            found[index] = reason
+        elif counts:
+            open_orders += 1
+    return found
+
+
+def lock_limits(account_id: int) -> AccountLimits | None:
+    """The limits as they are now. Until the caller's transaction ends no other one counts this account's orders.
+
+    Without the lock two transactions that count at the same time would both find room for one more.
+    """
+    return AccountLimits.objects.select_for_update().filter(account_id=account_id).first()
+
+
+def count_open_orders(limits: AccountLimits) -> int:
+    """How many orders of the account are open; it counts no further than the limit goes."""
+    return Order.objects.filter(OPEN, account_id=limits.account_id)[: limits.open_orders].count()
+
+
+def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:
+    """Whether `count` more orders would be too many within one second. Those refused by limits count, too.
+
+    By id, which says when an order was made: there the account's index ends.
+    """
+    if limits.orders_per_second is None:
+        return False
+    recent = Order.objects.filter(account_id=limits.account_id, id__gte=first_id_at(now - RATE_WINDOW))
+    return bool(recent[: limits.orders_per_second].count() + count > limits.orders_per_second)
+
+
+@in_transaction
+def change_limits(account: User, by: str, reason: str, **changes: int | Decimal | None) -> AccountLimits:
+    """Set the named limits and leave the others, with an event that tells both states.
+
+    Raises IntegrityError for what the database does not take, such as a limit of 0.
+    """
+    limits = lock_limits(account.pk) or AccountLimits(account=account)
+    before = {name: getattr(limits, name) for name in LIMIT_NAMES}
+    after = before | changes
+    for name, value in after.items():
+        setattr(limits, name, value)
+    limits.save()
+    SafetyEvent.objects.create(
+        type=SafetyEventType.LIMITS_CHANGED,
+        account=account,
+        by=by,
+        reason=reason,
+        data={"before": before, "after": after},
+    )
+    return limits

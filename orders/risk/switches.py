@@ -1,0 +1,182 @@
+"""Switching trading off, confirming that it is off, switching it on again, and letting the orders go that waited meanwhile."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
+from django.db.models import DateTimeField, F, Func, Q
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from infrastructure.database.base import in_transaction
+from infrastructure.database.clock import database_now
+from orders import lifecycle
+from orders.instruments import in_instrument
+from orders.models import Halt, Order, OrderEvent, SafetyEvent
+from orders.risk.halts import halted_since, sends_under_way
+from orders.states import SafetyEventType, Status
+from orders.storage import lock_orders, save_changes
+from orders.wakeups import wake_workers
+
+CHUNK = 500
+# Whatever accepts or claims has a transaction open from before it reads halts until its orders can be seen by others.
+# `xact_start` tells that also of one that is between two statements, when it holds no snapshot. Another program that only
+# reads, such as pg_dump, has no transaction id and accepts nothing. A prepared transaction does not say when it began.
+IS_OLDER_WORK_OPEN = """
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+            AND xact_start <= %s AND (application_name LIKE 'lemon_market %%' OR backend_xid IS NOT NULL)
+    ) OR EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database())"""
+
+
+@dataclass
+class AlreadyHalted(Exception):
+    halt: Halt
+
+    def __str__(self) -> str:
+        return f"{self.halt} is halted already."
+
+
+@dataclass
+class NotHalted(Exception):
+    halt: Halt
+
+    def __str__(self) -> str:
+        return f"{self.halt} is not halted."
+
+
+def halt_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:
+    """Accept nothing new and send nothing from now on: at all, for one account, or in one instrument.
+
+    What has begun before may still end, until `confirm_halts` says that it has.
+    Raises AlreadyHalted, and IntegrityError for a reason or an instrument that the database does not take.
+    """
+    halt = Halt(account=account, instrument=instrument, started_at=timezone.now(), started_by=by, reason=reason)
+    try:
+        with transaction.atomic():
+            halt.save()
+            note(SafetyEventType.HALTED, halt, by, reason)
+    except IntegrityError as error:
+        if "one_halt_in_force_per_scope" not in str(error):
+            raise
+        raise AlreadyHalted(halt) from None
+    return halt
+
+
+def confirm_halts() -> None:
+    """Confirm the halts in force under which nothing is accepted or sent any more. Safe to repeat, and for several at once.
+
+    1. A moment is noted for each halt that has none. The halt is committed then, so whatever begins later knows of it.
+    2. A halt waits for the transactions that are older than this moment: they may not have seen it.
+    3. What they claimed can be seen then, and the halt waits until each send that it covers is recorded or can no longer
+       be taken by the exchange.
+
+    No order is waited for by anybody: a lock that each acceptance takes would cost all of them something all the time.
+    Not to be called in a transaction, which would look at everything as it was at its own beginning. The server tells of
+    the transactions of other roles than ours only to a member of pg_read_all_stats.
+    """
+    unconfirmed = Halt.objects.filter(ended_at__isnull=True, confirmed_at__isnull=True)
+    unconfirmed.filter(stopping_since__isnull=True).update(stopping_since=ClockTimestamp())
+    for halt in unconfirmed.filter(stopping_since__isnull=False):
+        if is_older_work_open(halt) or sends_under_way(halt).exists():
+            continue
+        unconfirmed.filter(pk=halt.pk).update(confirmed_at=Greatest(ClockTimestamp(), F("stopping_since")))
+
+
+class ClockTimestamp(Func):
+    """The time when it is read, and not when the statement began: that may be before the halts that the statement sees."""
+
+    function = "clock_timestamp"
+    output_field = DateTimeField()
+
+
+def is_older_work_open(halt: Halt) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(IS_OLDER_WORK_OPEN, [halt.stopping_since])
+        [(is_open,)] = cursor.fetchall()
+    return bool(is_open)
+
+
+@in_transaction
+def resume_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:
+    """End the halt of exactly this scope; the sweep then releases the orders that waited. Raises NotHalted, IntegrityError."""
+    in_force = Halt.objects.select_for_update().filter(ended_at__isnull=True)
+    halt = in_force.filter(account=account, instrument=instrument).first()
+    if halt is None:
+        raise NotHalted(Halt(account=account, instrument=instrument))
+    halt.ended_at, halt.ended_by, halt.end_reason = timezone.now(), by, reason
+    halt.save()
+    note(SafetyEventType.RESUMED, halt, by, reason)
+    return halt
+
+
+def note(type: SafetyEventType, halt: Halt, by: str, reason: str) -> None:
+    SafetyEvent.objects.create(type=type, account=halt.account, instrument=halt.instrument, by=by, reason=reason)
+
+
+def release_orders() -> int:
+    """Let the orders go whose halt has ended; returns how many. Safe to repeat, and goes on where it was interrupted."""
+    ended = Halt.objects.filter(ended_at__isnull=False, released_at__isnull=True).order_by("ended_at", "id")
+    return sum(release_after(halt.pk) for halt in ended)
+
+
+def release_after(halt_id: int) -> int:
+    halt = Halt.objects.get(pk=halt_id)
+    # Fetched at once, by the index of pending orders, and sorted here: by id alone the search would pass every order ever taken.
+    ids = sorted(Order.objects.filter(waited_for(halt)).values_list("id", flat=True))
+    released = 0
+    for start in range(0, len(ids) + 1, CHUNK):
+        chunk = ids[start : start + CHUNK]
+        released += release_chunk(halt_id, chunk, is_last=start + CHUNK > len(ids))
+    return released
+
+
+def waited_for(halt: Halt) -> Q:
+    """Pending orders of the halt's scope that it met; those accepted after its end lost no time by it.
+
+    What is held is released whatever the clocks of two machines said about that.
+    """
+    waited = Q(status=Status.PENDING) & (Q(created_at__lt=halt.ended_at) | Q(held_at__isnull=False))
+    if halt.account_id is not None:
+        waited &= Q(account_id=halt.account_id)
+    if halt.instrument is not None:
+        waited &= in_instrument(halt.instrument)
+    return waited
+
+
+@in_transaction
+def release_chunk(halt_id: int, ids: list[uuid.UUID], *, is_last: bool) -> int:
+    halt = Halt.objects.select_for_update().get(pk=halt_id)
+    if halt.released_at is not None:
+        return 0
+    # Each order's time is moved once, whoever else may be at this halt and wherever an earlier run was interrupted.
+    done = halt.released_up_to
+    orders = lock_orders([id for id in ids if done is None or id > done])
+    changed, events = released(halt, [order for order in orders.values() if order.status == Status.PENDING])
+    save_changes(changed, events)
+    if changed:
+        wake_workers([order.id for order in changed])
+    if ids:
+        halt.released_up_to = max(ids[-1], done or ids[-1])
+    if is_last:
+        halt.released_at = timezone.now()
+    halt.save()
+    return len(changed)
+
+
+def released(halt: Halt, orders: list[Order]) -> tuple[list[Order], list[OrderEvent]]:
+    assert halt.ended_at is not None
+    now = database_now()
+    oldest = min((order.created_at for order in orders), default=now)
+    halts = Halt.objects.filter(Q(ended_at__isnull=True) | Q(ended_at__gte=oldest))
+    changed, events = [], []
+    for order in orders:
+        since = halted_since(halt, [other for other in halts if other.covers(order.account_id, order.instrument)])
+        if since is not None:
+            halted = halt.ended_at - max(since, order.created_at)
+            events += lifecycle.released(order, max(halted, timedelta()), now)
+            changed.append(order)
+    return changed, events
