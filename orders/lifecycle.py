@@ -11,8 +11,7 @@ from typing import Any
 
 from orders.models import Order, OrderEvent, event
 from orders.retry_policy import PlacementPolicy, retry_delay_s
-from orders.risk.limits import Refusal
-from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Status
+from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Refusal, Status
 
 MAX_MESSAGE_LENGTH = 500
 # A report that is on its way makes a look-up unnecessary.

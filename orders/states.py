@@ -4,6 +4,8 @@ Placement (`Status`) says whether the exchange has the order; execution (`Execut
 what the exchange has done with it since.
 """
 
+from dataclasses import dataclass
+
 from django.db.models import TextChoices
 
 
@@ -72,6 +74,14 @@ class Limit(TextChoices):
     PRICE_COLLAR = "price_collar"
     OPEN_ORDERS = "open_orders"
     RATE = "orders_per_second"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an account's limits refuse an order; `message` is for its client."""
+
+    limit: Limit
+    message: str
 
 
 class SafetyEventType(TextChoices):

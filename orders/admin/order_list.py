@@ -20,7 +20,7 @@ from unfold.utils import parse_datetime_str
 
 from orders.admin.lookups import MOMENT, Check, one_of
 from orders.instruments import spellings
-from orders.models import NEEDS_PERSON, Order
+from orders.models import Order
 from orders.order_ids import first_id_at
 from orders.states import ErrorCode, ExecutionStatus, OrderType, Side, Status
 
@@ -44,14 +44,14 @@ class AttentionFilter(RadioFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(ATTENTION.items())
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Order]:
         match self.value():
             case "person":
-                return queryset.filter(NEEDS_PERSON)
+                return queryset.needs_operator()
             case "contradiction":
                 return queryset.filter(discrepancy__isnull=False)
             case "due":
-                return queryset.filter(next_attempt_at__lte=timezone.now())
+                return queryset.due(timezone.now())
         return queryset
 
 

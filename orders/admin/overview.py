@@ -23,8 +23,7 @@ from django.db.models import QuerySet
 
 from orders.executions.feed_connection import SILENT_AFTER
 from orders.executions.feed_positions import active_feed
-from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, PlacementWorker, SetAsideReport
-from orders.operations.status import due_orders
+from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, OrderQuerySet, PlacementWorker, SetAsideReport
 from orders.order_ids import made_at
 from orders.placement.worker_state import outage
 from orders.risk.halts import halts_in_force
@@ -88,14 +87,14 @@ def bounded_count(rows: QuerySet[Any]) -> Count:
     return Count(rows[: MAX_COUNTED + 1].count())
 
 
-def with_status(status: Status) -> QuerySet[Order]:
+def with_status(status: Status) -> OrderQuerySet:
     return Order.objects.filter(status=status).order_by("-id")
 
 
 def needs_person() -> dict[str, Any]:
     error_codes = list(with_status(Status.ERROR).values_list("error_code", flat=True)[: MAX_COUNTED + 1])
     return {
-        "failed": bounded_count(with_status(Status.FAILED).filter(NEEDS_PERSON)),
+        "failed": bounded_count(with_status(Status.FAILED).needs_operator()),
         "error": Count(len(error_codes)),
         "unknown": Count(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
         "oldest_pending": with_status(Status.PENDING).last(),
@@ -104,7 +103,7 @@ def needs_person() -> dict[str, Any]:
 
 
 def newest_needing_person() -> QuerySet[Order]:
-    return Order.objects.filter(NEEDS_PERSON).select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
+    return Order.objects.needs_operator().select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
 
 
 def set_aside_reports() -> QuerySet[SetAsideReport]:
@@ -112,10 +111,10 @@ def set_aside_reports() -> QuerySet[SetAsideReport]:
 
 
 def queue(now: datetime) -> dict[str, Any]:
-    oldest = due_orders(now).first()
+    oldest = Order.objects.due(now).first()
     waits_since = None if oldest is None else oldest.next_attempt_at
     return {
-        "depth": bounded_count(due_orders(now)),
+        "depth": bounded_count(Order.objects.due(now)),
         "oldest": oldest,
         "is_stuck": waits_since is not None and now - waits_since > OVERDUE_AFTER,
     }

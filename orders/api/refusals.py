@@ -10,8 +10,8 @@ from orders.api.errors import Refused, TooFast
 from orders.api.serializers import moment
 from orders.models import Halt, Order, OrderEvent
 from orders.order_entry.service import TooManyOrders, TradingHalted
-from orders.risk.limits import FIELDS, Refusal
-from orders.states import ErrorCode, EventType, Limit, Status
+from orders.risk.limits import FIELDS
+from orders.states import ErrorCode, EventType, Limit, Refusal, Status
 
 HALTED = "trading_halted"
 TRADING_IS_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": HALTED}

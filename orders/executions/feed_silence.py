@@ -16,7 +16,6 @@ from orders.executions.feed_positions import FIRST_ID, active_feed, look_up_open
 from orders.executions.gap_recovery import Answer, apply_answers
 from orders.executions.look_ups import page_of
 from orders.models import Order
-from orders.placement.attempts import placement
 
 log = structlog.get_logger()
 
@@ -71,7 +70,7 @@ class SilenceWatch:
         if order is None:
             return
         self.looked_up_id, asked_at = order.id, timezone.now()
-        found = await self.gateway.look_up(placement(order, asked_at))
+        found = await self.gateway.look_up(order.placement(asked_at))
         if not isinstance(found, Found):
             # Whether the exchange answers is seen elsewhere, and what it says of this order, too.
             return

@@ -23,7 +23,6 @@ from orders.executions.feed_positions import FIRST_ID, load_position, open_at_ex
 from orders.executions.gap_recovery import Answer, apply_answers
 from orders.models import Order
 from orders.order_ids import first_id_at
-from orders.placement.attempts import placement
 
 log = structlog.get_logger()
 
@@ -91,7 +90,7 @@ class LookUps:
 
 
 def due_for_look_up(limit: int) -> list[Order]:
-    return list(Order.objects.filter(look_up_at__lte=timezone.now()).order_by("look_up_at", "id")[:limit])
+    return list(Order.objects.to_look_up(timezone.now())[:limit])
 
 
 @transaction.atomic
@@ -137,7 +136,7 @@ async def ask_until_answered(gateway: Gateway, order: Order, slots: asyncio.Sema
     for attempt in range(1, LOOK_UP_ATTEMPTS + 1):
         async with slots:
             asked_at = timezone.now()
-            outcome = await gateway.look_up(placement(order, asked_at))
+            outcome = await gateway.look_up(order.placement(asked_at))
         if not isinstance(outcome, Unavailable | Unknown) or attempt == LOOK_UP_ATTEMPTS:
             break
         await back_off.wait()

@@ -7,6 +7,7 @@ from orders.models.order import (
     OPEN,
     Order,
     OrderEvent,
+    OrderQuerySet,
     event,
     new_event_id,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "LastPrice",
     "Order",
     "OrderEvent",
+    "OrderQuerySet",
     "PlacementWorker",
     "RelayPosition",
     "SafetyEvent",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -11,6 +11,7 @@ from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from exchange.gateway import Placement
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
 from orders.instruments import CANONICAL_INSTRUMENT, INSTRUMENT_PATTERN
 from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
@@ -26,6 +27,24 @@ OPEN = Q(status__in=["pending", "error"]) | Q(execution_status__in=["new", "part
 def new_event_id() -> str:
     """A new id for an event of ours; the exchange's events carry feed session and execution id instead."""
     return str(uuid7())
+
+
+class OrderQuerySet(models.QuerySet["Order"]):
+    def due(self, now: datetime) -> Self:
+        """Those that workers may take, the one that has been due for longest first."""
+        return self.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
+
+    def open(self) -> Self:
+        """Those that count against an account's limit of open orders."""
+        return self.filter(OPEN)
+
+    def needs_operator(self) -> Self:
+        """Failures that a person can do something about."""
+        return self.filter(NEEDS_PERSON)
+
+    def to_look_up(self, now: datetime) -> Self:
+        """Those that the exchange is to be asked about by now, the one that has waited for longest first."""
+        return self.filter(look_up_at__lte=now).order_by("look_up_at", "id")
 
 
 class Order(models.Model):
@@ -79,6 +98,8 @@ class Order(models.Model):
     discrepancy = models.TextField(null=True)
     # Since then each look-up has answered that the exchange does not know this order, which it acknowledged once.
     absent_since = models.DateTimeField(null=True)
+
+    objects = OrderQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -219,6 +240,19 @@ class Order(models.Model):
     def __str__(self) -> str:
         price = "" if self.limit_price is None else f" at {self.limit_price}"
         return f"{self.side} {self.quantity} {self.instrument}{price}"
+
+    def placement(self, valid_until: datetime) -> Placement:
+        """The order as the exchange is told of it, which takes it until `valid_until`."""
+        return Placement(
+            client_order_id=str(self.id),
+            account=str(self.account_id),
+            type=self.type,
+            side=self.side,
+            instrument=self.instrument,
+            limit_price=self.limit_price,
+            quantity=self.quantity,
+            valid_until=valid_until,
+        )
 
 
 class OrderEvent(models.Model):

@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from orders.executions.feed_positions import active_feed
-from orders.models import NEEDS_PERSON, FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import EventType, Status
 
 MAX_COUNTED = 100_000
@@ -55,23 +55,18 @@ def counted(rows: QuerySet[Any]) -> int:
     return rows.order_by()[:MAX_COUNTED].count()
 
 
-def due_orders(now: datetime) -> QuerySet[Order]:
-    """Those that workers may take, the one that has been due for longest first."""
-    return Order.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
-
-
 def queue_age_s(now: datetime) -> float:
     """How long the oldest due order has been due; 0 when none is."""
-    oldest = due_orders(now).values_list("next_attempt_at", flat=True).first()
+    oldest = Order.objects.due(now).values_list("next_attempt_at", flat=True).first()
     return 0.0 if oldest is None else (now - oldest).total_seconds()
 
 
 def due_count(now: datetime) -> int:
-    return counted(due_orders(now))
+    return counted(Order.objects.due(now))
 
 
 def needing_person(status: Status) -> int:
-    return counted(Order.objects.filter(NEEDS_PERSON, status=status))
+    return counted(Order.objects.needs_operator().filter(status=status))
 
 
 def outcomes_lately(now: datetime) -> dict[str, int]:
@@ -89,7 +84,7 @@ def discrepancy_count() -> int:
 
 
 def look_ups_due(now: datetime) -> int:
-    return counted(Order.objects.filter(look_up_at__lte=now))
+    return counted(Order.objects.to_look_up(now))
 
 
 def feed(now: datetime) -> Feed | None:

@@ -19,9 +19,9 @@ from orders.instruments import canonical_instrument
 from orders.models import AccountLimits, Halt, Order, event, new_event_id
 from orders.order_entry.group_commit import Request, store_request
 from orders.retry_policy import PlacementPolicy
-from orders.risk.limits import Refusal, is_too_fast, lock_limits, refusals
+from orders.risk.limits import is_too_fast, lock_limits, refusals
 from orders.risk.pre_trade import Safety, safety_of
-from orders.states import EventType
+from orders.states import EventType, Refusal
 from orders.storage import Told, as_json, order_row, save_changes, tell_events
 from orders.wakeups import tell_workers, wake_workers
 

@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Q
 
 from exchange import gateway as venue
-from exchange.gateway import Gateway, Placement
+from exchange.gateway import Gateway
 from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import DatabaseClock, database_now, our_clock
 from infrastructure.database.errors import DatabaseUnavailable
@@ -164,9 +164,9 @@ async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> 
     try:
         match claim.step:
             case Step.SEND:
-                outcome = await gateway.place(placement(claim.order, valid_until))
+                outcome = await gateway.place(claim.order.placement(valid_until))
             case Step.LOOK_UP:
-                outcome = await gateway.look_up(placement(claim.order, valid_until))
+                outcome = await gateway.look_up(claim.order.placement(valid_until))
             case Step.CANCEL:
                 outcome = await gateway.cancel(str(claim.order.id))
     except Exception as error:
@@ -174,19 +174,6 @@ async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> 
         outcome = venue.Unknown(f"internal error: {error!r}")
     took_s = (claim.clock.now() - started_at).total_seconds()
     return Result(claim, outcome, started_at, took_s, valid_until if claim.step is Step.SEND else None)
-
-
-def placement(order: Order, valid_until: datetime) -> Placement:
-    return Placement(
-        client_order_id=str(order.id),
-        account=str(order.account_id),
-        type=order.type,
-        side=order.side,
-        instrument=order.instrument,
-        limit_price=order.limit_price,
-        quantity=order.quantity,
-        valid_until=valid_until,
-    )
 
 
 def record(results: Sequence[Result], policy: PlacementPolicy) -> None:

@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from infrastructure.database.clock import ClockWrong, database_now, our_clock
-from orders.operations.status import due_orders
+from orders.models import Order
 from orders.placement.attempts import finish_overdue_orders
 from orders.placement.worker_registry import kill_registered_processes
 from orders.placement.worker_state import forget_the_silent, is_explained, say
@@ -77,4 +77,4 @@ class Sweep:
 
 def oldest_due_order() -> tuple[uuid.UUID, int] | None:
     """Id and attempt count of the order that has been due for longest and that nobody has claimed."""
-    return due_orders(database_now()).values_list("id", "attempt_count").first()
+    return Order.objects.due(database_now()).values_list("id", "attempt_count").first()

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from exchange.http_gateway import HttpGateway
 from infrastructure.database.clock import database_now
-from orders.operations.status import due_orders
+from orders.models import Order
 from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
@@ -23,7 +23,7 @@ breaker = Breaker()
 def place_orders() -> int:
     """Run one placement loop; returns how many calls of the exchange it made."""
     calls = asyncio.run(run_loop())
-    if not is_stopping() and due_orders(database_now()).exists():
+    if not is_stopping() and Order.objects.due(database_now()).exists():
         queue_wake_up()
     return calls
 

@@ -1,7 +1,6 @@
 """What an account may ask for: its limits, and how an order is held against them before it is accepted or retried."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -11,9 +10,9 @@ from django.contrib.auth.models import User
 from infrastructure.database.base import in_transaction
 from orders.exact import EXACT, plain_text
 from orders.instruments import canonical_instrument
-from orders.models import OPEN, AccountLimits, LastPrice, Order, SafetyEvent
+from orders.models import AccountLimits, LastPrice, Order, SafetyEvent
 from orders.order_ids import first_id_at
-from orders.states import Limit, SafetyEventType
+from orders.states import Limit, Refusal, SafetyEventType
 
 RATE_WINDOW = timedelta(seconds=1)
 LIMIT_NAMES = ("max_quantity", "max_notional", "price_collar_percent", "orders_per_second", "open_orders")
@@ -30,12 +29,6 @@ class Terms(Protocol):
     def quantity(self) -> int: ...
     @property
     def limit_price(self) -> Decimal | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    limit: Limit
-    message: str
 
 
 def refusal(terms: Terms, limits: AccountLimits, last_price: Decimal | None, open_orders: int) -> Refusal | None:
@@ -91,7 +84,7 @@ def lock_limits(account_id: int) -> AccountLimits | None:
 
 def count_open_orders(limits: AccountLimits) -> int:
     """How many orders of the account are open; it counts no further than the limit goes."""
-    return Order.objects.filter(OPEN, account_id=limits.account_id)[: limits.open_orders].count()
+    return Order.objects.open().filter(account_id=limits.account_id)[: limits.open_orders].count()
 
 
 def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from django_q.signing import SignedPackage
 
 from infrastructure.database.clock import database_now
 from orders.events.notify import ORDERS_DUE, after_commit, ring_after_commit, rings
-from orders.operations.status import due_orders
+from orders.models import Order
 
 if TYPE_CHECKING:
     from orders.wakeups.kafka import OrdersProducer
@@ -113,7 +113,7 @@ def wake_up() -> str:
 def wake_workers_again() -> None:
     """The sweep's wake-ups for orders that are due already."""
     if settings.ORDER_TRANSPORT == "kafka":
-        tell_workers(list(due_orders(database_now()).values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
+        tell_workers(list(Order.objects.due(database_now()).values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
     else:
         queue_wake_up()
 

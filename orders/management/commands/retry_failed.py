@@ -15,7 +15,7 @@ from infrastructure.database.away import database_needed
 from orders.instruments import in_instrument
 from orders.management.person import person
 from orders.management.safety import instrument
-from orders.models import NEEDS_PERSON, Order
+from orders.models import Order
 from orders.placement.manual_retry import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
 
 CHUNK = 200
@@ -64,7 +64,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"Of {len(ids)} order(s): {retried}.")
 
     def selected(self, options: dict[str, Any]) -> QuerySet[Order]:
-        orders = Order.objects.filter(NEEDS_PERSON, status__in=options["status"] or RETRYABLE).order_by("id")
+        orders = Order.objects.needs_operator().filter(status__in=options["status"] or RETRYABLE).order_by("id")
         if options["instrument"] is not None:
             orders = orders.filter(in_instrument(options["instrument"]))
         if options["account"] is not None:
