@@ -59,7 +59,8 @@ def test_it_stops_with_its_parent(tmp_path: Path) -> None:
 @pytest.mark.skipif(not embedded_kafka.is_available(), reason=embedded_kafka.HOW_TO_GET_IT)
 def test_it_starts_where_a_checkout_keeps_everything_by_default(tmp_path: Path) -> None:
     """Whose Kafka is inside of DATA_DIR, as nobody's is who sets DATA_DIR."""
-    shutil.copytree(CHECKOUT / "lemon_market", tmp_path / "lemon_market")
+    for package in ("devstack", "infrastructure"):
+        shutil.copytree(CHECKOUT / package, tmp_path / package)
     programs = tmp_path / embedded_kafka.PROGRAMS.relative_to(CHECKOUT)
     shutil.copytree(embedded_kafka.PROGRAMS, programs, copy_function=os.symlink)
     command = [sys.executable, "-m", "devstack.embedded_kafka", ".local", str(free_port())]

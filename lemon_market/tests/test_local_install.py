@@ -30,7 +30,7 @@ def test_nobody_else_can_read_them(tmp_path):
 
 
 def test_processes_that_start_at_once_agree(tmp_path):
-    program = "import sys, pathlib; from lemon_market import local_install; print(local_install.load(pathlib.Path(sys.argv[1])))"
+    program = "import sys, pathlib; from devstack import local_install; print(local_install.load(pathlib.Path(sys.argv[1])))"
     command = [sys.executable, "-c", program, str(tmp_path / "data")]
     started = [subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(8)]
 

@@ -7,9 +7,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.models.fields import NOT_PROVIDED
 
-OURS = ("orders", "lemon_market")
+OURS = ("orders", "infrastructure")
 # Those up to here made the tables of the first release, in which nothing was at work yet.
-FIRST_RELEASE = {"orders": 14, "lemon_market": 1}
+FIRST_RELEASE = {"orders": 14, "infrastructure": 1}
 # Operations that were looked at and found harmless: migration -> why.
 REVIEWED: dict[str, str] = {
     "orders.0011_upper_case_instruments": (
