@@ -9,14 +9,9 @@ from django.db.models.fields import NOT_PROVIDED
 
 OURS = ("orders", "infrastructure")
 # Those up to here made the tables of the first release, in which nothing was at work yet.
-FIRST_RELEASE = {"orders": 14, "infrastructure": 1}
+FIRST_RELEASE = {"orders": 1, "infrastructure": 1}
 # Operations that were looked at and found harmless: migration -> why.
-REVIEWED: dict[str, str] = {
-    "orders.0011_upper_case_instruments": (
-        "it locks orders only for a constraint that is not validated and for rows that an index finds; the tables of halts and"
-        " last prices are small; the roles that would not bear it are stopped first (docs/operations.md)"
-    ),
-}
+REVIEWED: dict[str, str] = {}
 ADVICE = {
     "RemoveField": "the release before still reads the column: first a release that does not, then this",
     "DeleteModel": "the release before still reads the table: first a release that does not, then this",

@@ -4,6 +4,8 @@ import socket
 
 import psutil
 import pytest
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from devstack import processes
 from devstack.free_ports import free_port
@@ -12,6 +14,7 @@ from infrastructure.addresses import AddressError
 from lemon_market.tests.installation import Installation
 from lemon_market.tests.system import System
 from lemon_market.tests.waiting import wait_until
+from orders.tests.test_placement_crashes import database_url
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,17 @@ def test_a_database_that_is_away_is_one_line(installation):
     refusal = installation.refusal(DATABASE_URL=f"postgres://somebody@127.0.0.1:{free_port()}/nothing")
 
     assert "the database cannot be used: connection failed" in refusal
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_of_another_version_is_one_line(installation):
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("orders", "0002_not_in_this_version")
+    try:
+        refusal = installation.refusal(DATABASE_URL=database_url())
+    finally:
+        recorder.record_unapplied("orders", "0002_not_in_this_version")
+    assert "made by another version of Lemon Market (it has orders.0002_not_in_this_version)" in refusal
 
 
 def test_it_says_where_everything_is(running):

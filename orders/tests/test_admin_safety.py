@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from orders.models import AccountLimits, Halt, Order, SafetyEvent
 from orders.placement.attempts import claim_due_orders
 from orders.risk.limits import change_limits
 from orders.risk.switches import confirm_halts, halt_trading
+from orders.roles import make_roles
 from orders.tests.api_calls import MARKET, client_for, post
 from orders.tests.desk import LIST, page, refuse
 from orders.tests.working import POLICY
@@ -35,7 +35,7 @@ def text(answer: Any) -> str:
 def in_role(django_user_model: Any) -> Callable[[str], Client]:
     """Logs in a new member of staff with one of the roles as the migration makes them."""
     # What migrations wrote is gone after any test that empties the database.
-    import_module("orders.migrations.0007_safety_roles").make_roles(apps, None)
+    make_roles(apps, None)
 
     def log_in(role: str) -> Client:
         person = django_user_model.objects.create_user(role.replace(" ", "-"), is_staff=True)

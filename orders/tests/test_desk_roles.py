@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,33 +12,22 @@ from django.test import Client
 from knox.models import AuthToken
 
 from orders.models import Order, SetAsideReport
+from orders.roles import make_roles
 from orders.states import Status
 from orders.tests.desk import LIST, page, refuse, snapshot
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
-# Each migration that gives roles something.
-MIGRATIONS = [
-    import_module("orders.migrations.0006_order_desk").make_roles,
-    import_module("orders.migrations.0007_safety_roles").make_roles,
-    import_module("orders.migrations.0010_contradictions").make_roles,
-]
-
 ROLES = ["desk viewer", "desk operator", "administrator"]
 ACTING = ["desk operator", "administrator"]
 ADMINISTRATION = ["/admin/auth/user/", "/admin/auth/group/", "/admin/knox/authtoken/"]
 READING = ["/admin/orders/setasidereport/", "/admin/orders/feedposition/", "/admin/orders/feedconnection/"]
 
 
-def make_roles() -> None:
-    for migrate in MIGRATIONS:
-        migrate(apps, None)
-
-
 @pytest.fixture(autouse=True)
 def roles() -> None:
     # Other tests may have emptied the tables since they were migrated.
-    make_roles()
+    make_roles(apps, None)
 
 
 @pytest.fixture
@@ -175,7 +163,7 @@ def test_the_roles_are_made_before_django_has_made_its_permissions() -> None:
     Group.objects.all().delete()
     Permission.objects.all().delete()
     for _ in range(2):
-        make_roles()
+        make_roles(apps, None)
         assert {g.name: sorted(g.permissions.values_list("codename", "name")) for g in Group.objects.all()} == expected
     for config in apps.get_app_configs():
         create_permissions(config, verbosity=0)
@@ -185,5 +173,5 @@ def test_the_roles_are_made_before_django_has_made_its_permissions() -> None:
 def test_making_the_roles_again_keeps_what_an_installation_added() -> None:
     viewer = Group.objects.get(name="desk viewer")
     viewer.permissions.add(Permission.objects.get(codename="cancel_order"))
-    make_roles()
+    make_roles(apps, None)
     assert viewer.permissions.filter(codename="cancel_order").exists()

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, transaction
+from django.db.migrations.loader import MigrationLoader
 
 from devstack import embedded_kafka, local_install, processes, supervision
 from devstack.embedded_postgres import Server
@@ -21,6 +22,9 @@ from infrastructure.database.away import one_line
 from infrastructure.process_signals import STOP_SIGNALS
 
 log = structlog.get_logger()
+
+# The apps that have tables of ours.
+OURS = {"infrastructure", "orders"}
 
 
 class Command(BaseCommand):
@@ -96,10 +100,24 @@ def _be_the_only_one(data_dir: Path) -> None:
 
 def _migrate_and_make_accounts(admin_password: str) -> bool:
     """Bring the database up to date; whether `admin_password` opens the account `admin`."""
+    _refuse_tables_of_another_version()
     call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
     with transaction.atomic():
         _make_demo_account()
         return _make_administrator(admin_password)
+
+
+def _refuse_tables_of_another_version() -> None:
+    """Raise CommandError when migrations were applied that this version does not have: its own would fail at the first table."""
+    loader = MigrationLoader(connection)
+    unknown = [
+        f"{app}.{name}" for app, name in loader.applied_migrations if app in OURS and (app, name) not in loader.disk_migrations
+    ]
+    if unknown:
+        raise CommandError(
+            f"the database was made by another version of Lemon Market (it has {min(unknown)}): start with another DATA_DIR or"
+            f" DATABASE_URL, or move {settings.DATA_DIR} away"
+        )
 
 
 def _make_demo_account() -> None:

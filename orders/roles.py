@@ -1,0 +1,62 @@
+"""The roles that staff can be given, as data: what each may do in the back office. A migration makes a group of each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+# Model ("app.model") -> permissions of it.
+Grants = dict[str, list[str]]
+READ: Grants = {
+    "orders.order": ["view_order", "export_order"],
+    "orders.setasidereport": ["view_setasidereport"],
+    "orders.feedposition": ["view_feedposition"],
+    "orders.feedconnection": ["view_feedconnection"],
+    "orders.halt": ["view_halt"],
+    "orders.accountlimits": ["view_accountlimits"],
+    "orders.safetyevent": ["view_safetyevent"],
+}
+# Operators may stop trading; to let it go on, and to set limits, takes an administrator.
+ACT: Grants = {"orders.order": ["retry_order", "cancel_order", "end_order"], "orders.halt": ["halt_trading"]}
+ADMINISTER: Grants = {
+    "orders.halt": ["resume_trading"],
+    "orders.accountlimits": ["change_accountlimits"],
+    "auth.user": ["add_user", "change_user", "delete_user", "view_user"],
+    "auth.group": ["add_group", "change_group", "delete_group", "view_group"],
+    "knox.authtoken": ["delete_authtoken", "view_authtoken"],
+}
+ROLES: dict[str, list[Grants]] = {
+    "desk viewer": [READ],
+    "desk operator": [READ, ACT],
+    "administrator": [READ, ACT, ADMINISTER],
+}
+
+
+def permissions_of(role: str) -> Iterator[tuple[str, str]]:
+    """("orders.order", "view_order") and so on."""
+    for grants in ROLES[role]:
+        for model, codenames in grants.items():
+            yield from ((model, codename) for codename in codenames)
+
+
+def make_roles(apps: Any, _schema_editor: object) -> None:
+    """Make the groups, or give those that are there what they lack. `apps` is the registry of a migration, or the current one.
+
+    Django makes permissions after all migrations (signal post_migrate). Those that are needed are made here, and it finds them.
+    """
+    ContentType = apps.get_model("contenttypes", "ContentType")
+    Permission = apps.get_model("auth", "Permission")
+    Group = apps.get_model("auth", "Group")
+    for role in ROLES:
+        group, _ = Group.objects.get_or_create(name=role)
+        for label, codename in permissions_of(role):
+            app, model = label.split(".")
+            content_type, _ = ContentType.objects.get_or_create(app_label=app, model=model)
+            permission, _ = Permission.objects.get_or_create(
+                content_type=content_type, codename=codename, defaults={"name": name_of(apps.get_model(app, model), codename)}
+            )
+            group.permissions.add(permission)
+
+
+def name_of(model: Any, codename: str) -> str:
+    """As Django names it, and the model's own permissions as they name themselves."""
+    options = model._meta  # noqa: SLF001 - how a model is asked for its names
+    return str(dict(options.permissions).get(codename, f"Can {codename.split('_', maxsplit=1)[0]} {options.verbose_name}"))
