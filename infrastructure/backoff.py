@@ -1,22 +1,35 @@
-"""Pauses between attempts of something that fails."""
+"""How long to wait before something that failed is tried again."""
 
 import asyncio
 import random
-
-BASE_S = 0.1
-CAP_S = 5.0
+from collections.abc import Callable
 
 
-class BackOff:
-    """Random and growing pauses, until something came of it (full jitter, as for placements)."""
+def backoff_s(failures: int, base_s: float, cap_s: float, random: Callable[[], float]) -> float:
+    """Seconds to wait after so many failures in a row, from 1.
 
-    def __init__(self) -> None:
+    Exponential backoff with full jitter (Brooker, "Exponential Backoff And Jitter", 2015): evenly spread between 0 and
+    `min(cap_s, base_s * 2**(failures - 1))`. `random` returns a number in [0, 1).
+    """
+    # 2**32 times any base is above any cap; without the bound a long outage overflows the float.
+    return float(min(cap_s, base_s * 2 ** min(failures - 1, 32)) * random())
+
+
+class Backoff:
+    """Growing pauses, until something came of it."""
+
+    def __init__(self, base_s: float = 0.1, cap_s: float = 5.0) -> None:
+        self.base_s = base_s
+        self.cap_s = cap_s
         self.failures = 0
 
-    async def wait(self) -> None:
-        ceiling_s = min(CAP_S, BASE_S * 2 ** min(self.failures, 16))
+    def next_s(self) -> float:
+        """The pause after one more failure."""
         self.failures += 1
-        await asyncio.sleep(ceiling_s * random.random())  # noqa: S311 - nothing secret
+        return backoff_s(self.failures, self.base_s, self.cap_s, random.random)
+
+    async def wait(self) -> None:
+        await asyncio.sleep(self.next_s())
 
     def reset(self) -> None:
         self.failures = 0

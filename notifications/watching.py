@@ -1,7 +1,6 @@
 """Following the notification service from a terminal, as any client does: no database, and no setting but its address."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from infrastructure.backoff import Backoff
 from notifications.closings import NO_SUCH_EVENT, ORIGIN_FORBIDDEN, RESUME_TOO_FAR
 
 PATH = "/ws/orders"
@@ -17,7 +17,7 @@ CLOSE_WAIT = aiohttp.ClientWSTimeout(ws_close=1.0)
 # So many heartbeats may be missing before the connection counts as dead.
 MISSED_HEARTBEATS = 3
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
+MAX_PAUSE_S = 30.0
 # To connect again would end the same way. Not 4429: somebody else's connection may end.
 FINAL_CODES = {4400, 4401, ORIGIN_FORBIDDEN.code, NO_SUCH_EVENT.code, RESUME_TOO_FAR.code}
 
@@ -38,23 +38,22 @@ async def watch(
     A lost connection is made again after the last event, so that none is missed; one may come twice.
     """
     address = service_address(url)
-    pause_s = FIRST_PAUSE_S
+    backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
     while True:
         try:
             async for message in messages(address, token, after):
                 if message["type"] == "hello":
-                    pause_s = FIRST_PAUSE_S
+                    backoff.reset()
                     tell(f"connected as {message['account']}" + ", seeing all accounts" * message["sees_all"])
                     after = message["after"]
                 elif "event_id" in message:
                     show(message)
                     after = message["event_id"]
         except ConnectionEnded as end:
-            # Jitter, so that the clients of a service that was restarted do not come back all at once.
-            delay_s = pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret about it
+            # With jitter, so that the clients of a service that was restarted do not come back all at once.
+            delay_s = backoff.next_s()
             tell(f"{end}; connecting again in {delay_s:.1f} s")
             await asyncio.sleep(delay_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 async def messages(address: URL, token: str | None, after: str | None) -> AsyncIterator[dict[str, Any]]:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from infrastructure.backoff import backoff_s
+
 
 @dataclass(frozen=True, slots=True)
 class PlacementPolicy:
@@ -43,10 +45,6 @@ def retry_delay_s(
 ) -> float:
     """Seconds to wait after attempt number `attempt` (from 1) came to nothing.
 
-    Exponential backoff with full jitter (Brooker, "Exponential Backoff And Jitter", 2015): evenly spread between 0 and
-    `min(cap, base * 2**(attempt - 1))`, but never before the exchange's own Retry-After has passed.
-    `random` returns a number in [0, 1).
+    With backoff, but never before the exchange's own Retry-After has passed. `random` returns a number in [0, 1).
     """
-    # 2**32 times any base is above any cap; without the bound a long life overflows the float.
-    ceiling_s: float = min(policy.retry_cap_s, policy.retry_base_s * 2 ** min(attempt - 1, 32))
-    return max(ceiling_s * random(), retry_after_s or 0.0)
+    return max(backoff_s(attempt, policy.retry_base_s, policy.retry_cap_s, random), retry_after_s or 0.0)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from django.db.utils import DatabaseErrorWrapper
 
 # Connection exceptions, and insufficient resources (a full disk, no memory, too many connections).
@@ -83,6 +83,12 @@ class ErrorWrapper(DatabaseErrorWrapper):
         if meaning is StalePlan or error.sqlstate == READ_ONLY:
             self.wrapper.give_up_connection()
         raise meaning(*error.args).with_traceback(traceback) from error
+
+
+def violated_constraint(error: DatabaseError) -> str | None:
+    """The name of the constraint that made the database refuse, if one did."""
+    cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
 
 
 def is_unavailable(error: psycopg.Error) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
@@ -22,8 +23,8 @@ from knox.models import AuthToken
 from lemon_market.tests.url_map import addresses
 from orders.models import AccountLimits, FeedConnection, FeedPosition, Halt, Order, OrderEvent, SafetyEvent, SetAsideReport
 from orders.order_entry.service import NewOrder, accept_orders
+from orders.roles import make_roles
 from orders.tests.api_calls import MARKET
-from orders.tests.test_desk_roles import make_roles
 
 TABLE = Path(__file__).with_name("who_may_do_what.txt")
 ROLES = {"viewer": "desk viewer", "operator": "desk operator", "administrator": "administrator"}
@@ -43,7 +44,7 @@ class World:
     """An order of one account, one of each other thing, and a client for each visitor."""
 
     def __init__(self) -> None:
-        make_roles()
+        make_roles(apps, None)
         people = {name: User.objects.create_user(OWNER if name == "owner" else name) for name in VISITORS if name != "anonymous"}
         for name in ("staff", *ROLES):
             people[name].is_staff = True

@@ -3,6 +3,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
 from django.test import Client as Browser
@@ -11,7 +12,7 @@ from django.utils import timezone
 from lemon_market.asgi import application
 from notifications.tests.conftest import accept, event_types, place, token_of
 from notifications.tests.talking import Closed, ServiceProcess
-from orders.tests.test_desk_roles import make_roles
+from orders.roles import make_roles
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_an_address_that_guesses_tokens_has_to_wait(tmp_path, clients, anna, tok
     ("role", "sees_all"), [(None, False), ("desk viewer", True), ("desk operator", True), ("administrator", True)]
 )
 def test_every_role_of_the_order_desk_hears_of_all_accounts(service, clients, anna, role, sees_all):
-    make_roles()
+    make_roles(apps, None)
     person = User.objects.create_user("dora", is_staff=True)
     person.groups.set(Group.objects.filter(name=role))
     desk = clients.subscribe(service.url, token_of(person))

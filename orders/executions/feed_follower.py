@@ -9,7 +9,7 @@ import structlog
 from exchange.feed import FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Session
-from infrastructure.backoff import BackOff
+from infrastructure.backoff import Backoff
 from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
 from infrastructure.database_thread import ActiveLock, DatabaseThread
@@ -40,7 +40,7 @@ class FeedFollower:
         self.feed = feed
         self.lock = ActiveLock(feed)
         self.database = DatabaseThread("update-database")
-        self.back_off = BackOff()
+        self.backoff = Backoff()
         self.connection = ConnectionState()
         self.look_ups = LookUps(gateway, feed, self.alone)
         self.silence = SilenceWatch(gateway, self.connection)
@@ -81,7 +81,7 @@ class FeedFollower:
             except* FeedDisconnected as ended:
                 log.warning("feed_disconnected", reason=str(ended.exceptions[0]))
                 self.connection.lost(str(ended.exceptions[0]))
-                await self.back_off.wait()
+                await self.backoff.wait()
 
     async def wait_until_active(self) -> None:
         self.connection.is_ours = False

@@ -102,7 +102,7 @@ class AppendingUpdateConsumer(FeedFollower):
             messages = [read_envelope(frame) for frame in await feed.next_frames(BATCH_SIZE)]
             self.silence.report_arrived()
             await self.append(messages)
-            self.back_off.reset()
+            self.backoff.reset()
 
     async def append(self, messages: Sequence[Session | Envelope]) -> None:
         """Append what is new among the messages. Raises FeedDisconnected when a new session begins among them."""

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from exchange.gateway import Gateway, Unavailable, Unknown
-from infrastructure.backoff import BackOff
+from infrastructure.backoff import Backoff
 from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
 from orders.executions.feed_positions import FIRST_ID, load_position, open_at_exchange, save
@@ -46,7 +46,7 @@ class LookUps:
         self.gateway = gateway
         self.feed = feed
         self.run_in_database = run_in_database
-        self.back_off = BackOff()
+        self.backoff = Backoff()
 
     async def run(self) -> None:
         """While the exchange or the database is away it tries again. Raises what `run_in_database` raises beside that."""
@@ -54,13 +54,13 @@ class LookUps:
             try:
                 if not await self.look_up_some():
                     await asyncio.sleep(POLL_S)
-                self.back_off.reset()
+                self.backoff.reset()
             except ExchangeUnavailable as error:
                 log.warning("look_ups_unanswered", reason=str(error))
-                await self.back_off.wait()
+                await self.backoff.wait()
             except DatabaseUnavailable as error:
                 log.warning("database_away", doing="look up orders", error=one_line(error))
-                await self.back_off.wait()
+                await self.backoff.wait()
 
     async def look_up_some(self) -> bool:
         """A page of those that are due, and else of the open ones if all of them are to be looked up; whether there were any.
@@ -68,7 +68,7 @@ class LookUps:
         Raises ExchangeUnavailable when not one look-up was answered. They are due again then, and until one is answered the
         exchange is asked about one order at a time, each time about another.
         """
-        limit = 1 if self.back_off.failures else ORDERS_AT_ONCE
+        limit = 1 if self.backoff.failures else ORDERS_AT_ONCE
         due = await self.run_in_database(partial(due_for_look_up, limit))
         if due:
             await self.look_up(due)
@@ -132,12 +132,12 @@ def refuse_silence(answers: Mapping[uuid.UUID, Answer]) -> None:
 
 
 async def ask_until_answered(gateway: Gateway, order: Order, slots: asyncio.Semaphore) -> Answer:
-    back_off = BackOff()
+    backoff = Backoff()
     for attempt in range(1, LOOK_UP_ATTEMPTS + 1):
         async with slots:
             asked_at = timezone.now()
             outcome = await gateway.look_up(order.placement(asked_at))
         if not isinstance(outcome, Unavailable | Unknown) or attempt == LOOK_UP_ATTEMPTS:
             break
-        await back_off.wait()
+        await backoff.wait()
     return Answer(outcome, asked_at)

@@ -50,7 +50,7 @@ class UpdateConsumer(FeedFollower):
         async for messages in feed.batches(BATCH_SIZE):
             self.silence.report_arrived()
             await self.apply(messages)
-            self.back_off.reset()
+            self.backoff.reset()
             if len(messages) < BATCH_SIZE:
                 await asyncio.sleep(BATCH_INTERVAL_S)
 

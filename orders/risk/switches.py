@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import database_now
+from infrastructure.database.errors import violated_constraint
 from orders import lifecycle
 from orders.instruments import in_instrument
 from orders.models import Halt, Order, OrderEvent, SafetyEvent
@@ -60,7 +61,7 @@ def halt_trading(by: str, reason: str, *, account: User | None = None, instrumen
             halt.save()
             note(SafetyEventType.HALTED, halt, by, reason)
     except IntegrityError as error:
-        if "one_halt_in_force_per_scope" not in str(error):
+        if violated_constraint(error) != "one_halt_in_force_per_scope":
             raise
         raise AlreadyHalted(halt) from None
     return halt

@@ -142,7 +142,7 @@ def test_an_exchange_that_answers_nothing_is_asked_about_one_order_at_a_time(
         assert await look_ups.run_in_database(Order.objects.filter(look_up_at__isnull=False).count) == len(orders)
         await look_ups.run_in_database(lambda: Order.objects.update(look_up_at=timezone.now()))
         exchange.asked.clear()
-        look_ups.back_off.failures = 1
+        look_ups.backoff.failures = 1
         for _ in range(2):
             with pytest.raises(ExchangeUnavailable):
                 await look_ups.look_up_some()
