@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
@@ -11,6 +10,7 @@ from django.views.decorators.http import require_safe
 from infrastructure.database.base import is_read_only
 from infrastructure.database.clock import ClockWrong, our_clock
 from infrastructure.database.errors import DatabaseUnavailable
+from orders.transport import transport
 
 
 @require_safe
@@ -44,7 +44,7 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 
 def kafka_state() -> dict[str, Any]:
-    if settings.ORDER_TRANSPORT != "kafka":
+    if not transport().uses_kafka:
         return {}
     from orders.kafka.lag import lag_watch  # noqa: PLC0415 - librdkafka is loaded only where it is used
 

@@ -27,6 +27,7 @@ from lemon_market.backup_directory import newest_age_s
 from orders.operations import status as standing
 from orders.placement.worker_state import SILENT_AFTER, heard_within
 from orders.states import Status
+from orders.transport import transport
 
 Families = Iterator[GaugeMetricFamily]
 
@@ -46,7 +47,7 @@ class KafkaCollector(Collector):
     """How far the groups of consumers are behind; nothing with another transport."""
 
     def collect(self) -> Families:
-        if settings.ORDER_TRANSPORT != "kafka":
+        if not transport().uses_kafka:
             return
         from orders.kafka.lag import lag_watch  # noqa: PLC0415 - librdkafka is loaded only where it is used
 

@@ -26,6 +26,7 @@ from notifications.identity import identify, identify_newcomer
 from notifications.live import LiveStream
 from notifications.metrics import clients
 from notifications.resuming import ResumeReads
+from orders.transport import transport
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ class Stream(Protocol):
 
 def new_stream(audience: Audience) -> Stream:
     """From wherever ORDER_TRANSPORT has the events."""
-    if settings.ORDER_TRANSPORT != "kafka":
+    if not transport().uses_kafka:
         return LiveStream(audience)
     from notifications.topic import TopicStream  # noqa: PLC0415 - librdkafka is loaded only where it is used
 

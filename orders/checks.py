@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from orders.transport import TRANSPORTS
+
 
 @register
 def placement_settings(**_: Any) -> list[CheckMessage]:
@@ -16,8 +18,8 @@ def placement_settings(**_: Any) -> list[CheckMessage]:
     positive = ["EXCHANGE_TIMEOUT", "PLACEMENT_RETRY_BASE", "PLACEMENT_RETRY_CAP", "PLACEMENT_GIVE_UP_AFTER", "PLACEMENT_WINDOW"]
     wrong = [name for name in positive if not 0 < getattr(settings, name) < 1e6]
     errors += [Error(f"{name} must be above 0.", id="orders.E002") for name in wrong]
-    if settings.ORDER_TRANSPORT not in {"django_q", "kafka"}:
-        errors.append(Error("ORDER_TRANSPORT must be django_q or kafka.", id="orders.E003"))
+    if settings.ORDER_TRANSPORT not in TRANSPORTS:
+        errors.append(Error(f"ORDER_TRANSPORT must be {' or '.join(TRANSPORTS)}.", id="orders.E003"))
     return errors
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from infrastructure.addresses import url
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
+from orders.transport import transport
 
 # HTTP tells the time in full seconds.
 RESOLUTION_S = 1.0
@@ -22,7 +23,7 @@ def check_outside() -> Iterator[Finding]:
     start = "start manage.py run_notification_service"
     yield from results("notifications", lambda: check_server("notifications", settings.NOTIFICATIONS_PORT, start))
     yield from results("exchange", check_exchange)
-    if settings.ORDER_TRANSPORT == "kafka":
+    if transport().uses_kafka:
         yield from results("kafka", check_kafka)
 
 

@@ -12,12 +12,7 @@ from orders.placement.worker_state import SILENT_AFTER as WORKER_SILENT_AFTER
 from orders.placement.worker_state import heard_within
 from orders.risk.halts import halts_in_force, how_far
 from orders.states import Status
-
-# Each of these keeps a connection of its own name for as long as it runs, on whatever machine.
-ROLES = {
-    "django_q": ["qcluster", "run_sweep", "run_update_consumer"],
-    "kafka": ["run_exchange_consumer", "run_sweep", "run_update_consumer", "run_update_recorder", "run_outbox_relay"],
-}
+from orders.transport import transport
 
 
 def check_work() -> Iterator[Finding]:
@@ -32,7 +27,7 @@ def check_work() -> Iterator[Finding]:
 def roles() -> Iterator[Finding]:
     """By the names of their connections. Servers connect only when they are asked for something; they are asked themselves."""
     connected = standing.connections().by_program
-    for role in ROLES[settings.ORDER_TRANSPORT]:
+    for role in transport().roles:
         count = connected.get(f"lemon_market {role}", 0)
         if count:
             yield ok(role, f"running ({count} connections)")

@@ -4,16 +4,14 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from orders.models import FeedPosition, Order
 from orders.states import OPEN_EXECUTION
+from orders.transport import transport
 
-# Each transport's follower keeps a position of its own.
-FEEDS = {"django_q": "exchange", "kafka": "exchange:kafka"}
 # Anybody can send frames that name no order; they must not have all open orders looked up again and again.
 LOOK_UP_OPEN_INTERVAL = timedelta(minutes=1)
 FIRST_ID = uuid.UUID(int=0)
@@ -21,7 +19,7 @@ FIRST_ID = uuid.UUID(int=0)
 
 def active_feed() -> str:
     """The name under which the feed is followed at present."""
-    return FEEDS[settings.ORDER_TRANSPORT]
+    return transport().feed
 
 
 def load_position(feed: str) -> FeedPosition:

@@ -21,10 +21,11 @@ from exchange.reports import Envelope, Session, read_envelope
 from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
 from orders.executions.feed_follower import FeedFollower, Superseded, missing_before
-from orders.executions.feed_positions import FEEDS, load_position, look_up_open_orders, move_position
+from orders.executions.feed_positions import load_position, look_up_open_orders, move_position
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
+from orders.transport import TRANSPORTS
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ class AppendingUpdateConsumer(FeedFollower):
     """
 
     def __init__(self, url: str, gateway: Gateway) -> None:
-        super().__init__(url, gateway, FEEDS["kafka"])
+        super().__init__(url, gateway, TRANSPORTS["kafka"].feed)
         self.producer = AcknowledgedProducer()
         self.broker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="update-broker")
         self.position = self.stored = Position("", 0)

@@ -12,9 +12,10 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import BadReport, ExecutionReport, FeedMessage, Session
 from orders.executions.feed_follower import FeedFollower, missing_before
-from orders.executions.feed_positions import FEEDS, load_position, look_up_open_orders, move_position
+from orders.executions.feed_positions import load_position, look_up_open_orders, move_position
 from orders.executions.reports import apply_reports
 from orders.models import FeedPosition
+from orders.transport import TRANSPORTS
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ class UpdateConsumer(FeedFollower):
     """
 
     def __init__(self, url: str, gateway: Gateway) -> None:
-        super().__init__(url, gateway, FEEDS["django_q"])
+        super().__init__(url, gateway, TRANSPORTS["django_q"].feed)
         self.session_id = ""
         self.sequence = 0
 

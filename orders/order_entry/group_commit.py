@@ -26,7 +26,8 @@ from orders.models import Order
 from orders.risk.pre_trade import nothing_to_check
 from orders.states import EventType
 from orders.storage import EVENT_COLUMNS, ORDER_COLUMNS
-from orders.wakeups import QUEUE_WAKE_UP, wake_up_parameters
+from orders.wakeups import task_parameters
+from orders.wakeups.django_q import QUEUE_TASK
 
 # More wait for the next group, so that nobody waits for many others.
 LARGEST_GROUP = 50
@@ -48,7 +49,7 @@ WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true))
     SELECT new.event_id, new.id, new.account_id, '{EventType.ACCEPTED.value}', '{{}}', new.created_at, new.created_at
     FROM allowed, json_to_recordset(allowed.orders) AS new (event_id text, id uuid, account_id integer, created_at timestamptz)
     WHERE new.id IN (SELECT id FROM stored)
-), woken AS ({QUEUE_WAKE_UP} AND EXISTS (SELECT FROM stored))
+), woken AS ({QUEUE_TASK} AND EXISTS (SELECT FROM stored))
 SELECT id FROM stored"""  # noqa: S608 - no value stands in it
 
 
@@ -82,7 +83,7 @@ def parameters(requests: Sequence[Request]) -> dict[str, Any]:
         {"account_id": request.account_id, "instruments": request.instruments, "orders": orjson.Fragment(request.orders)}
         for request in sorted(requests, key=attrgetter("sequence"))
     ]
-    return {"requests": orjson.dumps(rows).decode(), **wake_up_parameters()}
+    return {"requests": orjson.dumps(rows).decode(), **task_parameters()}
 
 
 class Member:

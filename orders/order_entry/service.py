@@ -23,7 +23,7 @@ from orders.risk.limits import is_too_fast, lock_limits, refusals
 from orders.risk.pre_trade import Safety, safety_of
 from orders.states import EventType, Refusal
 from orders.storage import Told, as_json, order_row, save_changes, tell_events
-from orders.wakeups import tell_workers, wake_workers
+from orders.wakeups import notify_workers, wake_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         # Somebody holds a lock on the account, or stores the same client order id: `store` has more patience.
         return None
     tell_events(events)
-    tell_workers([order.id for order in orders])
+    notify_workers([order.id for order in orders])
     return orders
 
 

@@ -33,7 +33,8 @@ from orders.placement.circuit_breaker import Breaker, Source
 from orders.placement.worker_state import SAY_EVERY_S, say
 from orders.retry_policy import PlacementPolicy
 from orders.risk.halt_check import HaltCheck
-from orders.wakeups import QueuedWakeUps, WakeUps
+from orders.wakeups import WakeUps
+from orders.wakeups.django_q import QueuedWakeUps
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from orders.models import Order
 from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
-from orders.wakeups import queue_wake_up
+from orders.wakeups.django_q import queue_task
 
 # Shared memory, set by the cluster's parent when it is told to stop and read by every worker that it forked. It has no
 # lock: a worker that is killed while it reads must not hold up the others.
@@ -24,7 +24,7 @@ def place_orders() -> int:
     """Run one placement loop; returns how many calls of the exchange it made."""
     calls = asyncio.run(run_loop())
     if not is_stopping() and Order.objects.due(database_now()).exists():
-        queue_wake_up()
+        queue_task()
     return calls
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 
-from django.conf import settings
-
 from exchange.http_gateway import HttpGateway
 from infrastructure.database_thread import close_connection
 from orders.executions.kafka_recorder import UpdateRecorder
@@ -16,6 +14,7 @@ from orders.executions.update_consumer import UpdateConsumer
 from orders.models import Order
 from orders.states import OPEN_EXECUTION
 from orders.tests.working import POLICY
+from orders.transport import transport
 
 DEADLINE_S = 20.0
 
@@ -53,13 +52,13 @@ def follow_until_settled(url: str, is_settled: Callable[[], bool] = everything_i
 
 
 def new_consumer(url: str, gateway: HttpGateway) -> UpdateConsumer | AppendingUpdateConsumer:
-    return AppendingUpdateConsumer(url, gateway) if settings.ORDER_TRANSPORT == "kafka" else UpdateConsumer(url, gateway)
+    return AppendingUpdateConsumer(url, gateway) if transport().uses_kafka else UpdateConsumer(url, gateway)
 
 
 @contextmanager
 def recorder_beside() -> Iterator[None]:
     """On Kafka the other half of the work, on a thread of its own."""
-    if settings.ORDER_TRANSPORT != "kafka":
+    if not transport().uses_kafka:
         yield
         return
     stopping = threading.Event()

@@ -134,7 +134,7 @@ def test_order_event_and_wake_up_are_written_by_one_transaction(client: Any) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_wake_up_that_cannot_be_queued_takes_the_order_with_it(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders.wakeups.wake_up", lambda: None)
+    monkeypatch.setattr("orders.wakeups.django_q.task", lambda: None)
     client.raise_request_exception = False
     assert post(client, MARKET).status_code == 500
     assert stored() == NOTHING

@@ -139,7 +139,7 @@ def test_a_batch_takes_no_idempotency_key(client: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_batch_that_cannot_be_stored_leaves_nothing(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders.wakeups.wake_up", lambda: None)
+    monkeypatch.setattr("orders.wakeups.django_q.task", lambda: None)
     client.raise_request_exception = False
     assert post(client, [MARKET] * 3, BATCH).status_code == 500
     assert stored() == NOTHING

@@ -6,14 +6,19 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import orjson
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 from django.conf import settings
 
+from infrastructure.database.clock import database_now
+from orders.events.notify import after_commit
 from orders.kafka.clients import VERSION, Record, new_consumer, new_producer, next_offsets, read_batch
 from orders.kafka.topics import ORDERS
+from orders.models import Order
 
 log = structlog.get_logger()
 
@@ -23,6 +28,8 @@ POLL_S = 0.5
 MESSAGES_PER_READ = 1000
 # Of those that no claim has followed yet, as while the exchange is away: older ones are only read once more after a restart.
 MESSAGES_KEPT = 10_000
+# As many the sweep sends at most in one round: enough for every partition, so that every consumer hears of it.
+WAKE_UPS_OF_SWEEP = 200
 
 
 class OrdersProducer:
@@ -72,6 +79,23 @@ class OrdersProducer:
 
 
 orders_producer = OrdersProducer()
+
+
+def wake_workers(order_ids: Sequence[uuid.UUID]) -> None:
+    after_commit(partial(orders_producer.publish, order_ids))
+
+
+def notify_workers(order_ids: Sequence[uuid.UUID]) -> None:
+    wake_workers(order_ids)
+
+
+def wake_workers_again() -> None:
+    wake_workers(list(Order.objects.due(database_now()).values_list("id", flat=True)[:WAKE_UPS_OF_SWEEP]))
+
+
+def task_parameters() -> dict[str, Any]:
+    """Those that queue nothing."""
+    return {"queue": "", "task": "", "workers": 0}
 
 
 class OrdersTopic:

@@ -7,13 +7,14 @@ from django.core.management.base import BaseCommand
 from exchange.http_gateway import HttpGateway
 from infrastructure.process_signals import run_until_stopped
 from orders.executions.update_consumer import UpdateConsumer
+from orders.transport import transport
 
 
 class Command(BaseCommand):
     help = "Follows the exchange's execution feed. One instance is active; others wait to take over."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.ORDER_TRANSPORT == "kafka":
+        if transport().uses_kafka:
             # librdkafka is loaded only where it is used.
             from orders.kafka.topics import EXECUTIONS, wait_for_topics  # noqa: PLC0415
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 async def follow() -> None:
     gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=settings.EXCHANGE_TIMEOUT)
     try:
-        if settings.ORDER_TRANSPORT == "kafka":
+        if transport().uses_kafka:
             from orders.executions.kafka_update_consumer import AppendingUpdateConsumer  # noqa: PLC0415
 
             await AppendingUpdateConsumer(settings.EXCHANGE_URL, gateway).run()

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from orders.models import Order
-from orders.wakeups import WORKERS, delete_visible_wake_ups, queue_wake_up
+from orders.wakeups.django_q import WORKERS, delete_visible_tasks, queue_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +31,7 @@ def test_as_many_wake_ups_wait_as_there_are_workers(accept: Callable[..., Order]
     OrmQ.objects.create(key="lemon_market", payload="at work", lock=timezone.now() + timedelta(minutes=5))
     for _ in range(WORKERS + 2):
         accept()
-        queue_wake_up()
+        queue_task()
     assert OrmQ.objects.count() == 1 + WORKERS
 
 
@@ -40,16 +40,16 @@ def test_with_kafka_nothing_is_queued_and_each_order_is_published(
 ) -> None:
     published: list[Any] = []
     settings.ORDER_TRANSPORT = "kafka"
-    monkeypatch.setattr("orders.wakeups.orders_producer", lambda: SimpleNamespace(publish=published.append))
+    monkeypatch.setattr("orders.wakeups.kafka.orders_producer", SimpleNamespace(publish=published.append))
     order = accept()
     assert (published, OrmQ.objects.count()) == ([[order.id]], 0)
 
 
 def test_a_loop_deletes_the_wake_ups_that_wait_and_no_other() -> None:
-    queue_wake_up()
-    queue_wake_up()
+    queue_task()
+    queue_task()
     taken = OrmQ.objects.create(key="lemon_market", payload="at work", lock=timezone.now() + timedelta(minutes=5))
     other = OrmQ.objects.create(key="somebody else's", payload="", lock=timezone.now())
     assert OrmQ.objects.count() == 4
-    delete_visible_wake_ups()
+    delete_visible_tasks()
     assert set(OrmQ.objects.all()) == {taken, other}
