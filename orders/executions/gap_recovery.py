@@ -11,12 +11,12 @@ from decimal import Decimal
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from exchange.gateway import Contradiction, Found, LookUpOutcome, NotFound, TermsConflict
 from infrastructure.database.base import in_transaction
-from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
 from orders.exact import EXACT
 from orders.executions.fills import Fill, average_price, is_average_of, sum_of, value_up_to
@@ -49,25 +49,28 @@ def apply_answers(answers: Mapping[uuid.UUID, Answer]) -> int:
     again. One answer that cannot be stored does not keep the others from it.
     Raises DatabaseUnavailable while the database is away; nothing is stored then.
     """
-    try:
-        return apply_together(answers)
-    except DatabaseUnavailable:
-        raise
-    except (DatabaseError, ValueError) as error:
-        if len(answers) > 1:
-            return sum(apply_answers({id: answer}) for id, answer in answers.items())
-        log.exception("look_up_not_storable", answers=repr(answers))
-        [(id, answer)] = answers.items()
-        with transaction.atomic():
-            [order] = lock_orders([id]).values()
-            raw = getattr(answer.outcome, "raw", "")
-            contradicts(order, f"a look-up's answer cannot be stored: {error}", raw, timezone.now())
-            save_changes([order], [])
-        return 0
+    differed: list[OrderEvent] = []
+
+    def store(some: Sequence[tuple[uuid.UUID, Answer]]) -> None:
+        differed.extend(apply_together(dict(some)))
+
+    store_all_or_each(list(answers.items()), store, keep_unstorable)
+    return len(differed)
+
+
+def keep_unstorable(answer_of: tuple[uuid.UUID, Answer], error: Exception) -> None:
+    """An answer that the database itself refused."""
+    id, answer = answer_of
+    log.error("look_up_not_storable", order_id=str(id), answer=repr(answer), exc_info=error)
+    with transaction.atomic():
+        [order] = lock_orders([id]).values()
+        contradicts(order, f"a look-up's answer cannot be stored: {error}", getattr(answer.outcome, "raw", ""), timezone.now())
+        save_changes([order], [])
 
 
 @in_transaction
-def apply_together(answers: Mapping[uuid.UUID, Answer]) -> int:
+def apply_together(answers: Mapping[uuid.UUID, Answer]) -> list[OrderEvent]:
+    """The events of the orders that differed."""
     orders = lock_orders(list(answers))
     # Read while the orders are locked, so that no report can be applied in between.
     fills = read_fills(orders)
@@ -79,7 +82,7 @@ def apply_together(answers: Mapping[uuid.UUID, Answer]) -> int:
         if vars(order) != before:
             changed.append(order)
     save_changes(changed, events)
-    return sum(happened.type == EventType.RECONCILED for happened in events)
+    return [event for event in events if event.type == EventType.RECONCILED]
 
 
 def apply_answer(order: Order, answer: Answer, fills: Sequence[Fill]) -> list[OrderEvent]:

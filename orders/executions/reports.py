@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.utils import timezone
 
 from exchange.reports import FILLS, BadReport, ExecutionReport, ReportType
 from infrastructure.database.base import in_transaction
-from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
 from orders.exact import EXACT
 from orders.executions.feed_positions import active_feed, look_up_open_orders_soon, move_position
@@ -84,19 +84,17 @@ def apply_reports(
     With `feed` and `position` it also moves that feed's position, in the same transaction.
     Raises DatabaseUnavailable while the database is away; nothing is stored then.
     """
-    try:
-        apply_together(reports, session_id, feed, position)
-    except DatabaseUnavailable:
-        raise
-    except (DatabaseError, ValueError) as error:
-        if len(reports) > 1:
-            for report in reports:
-                apply_reports([report], session_id)
-        else:
-            log.exception("report_not_storable", raw=reports[0].raw)
-            set_aside_alone(reports[0], f"cannot be stored: {error}", session_id)
-        if feed is not None and position is not None:
-            move_position(feed, session_id, position)
+
+    def store(some: Sequence[ExecutionReport | BadReport]) -> None:
+        # One by one, the position moves after the last of them.
+        apply_together(some, session_id, feed if some is reports else None, position)
+
+    def refuse(report: ExecutionReport | BadReport, error: Exception) -> None:
+        log.error("report_not_storable", raw=report.raw, exc_info=error)
+        set_aside_alone(report, f"cannot be stored: {error}", session_id)
+
+    if not store_all_or_each(reports, store, refuse) and feed is not None and position is not None:
+        move_position(feed, session_id, position)
 
 
 @in_transaction

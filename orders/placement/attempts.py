@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.db.models import Q
 
 from exchange import gateway as venue
 from exchange.gateway import Gateway
 from infrastructure.database.base import in_transaction
+from infrastructure.database.batches import store_all_or_each
 from infrastructure.database.clock import DatabaseClock, database_now, our_clock
-from infrastructure.database.errors import DatabaseUnavailable
 from orders import lifecycle
 from orders.models import Order, OrderEvent
 from orders.placement.circuit_breaker import Source
@@ -181,19 +182,13 @@ def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
 
     Raises DatabaseUnavailable while the database is away; nothing is stored then.
     """
-    if not results:
-        return
-    try:
-        record_together(results, policy)
-    except DatabaseUnavailable:
-        raise
-    except (DatabaseError, ValueError):
-        if len(results) > 1:
-            for result in results:
-                record([result], policy)
-        else:
-            log.exception("result_not_recordable", order_id=str(results[0].claim.order.id), outcome=repr(results[0].outcome))
-            record_internal_error(results[0], policy)
+
+    def refuse(result: Result, error: Exception) -> None:
+        log.error("result_not_recordable", order_id=str(result.claim.order.id), outcome=repr(result.outcome), exc_info=error)
+        record_internal_error(result, policy)
+
+    if results:
+        store_all_or_each(results, partial(record_together, policy=policy), refuse)
 
 
 @in_transaction
