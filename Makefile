@@ -7,7 +7,7 @@ KAFKA := .local/kafka-programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test test-all test-browser fuzz screenshots chromium lint format bench chaos clean
+.PHONY: help run kafka kafka-programs test test-all test-browser fuzz screenshots chromium lint format lock bench chaos clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -74,17 +74,27 @@ format: $(VENV)/.development ## put the code into its standard form
 	$(BIN)/python -m ruff check --fix-only .
 	$(BIN)/python -m ruff format .
 
+# Versions that still fit stay as they are. For example, to take the newest of all packages: make lock UPGRADE=yes
+lock: $(VENV)/.development ## renew the locks after a change of requirements.txt or requirements-dev.txt
+	$(BIN)/uv $(COMPILE) requirements.txt --output-file requirements.lock
+	$(BIN)/uv $(COMPILE) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+
+# For Python 3.11 and all later versions at once, with the hash of every file that a package has.
+COMPILE = pip compile --quiet --universal --python $(BIN)/python --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
 clean: ## remove what was installed and what the tools remember; the data in .local stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.local/*' -prune -exec rm -rf {} +
 
-# One stamp for each set of packages. `.whole` is missing from an environment that was not made to its end, and then it
+# One stamp for each set of packages, which pip installs from its lock: exactly these versions of all packages, also of those
+# that others need, and only files with a hash that the lock knows. `.whole` is missing from an environment that was not made to its end, and then it
 # is made anew: pip does not notice every package that it was interrupted in.
-$(VENV)/.run: requirements.txt $(BIN)/python
-	$(call install,requirements.txt)
+$(VENV)/.run: requirements.lock $(BIN)/python
+	$(call install,requirements.lock)
 
-$(VENV)/.development: requirements-dev.txt requirements.txt $(BIN)/python
-	$(call install,requirements-dev.txt)
+$(VENV)/.development: requirements-dev.lock requirements.lock $(BIN)/python
+	$(call install,requirements-dev.lock)
 	@touch $(VENV)/.run
 
 define kafka_if_possible
@@ -95,7 +105,7 @@ define install
 @[ -e $(VENV)/.whole ] || { rm -rf $(VENV); $(MAKE) $(BIN)/python; }
 @echo "Installing what $(1) names into $(VENV) ..."
 @rm $(VENV)/.whole
-@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
 @touch $(VENV)/.whole $@
 endef
 
