@@ -9,6 +9,10 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run kafka kafka-programs test test-all test-browser fuzz screenshots chromium lint format lock bench chaos clean
 
+# What `make lint` checks, in this order; .pre-commit-config.yaml has a hook for each.
+CHECKS := lint-style lint-format lint-types lint-imports lint-migrations lint-settings lint-security lint-packages
+.PHONY: $(CHECKS)
+
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
@@ -52,16 +56,34 @@ chromium:
 chaos: $(VENV)/.development $(if $(filter kafka,$(TRANSPORT)),$(KAFKA)/.whole) ## kill, freeze, lie to and halt everything at random under load (MINUTES=5 SEED=... TRANSPORT=kafka)
 	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --transport $(or $(TRANSPORT),django_q) $(if $(SEED),--seed $(SEED))
 
-lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
-lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
-lint: $(VENV)/.development ## check style, types, the direction of imports, migrations, settings and security
+lint: $(CHECKS) ## check style, types, the direction of imports, migrations, settings and security
+
+$(CHECKS): $(VENV)/.development
+$(CHECKS): export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
+$(CHECKS): export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
+
+lint-style:
 	$(BIN)/python -m ruff check .
+
+lint-format:
 	$(BIN)/python -m ruff format --check .
+
+lint-types:
 	$(BIN)/python -m mypy .
+
+lint-imports:
 	$(BIN)/python $(BIN)/lint-imports --no-logo
+
+lint-migrations:
 	$(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run
+
+lint-settings:
 	$(BIN)/python manage.py check
+
+lint-security:
 	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml .
+
+lint-packages:
 	$(BIN)/python -m pip check
 
 # For example: make bench ROUNDS=5 SECONDS=60 ONLY=accept,place
