@@ -110,8 +110,8 @@ clean: ## remove what was installed and what the tools remember; the data in .lo
 	find . -name __pycache__ -type d -not -path './.local/*' -prune -exec rm -rf {} +
 
 # One stamp for each set of packages, which pip installs from its lock: exactly these versions of all packages, also of those
-# that others need, and only files with a hash that the lock knows. `.whole` is missing from an environment that was not made to its end, and then it
-# is made anew: pip does not notice every package that it was interrupted in.
+# that others need, and only files with a hash that the lock knows. `.whole` is missing from an environment that was not made
+# to its end, and then it is made anew: pip does not notice every package that it was interrupted in.
 $(VENV)/.run: requirements.lock $(BIN)/python
 	$(call install,requirements.lock)
 
