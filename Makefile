@@ -7,7 +7,11 @@ KAFKA := .local/kafka-programs
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka kafka-programs test test-all test-browser fuzz screenshots chromium lint format bench chaos clean
+.PHONY: help run kafka kafka-programs test test-all test-browser fuzz screenshots chromium lint format lock bench chaos clean
+
+# What `make lint` checks, in this order; .pre-commit-config.yaml has a hook for each.
+CHECKS := lint-style lint-format lint-types lint-imports lint-migrations lint-settings lint-security lint-packages
+.PHONY: $(CHECKS)
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -52,16 +56,34 @@ chromium:
 chaos: $(VENV)/.development $(if $(filter kafka,$(TRANSPORT)),$(KAFKA)/.whole) ## kill, freeze, lie to and halt everything at random under load (MINUTES=5 SEED=... TRANSPORT=kafka)
 	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),5) --transport $(or $(TRANSPORT),django_q) $(if $(SEED),--seed $(SEED))
 
-lint: export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
-lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
-lint: $(VENV)/.development ## check style, types, the direction of imports, migrations, settings and security
+lint: $(CHECKS) ## check style, types, the direction of imports, migrations, settings and security
+
+$(CHECKS): $(VENV)/.development
+$(CHECKS): export SECRET_KEY := only-for-checks-00000000000000000000000000000000000
+$(CHECKS): export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
+
+lint-style:
 	$(BIN)/python -m ruff check .
+
+lint-format:
 	$(BIN)/python -m ruff format --check .
+
+lint-types:
 	$(BIN)/python -m mypy . .ci/start_as_documented
+
+lint-imports:
 	$(BIN)/python $(BIN)/lint-imports --no-logo
+
+lint-migrations:
 	$(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run
+
+lint-settings:
 	$(BIN)/python manage.py check
+
+lint-security:
 	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml .
+
+lint-packages:
 	$(BIN)/python -m pip check
 
 # For example: make bench ROUNDS=5 SECONDS=60 ONLY=accept,place
@@ -74,17 +96,27 @@ format: $(VENV)/.development ## put the code into its standard form
 	$(BIN)/python -m ruff check --fix-only .
 	$(BIN)/python -m ruff format .
 
+# Versions that still fit stay as they are. For example, to take the newest of all packages: make lock UPGRADE=yes
+lock: $(VENV)/.development ## renew the locks after a change of requirements.txt or requirements-dev.txt
+	$(BIN)/uv $(COMPILE) requirements.txt --output-file requirements.lock
+	$(BIN)/uv $(COMPILE) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+
+# For Python 3.11 and all later versions at once, with the hash of every file that a package has.
+COMPILE = pip compile --quiet --universal --python $(BIN)/python --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
 clean: ## remove what was installed and what the tools remember; the data in .local stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.local/*' -prune -exec rm -rf {} +
 
-# One stamp for each set of packages. `.whole` is missing from an environment that was not made to its end, and then it
-# is made anew: pip does not notice every package that it was interrupted in.
-$(VENV)/.run: requirements.txt $(BIN)/python
-	$(call install,requirements.txt)
+# One stamp for each set of packages, which pip installs from its lock: exactly these versions of all packages, also of those
+# that others need, and only files with a hash that the lock knows. `.whole` is missing from an environment that was not made
+# to its end, and then it is made anew: pip does not notice every package that it was interrupted in.
+$(VENV)/.run: requirements.lock $(BIN)/python
+	$(call install,requirements.lock)
 
-$(VENV)/.development: requirements-dev.txt requirements.txt $(BIN)/python
-	$(call install,requirements-dev.txt)
+$(VENV)/.development: requirements-dev.lock requirements.lock $(BIN)/python
+	$(call install,requirements-dev.lock)
 	@touch $(VENV)/.run
 
 define kafka_if_possible
@@ -95,7 +127,7 @@ define install
 @[ -e $(VENV)/.whole ] || { rm -rf $(VENV); $(MAKE) $(BIN)/python; }
 @echo "Installing what $(1) names into $(VENV) ..."
 @rm $(VENV)/.whole
-@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
 @touch $(VENV)/.whole $@
 endef
 
