@@ -22,8 +22,8 @@ from orders.order_entry.service import NewOrder, new_order
 from orders.placement.attempts import Result, claim_due_orders, record
 from orders.states import ExecutionStatus
 from orders.storage import as_json, order_row
-from orders.tests.api_calls import MARKET, client_for
-from orders.tests.working import POLICY
+from testsupport.api_calls import MARKET, client_for
+from testsupport.placement import POLICY
 
 # What each request with a token reads: the token, and the user with it.
 TOKEN_QUERIES = 1

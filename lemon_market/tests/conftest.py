@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth.models import User
 
-from lemon_market.tests.web_process import WebProcess
+from testsupport.web_process import WebProcess
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 
 from infrastructure.body_reads import OF_ALL, OF_ONE_ADDRESS, BodyReads, bounded_body_reads
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import ORDER, WebProcess
+from testsupport.waiting import wait_until
+from testsupport.web_process import ORDER, WebProcess
 
 UNFINISHED = b"POST /orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 

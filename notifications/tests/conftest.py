@@ -12,13 +12,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 from knox.models import AuthToken
 
-from lemon_market.tests.transport_plugin import BOTH, Transport, transport_for_processes
 from notifications.tests.talking import CHECKOUT, Client, Clients, ServiceProcess, database_url
 from orders import lifecycle
 from orders.events.notify import ORDER_EVENTS, doorbell
 from orders.models import Order, OrderEvent
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.storage import save_changes
+from testsupport.transport_plugin import BOTH, Transport, transport_for_processes
 
 
 # The processes below end with the tests of this package: they look at the same database as all others.

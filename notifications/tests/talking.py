@@ -17,7 +17,7 @@ import orjson
 from django.db import connection
 
 from devstack.free_ports import free_port
-from lemon_market.tests.waiting import wait_until
+from testsupport.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 10.0

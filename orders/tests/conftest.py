@@ -11,7 +11,7 @@ from django.test import Client, override_settings
 from orders.models import Halt, Order
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.retry_policy import PlacementPolicy
-from orders.tests.working import POLICY
+from testsupport.placement import POLICY
 
 
 @pytest.fixture

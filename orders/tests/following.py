@@ -15,7 +15,7 @@ from orders.executions.kafka_update_consumer import AppendingUpdateConsumer
 from orders.executions.update_consumer import UpdateConsumer
 from orders.models import Order
 from orders.states import OPEN_EXECUTION
-from orders.tests.working import POLICY
+from testsupport.placement import POLICY
 
 DEADLINE_S = 20.0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
+from testsupport.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 
 REQUIRED = {name: ["This field is required."] for name in ("type", "side", "instrument", "quantity")}
 PRICE_TOO_LONG = "Ensure that there are no more than 17 digits before the decimal point."

@@ -14,7 +14,7 @@ from orders.placement.attempts import finish_overdue_orders, record
 from orders.placement.circuit_breaker import Breaker, Source
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
-from orders.tests.working import POLICY, carry, claim_one, run_loop
+from testsupport.placement import POLICY, carry, claim_one, run_loop
 
 BUSY = Unavailable("busy")
 AWAY = Unavailable("refused", exchange_is_away=True)

@@ -23,7 +23,7 @@ from orders.tests.conftest import let_time_pass
 from orders.tests.following import follow_until_settled
 from orders.tests.test_executions import report
 from orders.tests.test_placement_races import answered
-from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

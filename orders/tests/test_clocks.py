@@ -24,8 +24,8 @@ from orders.placement.cancel import cancel_order
 from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
 from orders.states import ErrorCode, ExecutionStatus, Status
-from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
-from orders.tests.working import POLICY, carry, carry_with, claim_one, run_loop
+from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
+from testsupport.placement import POLICY, carry, carry_with, claim_one, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -15,7 +15,7 @@ from exchange.reports import BadReport, ExecutionReport, ReportType
 from orders.executions.reports import apply_reports
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import ExecutionStatus, Status
-from orders.tests.working import history
+from testsupport.placement import history
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

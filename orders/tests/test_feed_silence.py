@@ -12,12 +12,12 @@ from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import DatabaseThread
 from lemon_market.doctor.work import feed as feed_findings
-from lemon_market.tests.waiting import wait_until
 from orders.executions.feed_connection import ConnectionState, save_connection
 from orders.executions.feed_positions import active_feed, load_position
 from orders.executions.feed_silence import OVERDUE_S, QUIET_S, SilenceWatch
 from orders.models import Order
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

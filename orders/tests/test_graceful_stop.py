@@ -12,12 +12,12 @@ import pytest
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.transport_plugin import Transport
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order, OrderEvent
 from orders.states import OPEN_EXECUTION, Status
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.transport_plugin import Transport
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -24,7 +24,7 @@ from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_halts import halt, resume
 from orders.tests.test_placement_races import answered
-from orders.tests.working import POLICY, claim_one, history, run_loop
+from testsupport.placement import POLICY, claim_one, history, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

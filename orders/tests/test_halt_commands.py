@@ -12,7 +12,7 @@ from orders.models import Halt, Order, SafetyEvent
 from orders.placement.attempts import record
 from orders.tests.test_commands import NOWHERE, manage
 from orders.tests.test_placement_races import answered
-from orders.tests.working import POLICY, claim_one
+from testsupport.placement import POLICY, claim_one
 
 pytestmark = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from orders.risk.switches import release_orders
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_halts import halt, resume
-from orders.tests.working import POLICY
+from testsupport.placement import POLICY
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

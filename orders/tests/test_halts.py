@@ -12,7 +12,6 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.api.serializers import moment
 from orders.models import Halt, Order, SafetyEvent
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
@@ -21,11 +20,12 @@ from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
 from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders, resume_trading
 from orders.states import ExecutionStatus, Status
-from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
 from orders.tests.conftest import let_time_pass
 from orders.tests.desk import refuse
 from orders.tests.following import follow_until_settled
-from orders.tests.working import POLICY, carry, claim_one, history, many_like, one_round, run_loop
+from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
+from testsupport.placement import POLICY, carry, claim_one, history, many_like, one_round, run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

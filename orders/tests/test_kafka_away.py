@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.kafka_broker import KafkaBroker
-from lemon_market.tests.transport_plugin import fresh_kafka, used_here
-from lemon_market.tests.waiting import wait_until
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import Status
@@ -17,6 +14,9 @@ from orders.tests.following import everything_is_settled
 from orders.tests.on_kafka import Roles, all_messages, roles
 from orders.tests.test_kafka_relay import published
 from orders.tests.test_update_consumer import assert_equal_to_the_book
+from testsupport.kafka_broker import KafkaBroker
+from testsupport.transport_plugin import fresh_kafka, used_here
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

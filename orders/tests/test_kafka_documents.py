@@ -18,8 +18,8 @@ from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDER_UPDATES, ORDE
 from orders.models import Order
 from orders.tests.on_kafka import all_messages
 from orders.tests.test_kafka_updates import append_all, record_all
-from orders.tests.working import run_loop
 from orders.wakeups.kafka import orders_producer
+from testsupport.placement import run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOCS = Path(__file__).parents[2] / "docs"

@@ -17,15 +17,15 @@ from django.db import transaction
 
 from devstack.free_ports import free_port
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.kafka.topics import ORDERS
 from orders.models import Order
 from orders.placement.sweep import Sweep
 from orders.states import Status
 from orders.tests.on_kafka import all_messages, committed_offsets, roles
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import POLICY, run_loop
 from orders.wakeups.kafka import OrdersTopic, orders_producer
+from testsupport.placement import POLICY, run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -11,8 +11,6 @@ import psutil
 import pytest
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.transport_plugin import PARTITIONS, Transport, used_here
-from lemon_market.tests.waiting import wait_until
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
@@ -21,7 +19,9 @@ from orders.tests.following import follow_until_settled
 from orders.tests.on_kafka import all_messages, committed_offsets, roles
 from orders.tests.test_placement_crashes import database_url
 from orders.tests.test_update_consumer import assert_equal_to_the_book
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.transport_plugin import PARTITIONS, Transport, used_here
+from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kafka")]
 Accept = Callable[..., Order]

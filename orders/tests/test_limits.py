@@ -24,10 +24,10 @@ from orders.placement.manual_retry import retry_orders
 from orders.risk.limits import change_limits, refusal
 from orders.states import Limit, Status
 from orders.storage import save_changes
-from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 from orders.tests.desk import lose, refuse
 from orders.tests.test_executions import report
-from orders.tests.working import POLICY, history, many_like
+from testsupport.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
+from testsupport.placement import POLICY, history, many_like
 
 Accept = Callable[..., Order]
 BATCH = "/orders/batch"

@@ -13,12 +13,12 @@ from django.db import connection
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.crashing_worker import KILL_POINTS
-from orders.tests.working import IMPATIENT, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, history, one_round, run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

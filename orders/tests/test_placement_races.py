@@ -15,7 +15,7 @@ from orders.models import Order
 from orders.placement.attempts import Claim, NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.states import ErrorCode, Status
 from orders.tests.conftest import let_time_pass
-from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

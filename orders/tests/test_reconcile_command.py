@@ -13,11 +13,11 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order, SetAsideReport
 from orders.order_ids import first_id_at
 from orders.states import ExecutionStatus, Status
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

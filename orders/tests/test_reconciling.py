@@ -16,7 +16,7 @@ from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.states import ExecutionStatus, Status
 from orders.tests.test_executions import FILLED, SESSION, report, three_reports, totals
-from orders.tests.working import history
+from testsupport.placement import history
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

@@ -27,7 +27,7 @@ from orders.risk.switches import halt_trading
 from orders.states import Status
 from orders.tests import test_event_stream
 from orders.tests.test_event_stream import INSERT, STEPS
-from orders.tests.working import one_round
+from testsupport.placement import one_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -15,8 +15,6 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.transport_plugin import Transport
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order, PlacementWorker
 from orders.placement.attempts import claim_due_orders
 from orders.placement.sweep import Sweep
@@ -26,7 +24,9 @@ from orders.risk.switches import halt_trading, resume_trading
 from orders.states import Status
 from orders.tests.conftest import let_time_pass
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import POLICY
+from testsupport.placement import POLICY
+from testsupport.transport_plugin import Transport
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Sentinel, pusher, monitor and two workers.

@@ -18,14 +18,14 @@ from django.db import OperationalError, connection
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
-from lemon_market.tests.transport_plugin import Transport
-from lemon_market.tests.waiting import wait_until
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.placement.cancel import cancel_order
 from orders.tests.following import everything_is_settled, follow_until_settled, new_consumer
 from orders.tests.restarting_exchange import restarting_exchange
 from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.transport_plugin import Transport
+from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transport")]
 Accept = Callable[..., Order]

@@ -12,7 +12,7 @@ from orders.models import Halt, LastPrice, Order, SafetyEvent
 from orders.placement.attempts import claim_due_orders
 from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.tests.desk import lose, refuse
-from orders.tests.working import POLICY, claim_one
+from testsupport.placement import POLICY, claim_one
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

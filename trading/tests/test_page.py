@@ -18,7 +18,7 @@ from orders import lifecycle
 from orders.models import AccountLimits, Order
 from orders.risk.switches import halt_trading
 from orders.storage import save_changes
-from orders.tests.api_calls import client_for
+from testsupport.api_calls import client_for
 
 TICKET = {
     "client_order_id": "t1",
