@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from benchmarks.tests.costs import Scan, scans
-from benchmarks.tests.test_cost_of_operations import fill_report, open_orders
+from benchmarks.tests.reports import fill_report, open_orders
 from exchange.gateway import Acknowledged
 from orders.events.stream import (
     FROM_THE_BEGINNING,

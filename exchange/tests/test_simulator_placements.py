@@ -10,18 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.simulator.placements import Terms, price_text, read_placement
+from exchange.tests.scenery import LIMIT
 from exchange.untrusted import BadValue
-
-LIMIT = {
-    "client_order_id": "order-1",
-    "account": "demo",
-    "type": "limit",
-    "side": "sell",
-    "instrument": "AAPL_2025_03",
-    "limit_price": "10.5",
-    "quantity": 10,
-    "valid_until": "2025-03-01T12:00:00.000000Z",
-}
 
 
 def test_a_limit_order_is_read_in_whole_cents():

@@ -20,7 +20,7 @@ from exchange.gateway import Acknowledged, Refused, Unavailable, Unknown
 from exchange.reports import ReportType
 from exchange.simulator.faults import Faults
 from exchange.testing import REPOSITORY, SimulatorError
-from exchange.tests.scenery import make_placement, next_report, open_http_gateway
+from exchange.tests.scenery import ask, make_placement, next_report, open_http_gateway
 
 
 def run_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,16 +32,6 @@ def run_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=20,
         check=False,
     )
-
-
-def ask(simulator, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict]:
-    connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=10)
-    try:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
 
 
 def placement_text(client_order_id: str) -> str:

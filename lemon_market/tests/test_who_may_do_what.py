@@ -22,8 +22,8 @@ from knox.models import AuthToken
 from lemon_market.tests.url_map import addresses
 from orders.models import AccountLimits, FeedConnection, FeedPosition, Halt, Order, OrderEvent, SafetyEvent, SetAsideReport
 from orders.order_entry.service import NewOrder, accept_orders
-from orders.tests.test_desk_roles import make_roles
 from testsupport.api_calls import MARKET
+from testsupport.roles import make_roles
 
 TABLE = Path(__file__).with_name("who_may_do_what.txt")
 ROLES = {"viewer": "desk viewer", "operator": "desk operator", "administrator": "administrator"}

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from exchange.reports import ExecutionReport, ReportType
 from notifications import closings
 from notifications.closings import Closing
-from notifications.tests.conftest import accept, change, place
+from notifications.tests.order_changes import accept, change, place
 from notifications.tests.talking import CHECKOUT
 from orders import lifecycle
 from orders.executions.reports import apply_reports

@@ -8,7 +8,7 @@ from django.db import connection
 
 from infrastructure.database.parameters import connection_parameters
 from notifications.closings import DATABASE_AWAY
-from notifications.tests.conftest import accept, change, event_types, many_events, place
+from notifications.tests.order_changes import accept, change, event_types, many_events, place
 from orders import lifecycle
 from orders.models import OrderEvent
 from orders.states import ErrorCode

@@ -4,7 +4,7 @@ import urllib.request
 
 from django.contrib.auth.models import User
 
-from notifications.tests.conftest import accept
+from notifications.tests.order_changes import accept
 from notifications.tests.talking import Client, ServiceProcess
 from testsupport.waiting import wait_until
 

@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from notifications.tests.conftest import accept
+from notifications.tests.order_changes import accept
 from testsupport.silent_clients import silent_clients
 
 # Far below the time after which the server closes them, and with that makes room.

@@ -3,7 +3,7 @@ import json
 import psutil
 
 from notifications.closings import TOO_SLOW
-from notifications.tests.conftest import many_events, token_of
+from notifications.tests.order_changes import many_events, token_of
 from testsupport.raw_websocket import CLOSE, TEXT, RawClient, close_frame
 from testsupport.waiting import wait_until
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.utils import timezone
 
-from notifications.tests.conftest import accept, change, place
+from notifications.tests.order_changes import accept, change, place
 from notifications.tests.talking import CHECKOUT, PATIENCE_S, ServiceProcess
 from notifications.watching import WatchError, service_address
 from notifications.watching import watch as watch_orders

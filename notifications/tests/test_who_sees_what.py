@@ -9,9 +9,9 @@ from django.test import Client as Browser
 from django.utils import timezone
 
 from lemon_market.asgi import application
-from notifications.tests.conftest import accept, event_types, place, token_of
+from notifications.tests.order_changes import accept, event_types, place, token_of
 from notifications.tests.talking import Closed, ServiceProcess
-from orders.tests.test_desk_roles import make_roles
+from testsupport.roles import make_roles
 
 
 @pytest.fixture

@@ -1,16 +1,18 @@
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import ExitStack
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.db.models import F
 from django.test import Client, override_settings
 
-from orders.models import Halt, Order
+from infrastructure.database.parameters import connection_parameters
+from orders.models import Order
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.retry_policy import PlacementPolicy
+from testsupport.event_writers import WRITERS
 from testsupport.placement import POLICY
 
 
@@ -64,13 +66,8 @@ def viewer(staff: Callable[..., Client]) -> Client:
     return staff("view_order", name="vera")
 
 
-def let_time_pass(seconds: float) -> None:
-    """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
-    past = timedelta(seconds=seconds)
-    for order in Order.objects.all():
-        for name in ("created_at", "next_attempt_at", "held_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):
-            moment = getattr(order, name)
-            setattr(order, name, moment and moment - past)
-        order.save()
-    moved = {name: F(name) - past for name in ("started_at", "ended_at", "released_at")}
-    Halt.objects.update(**moved)
+@pytest.fixture
+def writers(transactional_db: None) -> Iterator[list["psycopg.Connection[Any]"]]:
+    """Connections of their own, on which a test writes events."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(psycopg.connect(**connection_parameters())) for _ in range(WRITERS)]

@@ -1,5 +1,6 @@
 """What tests on a real Kafka share: the roles as processes, and a look at what stands in a topic."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,13 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
+from exchange.testing import SimulatorProcess
+from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import Record, new_consumer, read_batch
-from orders.kafka.topics import Topic
-from orders.tests.test_placement_crashes import database_url
+from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, Topic, consumer_lag
+from orders.models import FeedPosition
+from testsupport.database import database_url
+from testsupport.waiting import wait_until
 
 
 class Roles:
@@ -76,3 +81,24 @@ def committed_offsets(topic: Topic) -> int:
         return sum(max(0, partition.offset) for partition in partitions)
     finally:
         consumer.close()
+
+
+def published() -> list[str]:
+    return [json.loads(message.value)["event_id"] for message in all_messages(ORDER_UPDATES)]
+
+
+def append_all(simulator: SimulatorProcess) -> None:
+    """Let everything that the exchange has to tell stand in the topic, and nobody record it."""
+    with roles(EXCHANGE_URL=simulator.url) as running:
+        running.start("run_update_consumer")
+        wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
+        last = simulator.health()["last_sequence"]
+        wait_until(lambda: FeedPosition.objects.filter(sequence=last).exists())
+
+
+def record_all() -> None:
+    """Record what stands in the topic, until it is all committed."""
+    recorder = UpdateRecorder()
+    recorder.consumer.subscribe([EXECUTIONS.full_name])
+    wait_until(lambda: recorder.run_once() == 0 and consumer_lag(10)["executions"] == 0)
+    recorder.consumer.close()

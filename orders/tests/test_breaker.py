@@ -13,8 +13,7 @@ from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.placement.circuit_breaker import Breaker, Source
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from testsupport.placement import POLICY, carry, claim_one, run_loop
+from testsupport.placement import POLICY, carry, claim_one, let_time_pass, run_loop
 
 BUSY = Unavailable("busy")
 AWAY = Unavailable("refused", exchange_is_away=True)

@@ -19,11 +19,9 @@ from orders.models import Order
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
 from orders.placement.cancel import TooLateToCancel, cancel_order
 from orders.states import ExecutionStatus, Status
-from orders.tests.conftest import let_time_pass
 from orders.tests.following import follow_until_settled
-from orders.tests.test_executions import report
-from orders.tests.test_placement_races import answered
-from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from orders.tests.reporting import report
+from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,25 +14,15 @@ from knox.models import AuthToken
 from orders.models import Order, SetAsideReport
 from orders.states import Status
 from orders.tests.desk import LIST, page, refuse, snapshot
+from testsupport.roles import make_roles
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
-# Each migration that gives roles something.
-MIGRATIONS = [
-    import_module("orders.migrations.0006_order_desk").make_roles,
-    import_module("orders.migrations.0007_safety_roles").make_roles,
-    import_module("orders.migrations.0010_contradictions").make_roles,
-]
 
 ROLES = ["desk viewer", "desk operator", "administrator"]
 ACTING = ["desk operator", "administrator"]
 ADMINISTRATION = ["/admin/auth/user/", "/admin/auth/group/", "/admin/knox/authtoken/"]
 READING = ["/admin/orders/setasidereport/", "/admin/orders/feedposition/", "/admin/orders/feedconnection/"]
-
-
-def make_roles() -> None:
-    for migrate in MIGRATIONS:
-        migrate(apps, None)
 
 
 @pytest.fixture(autouse=True)

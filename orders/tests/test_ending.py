@@ -18,7 +18,7 @@ from orders.models import OPEN, Order
 from orders.placement.attempts import record
 from orders.placement.cancel import cancel_order
 from orders.placement.manual_end import NotProvedAbsent, end_absent_order
-from orders.tests.test_executions import SESSION, report, totals
+from orders.tests.reporting import SESSION, report, totals
 from testsupport.placement import POLICY, carry, claim_one, history
 
 pytestmark = pytest.mark.django_db(transaction=True)

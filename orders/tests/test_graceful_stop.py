@@ -12,9 +12,11 @@ import pytest
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
+from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES
 from orders.models import Order, OrderEvent
 from orders.states import OPEN_EXECUTION, Status
-from orders.tests.test_placement_crashes import database_url
+from orders.tests.on_kafka import all_messages, committed_offsets
+from testsupport.database import database_url
 from testsupport.placement import run_loop
 from testsupport.transport_plugin import Transport
 from testsupport.waiting import wait_until
@@ -97,9 +99,6 @@ def is_settled() -> bool:
 
 
 def has_recorded() -> bool:
-    from orders.kafka.topics import EXECUTIONS  # noqa: PLC0415
-    from orders.tests.on_kafka import committed_offsets  # noqa: PLC0415
-
     return committed_offsets(EXECUTIONS) > 0
 
 
@@ -132,9 +131,6 @@ def test_followers_of_the_feed_stop_between_two_reports_and_miss_none(
 
 @pytest.mark.usefixtures("kafka")
 def test_the_relay_stops_between_two_pages_and_its_successor_misses_no_event(accept: Accept, start: Callable[..., Any]) -> None:
-    from orders.kafka.topics import ORDER_UPDATES  # noqa: PLC0415
-    from orders.tests.on_kafka import all_messages  # noqa: PLC0415
-
     relay = start("run_outbox_relay")
     for _ in range(300):
         accept()

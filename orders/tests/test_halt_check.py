@@ -21,10 +21,8 @@ from orders.risk.halt_check import HaltCheck
 from orders.risk.halts import halts_in_force
 from orders.risk.switches import release_orders
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_halts import halt, resume
-from orders.tests.test_placement_races import answered
-from testsupport.placement import POLICY, claim_one, history, run_loop
+from orders.tests.halting import halt, resume
+from testsupport.placement import POLICY, answered, claim_one, history, let_time_pass, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

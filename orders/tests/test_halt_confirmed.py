@@ -21,12 +21,10 @@ from orders.placement.attempts import Claim, record
 from orders.placement.sweep import Sweep
 from orders.risk.halts import how_far
 from orders.risk.switches import confirm_halts
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_halts import halt, resume
-from orders.tests.test_placement_crashes import database_url
-from orders.tests.test_placement_races import answered
+from orders.tests.halting import halt, resume
 from testsupport.api_calls import MARKET, client_for, post
-from testsupport.placement import POLICY, claim_one, many_like, run_loop
+from testsupport.database import database_url
+from testsupport.placement import POLICY, answered, claim_one, let_time_pass, many_like, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

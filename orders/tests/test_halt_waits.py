@@ -16,7 +16,7 @@ from orders.placement.manual_retry import Retried, retry_orders
 from orders.risk.limits import change_limits, lock_limits
 from orders.risk.switches import release_orders
 from orders.tests.desk import refuse
-from orders.tests.test_halts import halt, resume
+from orders.tests.halting import halt, resume
 from testsupport.api_calls import MARKET, stored
 from testsupport.placement import POLICY
 from testsupport.waiting import wait_until

@@ -18,13 +18,13 @@ from orders.placement.attempts import Step, claim_due_orders, finish_overdue_ord
 from orders.placement.cancel import cancel_order
 from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
-from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders, resume_trading
+from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders
 from orders.states import ExecutionStatus, Status
-from orders.tests.conftest import let_time_pass
 from orders.tests.desk import refuse
 from orders.tests.following import follow_until_settled
+from orders.tests.halting import halt, resume
 from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
-from testsupport.placement import POLICY, carry, claim_one, history, many_like, one_round, run_loop
+from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, many_like, one_round, run_loop
 from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,17 +39,9 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorPro
         yield process
 
 
-def halt(**scope: Any) -> Halt:
-    return halt_trading("dora", "odd prices", **scope)
-
-
 def moments(begun: Halt) -> dict[str, str | None]:
     """As a refusal tells them."""
     return {"halted_since": moment(begun.started_at), "confirmed_at": moment(begun.confirmed_at)}
-
-
-def resume(**scope: Any) -> Halt:
-    return resume_trading("dora", "explained", **scope)
 
 
 @pytest.mark.parametrize("scope", ["all", "account", "instrument"])

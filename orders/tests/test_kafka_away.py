@@ -10,10 +10,8 @@ from exchange.testing import SimulatorProcess
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import Status
-from orders.tests.following import everything_is_settled
-from orders.tests.on_kafka import Roles, all_messages, roles
-from orders.tests.test_kafka_relay import published
-from orders.tests.test_update_consumer import assert_equal_to_the_book
+from orders.tests.following import assert_equal_to_the_book, everything_is_settled
+from orders.tests.on_kafka import Roles, all_messages, published, roles
 from testsupport.kafka_broker import KafkaBroker
 from testsupport.transport_plugin import fresh_kafka, used_here
 from testsupport.waiting import wait_until

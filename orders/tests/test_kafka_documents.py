@@ -16,8 +16,7 @@ from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.clients import VERSION, AcknowledgedProducer
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDER_UPDATES, ORDERS, TOPICS
 from orders.models import Order
-from orders.tests.on_kafka import all_messages
-from orders.tests.test_kafka_updates import append_all, record_all
+from orders.tests.on_kafka import all_messages, append_all, record_all
 from orders.wakeups.kafka import orders_producer
 from testsupport.placement import run_loop
 

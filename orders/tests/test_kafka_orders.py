@@ -22,8 +22,8 @@ from orders.models import Order
 from orders.placement.sweep import Sweep
 from orders.states import Status
 from orders.tests.on_kafka import all_messages, committed_offsets, roles
-from orders.tests.test_placement_crashes import database_url
 from orders.wakeups.kafka import OrdersTopic, orders_producer
+from testsupport.database import database_url
 from testsupport.placement import POLICY, run_loop
 from testsupport.waiting import wait_until
 

@@ -23,11 +23,10 @@ from orders.placement.manual_retry import retry_orders
 from orders.risk.limits import change_limits
 from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.states import ExecutionStatus, Status
-from orders.tests.conftest import let_time_pass
 from orders.tests.desk import LIST, refuse
-from orders.tests.test_executions import report
+from orders.tests.reporting import report
 from testsupport.api_calls import LIMIT, MARKET, client_for, post
-from testsupport.placement import POLICY, carry, claim_one, history, one_round
+from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, one_round
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

@@ -25,7 +25,7 @@ from orders.risk.limits import change_limits, refusal
 from orders.states import Limit, Status
 from orders.storage import save_changes
 from orders.tests.desk import lose, refuse
-from orders.tests.test_executions import report
+from orders.tests.reporting import report
 from testsupport.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 from testsupport.placement import POLICY, history, many_like
 

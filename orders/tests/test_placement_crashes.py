@@ -15,9 +15,9 @@ from django.utils import timezone
 from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
 from orders.tests.crashing_worker import KILL_POINTS
-from testsupport.placement import IMPATIENT, history, one_round, run_loop
+from testsupport.database import database_url
+from testsupport.placement import IMPATIENT, history, let_time_pass, one_round, run_loop
 from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,11 +28,6 @@ Accept = Callable[..., Order]
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
     with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
         yield process
-
-
-def database_url() -> str:
-    """Of the database that this test uses, for another process."""
-    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
 
 
 def start_worker(point: str, url: str, **environment: str) -> subprocess.Popen[str]:

@@ -12,8 +12,7 @@ from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.states import ErrorCode, ExecutionStatus, Status
-from orders.tests.conftest import let_time_pass
-from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, let_time_pass, one_round, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -12,10 +12,9 @@ from django.utils import timezone
 from exchange import gateway as venue
 from exchange.testing import SimulatorProcess
 from orders.models import Order
-from orders.placement.attempts import Claim, NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.attempts import NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.states import ErrorCode, Status
-from orders.tests.conftest import let_time_pass
-from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -25,11 +24,6 @@ Accept = Callable[..., Order]
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
     with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
         yield process
-
-
-def answered(claim: Claim, outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent) -> Result:
-    now = timezone.now()
-    return Result(claim, outcome, now, 0.5, now + timedelta(seconds=5) if claim.step is Step.SEND else None)
 
 
 def test_a_late_acknowledgement_wins_over_a_recorded_failure(accept: Accept) -> None:

@@ -25,15 +25,18 @@ from orders.operations.restore import (
 from orders.risk.halts import halts_in_force
 from orders.risk.switches import halt_trading
 from orders.states import Status
-from orders.tests import test_event_stream
-from orders.tests.test_event_stream import INSERT, STEPS
+from testsupport.event_writers import INSERT, STEPS
 from testsupport.placement import one_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
-writers, order = test_event_stream.writers, test_event_stream.order
 # How much further the server was on which the backup was made.
 FURTHER = 2**40
+
+
+@pytest.fixture
+def order(accept: Accept) -> Order:
+    return accept()
 
 
 def as_from_another_server(snapshot: Snapshot) -> Snapshot:

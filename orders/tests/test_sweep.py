@@ -22,9 +22,8 @@ from orders.placement.worker_registry import registered_processes
 from orders.placement.worker_state import own_host, own_name
 from orders.risk.switches import halt_trading, resume_trading
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_placement_crashes import database_url
-from testsupport.placement import POLICY
+from testsupport.database import database_url
+from testsupport.placement import POLICY, let_time_pass
 from testsupport.transport_plugin import Transport
 from testsupport.waiting import wait_until
 

@@ -20,9 +20,15 @@ from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.placement.cancel import cancel_order
-from orders.tests.following import everything_is_settled, follow_until_settled, new_consumer
+from orders.tests.following import (
+    assert_equal_to_the_book,
+    everything_is_settled,
+    follow_until_settled,
+    is_equal_to_the_book,
+    new_consumer,
+)
 from orders.tests.restarting_exchange import restarting_exchange
-from orders.tests.test_placement_crashes import database_url
+from testsupport.database import database_url
 from testsupport.placement import run_loop
 from testsupport.transport_plugin import Transport
 from testsupport.waiting import wait_until
@@ -53,24 +59,6 @@ def start_consumer(simulator: SimulatorProcess, transport: Transport) -> Iterato
         process.send_signal(signal.SIGCONT)
         process.kill()
         process.wait()
-
-
-def is_equal_to_the_book(simulator: SimulatorProcess) -> bool:
-    """Whether status, quantity and average price of every order are the same here and at the exchange."""
-    ours = {str(order.id): (order.execution_status, order.filled_quantity, order.average_price) for order in Order.objects.all()}
-    theirs = {
-        id: (placed["status"], placed["filled_quantity"], placed["average_price"] and Decimal(placed["average_price"]))
-        for id, placed in simulator.book().items()
-    }
-    return ours == theirs
-
-
-def assert_equal_to_the_book(simulator: SimulatorProcess) -> None:
-    """All orders are as the exchange has them, and each event is there once."""
-    assert is_equal_to_the_book(simulator)
-    assert OrderEvent.objects.filter(type="placed").count() == Order.objects.count()
-    for order in Order.objects.filter(looked_up_quantity=0):
-        assert sum(fill.data["last_quantity"] for fill in order.events.filter(type__endswith="filled")) == order.filled_quantity
 
 
 def test_orders_end_as_they_do_at_the_exchange(simulator: SimulatorProcess, accept: Accept) -> None:
