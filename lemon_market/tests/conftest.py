@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import User
 
 from testsupport.web_process import WebProcess
 
@@ -12,8 +11,3 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
     process = WebProcess(tmp_path_factory.mktemp("web"))
     yield process
     process.stop()
-
-
-@pytest.fixture
-def account(db: None) -> User:
-    return User.objects.create_user("anna")

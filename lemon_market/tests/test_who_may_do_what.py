@@ -144,7 +144,6 @@ def world(db: None, settings: Any) -> World:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # Nobody answers there; what it says is no secret.
     settings.EXCHANGE_IS_SIMULATED, settings.EXCHANGE_URL = True, "http://127.0.0.1:1"
-    settings.WHITENOISE_AUTOREFRESH = True
     return World()
 
 
