@@ -30,12 +30,6 @@ LATENCY_S = 1.0
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
-
-
-@pytest.fixture
 def start(tmp_path: Path, simulator: SimulatorProcess) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Starts a command of manage.py on the database of the test; none outlives it."""
     started: list[subprocess.Popen[str]] = []

@@ -1,6 +1,6 @@
 """Halts: nothing new is accepted, nothing is sent, and everything else goes on; afterwards no order has lost any time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,16 +27,10 @@ from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
 from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, many_like, one_round, run_loop
 from testsupport.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
 ALL_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": "trading_halted"}
 INSTRUMENT_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": "trading_halted"}
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
 
 
 def moments(begun: Halt) -> dict[str, str | None]:

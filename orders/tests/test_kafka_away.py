@@ -16,7 +16,7 @@ from testsupport.kafka_broker import KafkaBroker
 from testsupport.transport_plugin import fresh_kafka, used_here
 from testsupport.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(latency=0.1)]
 Accept = Callable[..., Order]
 EVERY_ROLE = [
     *["run_exchange_consumer"] * 3,
@@ -32,12 +32,6 @@ def broker(mortal_broker: KafkaBroker) -> Iterator[KafkaBroker]:
     mortal_broker.ensure_running()
     with used_here(fresh_kafka(mortal_broker.servers)):
         yield mortal_broker
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange", latency=0.1) as process:
-        yield process
 
 
 @pytest.fixture

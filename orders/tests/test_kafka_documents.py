@@ -1,7 +1,7 @@
 """What docs/kafka.yaml says of the messages, held against messages of the real processes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = yaml.safe_load((DOCS / "kafka.yaml").read_text())
 EVENTS = yaml.safe_load((DOCS / "asyncapi.yaml").read_text())
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
 
 
 def validate(document: dict[str, Any], name: str, value: object) -> None:

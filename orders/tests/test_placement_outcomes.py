@@ -1,6 +1,6 @@
 """Every outcome of a placement, at the simulated exchange over a real socket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,20 +14,8 @@ from orders.placement.attempts import finish_overdue_orders, record
 from orders.states import ErrorCode, ExecutionStatus, Status
 from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, let_time_pass, one_round, run_loop
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture(scope="module")
-def shared_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(shared_simulator: SimulatorProcess) -> Iterator[SimulatorProcess]:
-    yield shared_simulator
-    shared_simulator.control(unavailable_rate=0, cut_rate=0, refuse_rate=0, timeout_rate=0, latency=0)
 
 
 def test_an_acknowledged_order_is_completed(simulator: SimulatorProcess, accept: Accept) -> None:

@@ -1,6 +1,6 @@
 """Answers that come late, look-ups that prove nothing, two workers at one order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -16,14 +16,8 @@ from orders.placement.attempts import NotSent, Result, Step, claim_due_orders, f
 from orders.states import ErrorCode, Status
 from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
 
 
 def test_a_late_acknowledgement_wins_over_a_recorded_failure(accept: Accept) -> None:

@@ -189,12 +189,6 @@ def test_workers_that_are_gone_are_forgotten(db: None) -> None:
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
-
-
-@pytest.fixture
 def start_workers(data_dir: Path, simulator: SimulatorProcess, transport: Transport) -> Iterator[Callable[[], psutil.Process]]:
     command, children = ("run_exchange_consumer", 0) if transport.is_kafka else ("qcluster", CLUSTER_CHILDREN)
     environment = os.environ | {"DATABASE_URL": database_url(), "EXCHANGE_URL": simulator.url, "DATA_DIR": str(data_dir)}

@@ -38,12 +38,6 @@ Accept = Callable[..., Order]
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
-
-
-@pytest.fixture
 def start_consumer(simulator: SimulatorProcess, transport: Transport) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     environment = os.environ | {"DATABASE_URL": database_url(), "EXCHANGE_URL": simulator.url}
     started: list[subprocess.Popen[bytes]] = []
