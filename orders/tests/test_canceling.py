@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,20 +199,20 @@ def test_an_order_that_was_filled_before_we_know_it_is_not_canceled(
     assert order.execution_status == ExecutionStatus.FILLED
 
 
-def test_a_cancel_waits_for_an_exchange_that_is_away(desk: Desk, tmp_path: Path, accept: Accept) -> None:
-    with SimulatorProcess(tmp_path) as own_simulator:
-        order = accept(instrument="NEVERFILL___")
-        run_loop(own_simulator.url)
-        own_simulator.kill()
-        assert desk.cancel(order) == 202
-        one_round(own_simulator.url)
-        order.refresh_from_db()
-        assert order.cancel_requested_at is not None
-        assert order.next_attempt_at is not None
-        own_simulator.start()
-        let_time_pass(61)
-        run_loop(own_simulator.url)
-        follow_until_settled(own_simulator.url)
+@pytest.mark.simulator
+def test_a_cancel_waits_for_an_exchange_that_is_away(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
+    order = accept(instrument="NEVERFILL___")
+    run_loop(simulator.url)
+    simulator.kill()
+    assert desk.cancel(order) == 202
+    one_round(simulator.url)
+    order.refresh_from_db()
+    assert order.cancel_requested_at is not None
+    assert order.next_attempt_at is not None
+    simulator.start()
+    let_time_pass(61)
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
     order.refresh_from_db()
     assert order.execution_status == ExecutionStatus.CANCELED
 

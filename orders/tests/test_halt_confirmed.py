@@ -146,7 +146,7 @@ def test_what_it_does_not_cover_does_not_delay_it(accept: Accept, django_user_mo
 
 
 def test_one_accounts_halt_delays_no_other(
-    accept: Accept, account: Any, django_user_model: Any, session: Callable[[str], psycopg.Connection], tmp_path: Any
+    account: Any, django_user_model: Any, session: Callable[[str], psycopg.Connection], simulator: SimulatorProcess
 ) -> None:
     bert = django_user_model.objects.create_user("bert")
     session("lemon_market web")
@@ -156,8 +156,7 @@ def test_one_accounts_halt_delays_no_other(
     assert blockers == 0
     assert post(client_for(bert), MARKET).status_code == 422
     assert post(client_for(account), MARKET).status_code == 202
-    with SimulatorProcess(tmp_path) as simulator:
-        assert run_loop(simulator.url) == 1
+    assert run_loop(simulator.url) == 1
     assert Order.objects.get().status == "completed"
     assert not is_confirmed()
 

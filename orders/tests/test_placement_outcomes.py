@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -95,18 +94,18 @@ def test_a_cut_connection_neither_loses_nor_doubles_an_order(simulator: Simulato
     assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
 
 
-def test_an_exchange_that_cannot_be_reached_delays_orders_and_no_more(tmp_path: Path, accept: Accept) -> None:
-    with SimulatorProcess(tmp_path) as own_simulator:
-        own_simulator.kill()
-        orders = [accept() for _ in range(30)]
-        run_loop(own_simulator.url, run_for_s=0.2)
-        assert {order.status for order in Order.objects.all()} == {Status.PENDING}
-        assert not Order.objects.filter(may_be_at_exchange=True).exists()
-        own_simulator.start()
-        let_time_pass(61)
-        run_loop(own_simulator.url)
-        assert {order.status for order in Order.objects.all()} == {Status.COMPLETED}
-        assert {own_simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
+@pytest.mark.simulator
+def test_an_exchange_that_cannot_be_reached_delays_orders_and_no_more(simulator: SimulatorProcess, accept: Accept) -> None:
+    simulator.kill()
+    orders = [accept() for _ in range(30)]
+    run_loop(simulator.url, run_for_s=0.2)
+    assert {order.status for order in Order.objects.all()} == {Status.PENDING}
+    assert not Order.objects.filter(may_be_at_exchange=True).exists()
+    simulator.start()
+    let_time_pass(61)
+    run_loop(simulator.url)
+    assert {order.status for order in Order.objects.all()} == {Status.COMPLETED}
+    assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
 
 
 def test_an_id_that_the_exchange_has_with_other_terms_is_left_to_a_person(simulator: SimulatorProcess, accept: Accept) -> None:

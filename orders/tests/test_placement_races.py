@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -123,22 +122,22 @@ def test_a_404_after_valid_until_and_the_clock_margin_proves_absence(simulator: 
     assert simulator.book()[str(order.id)]["times_received"] == 1
 
 
-def test_a_look_up_that_fails_proves_nothing(tmp_path: Path, accept: Accept) -> None:
+@pytest.mark.simulator
+def test_a_look_up_that_fails_proves_nothing(simulator: SimulatorProcess, accept: Accept) -> None:
     order = accept(instrument="TIMEOUT_____")
-    with SimulatorProcess(tmp_path) as own_simulator:
-        one_round(own_simulator.url, IMPATIENT)
-        own_simulator.freeze()
-        for _ in range(3):
-            let_time_pass(61)
-            one_round(own_simulator.url, IMPATIENT)
-            order.refresh_from_db()
-            assert (order.status, order.error_code, order.may_be_at_exchange) == ("pending", ErrorCode.OUTCOME_UNKNOWN, True)
-        own_simulator.thaw()
+    one_round(simulator.url, IMPATIENT)
+    simulator.freeze()
+    for _ in range(3):
         let_time_pass(61)
-        one_round(own_simulator.url, IMPATIENT)
+        one_round(simulator.url, IMPATIENT)
         order.refresh_from_db()
-        assert order.status == Status.COMPLETED
-        assert own_simulator.book()[str(order.id)]["times_received"] == 1
+        assert (order.status, order.error_code, order.may_be_at_exchange) == ("pending", ErrorCode.OUTCOME_UNKNOWN, True)
+    simulator.thaw()
+    let_time_pass(61)
+    one_round(simulator.url, IMPATIENT)
+    order.refresh_from_db()
+    assert order.status == Status.COMPLETED
+    assert simulator.book()[str(order.id)]["times_received"] == 1
     assert history(order) == ["accepted", *["retrying"] * 4, "placed"]
 
 

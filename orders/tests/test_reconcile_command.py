@@ -1,11 +1,10 @@
 """`manage.py reconcile`: what differs from the exchange is shown, and mended when asked for."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,10 +23,9 @@ Accept = Callable[..., Order]
 
 
 @pytest.fixture
-def exchange(tmp_path: Path, settings: Any) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        settings.EXCHANGE_URL = process.url
-        yield process
+def exchange(simulator: SimulatorProcess, settings: Any) -> SimulatorProcess:
+    settings.EXCHANGE_URL = simulator.url
+    return simulator
 
 
 def reconcile(*words: str, exit_code: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,18 +141,18 @@ def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: Si
     assert filled.events.filter(type="reconciled").count() == 1
 
 
-def test_a_gap_beyond_the_retention_is_reconciled(tmp_path: Path, accept: Accept) -> None:
-    with SimulatorProcess(tmp_path / "forgetful", retention=5) as simulator:
+@pytest.mark.simulator(retention=5)
+def test_a_gap_beyond_the_retention_is_reconciled(simulator: SimulatorProcess, accept: Accept) -> None:
+    accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
+    for _ in range(20):
         accept()
-        run_loop(simulator.url)
-        follow_until_settled(simulator.url)
-        for _ in range(20):
-            accept()
-        run_loop(simulator.url)
-        wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
-        follow_until_settled(simulator.url)
-        assert_equal_to_the_book(simulator)
-        assert OrderEvent.objects.filter(type="reconciled").exists()
+    run_loop(simulator.url)
+    wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
+    follow_until_settled(simulator.url)
+    assert_equal_to_the_book(simulator)
+    assert OrderEvent.objects.filter(type="reconciled").exists()
 
 
 def test_a_position_beyond_the_end_of_the_feed_is_reconciled(simulator: SimulatorProcess, accept: Accept) -> None:
