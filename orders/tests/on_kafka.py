@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import TopicPartition
+from django.conf import settings
 
 from exchange.testing import SimulatorProcess
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import Record, new_consumer, read_batch
-from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, Topic, consumer_lag
+from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, Topic, consumer_lag, new_admin
 from orders.models import FeedPosition
 from testsupport.database import database_url
 from testsupport.waiting import wait_until
@@ -102,3 +103,12 @@ def record_all() -> None:
     recorder.consumer.subscribe([EXECUTIONS.full_name])
     wait_until(lambda: recorder.run_once() == 0 and consumer_lag(10)["executions"] == 0)
     recorder.consumer.close()
+
+
+def members_with_work(topic: Topic) -> int:
+    """How many members of the topic's group have partitions of it."""
+    group = settings.KAFKA_PREFIX + (topic.group or "")
+    # Held until the answer is there, which ends with it.
+    admin = new_admin()
+    members = admin.describe_consumer_groups([group])[group].result(10).members
+    return sum(bool(member.assignment.topic_partitions) for member in members)
