@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 import psycopg
 
-from lemon_market.tests.web_process import ORDER, WebProcess
+from testsupport.web_process import ORDER, WebProcess
 
 CLIENTS = 4
 BATCH = 1_000

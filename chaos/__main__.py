@@ -16,9 +16,9 @@ from chaos.faults import RIGHT, WRONG, control, dealt, fault, missing_roles
 from chaos.load import ACCOUNTS, Client
 from chaos.verdict import Verdict, judge, unflagged, unseen_events
 from devstack import embedded_kafka
-from lemon_market.tests.installation import DATA_DIR
-from lemon_market.tests.system import WATCHED, System, running_system
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import DATA_DIR
+from testsupport.system import WATCHED, System, running_system
+from testsupport.waiting import wait_until
 
 # After every single fault the system must be back by itself within this time. Kafka's broker, which some faults end, takes half
 # a minute on two busy processors before its groups read again.

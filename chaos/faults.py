@@ -15,8 +15,8 @@ import psycopg
 from chaos.disk import fill_for
 from chaos.guests import GUEST, join_for_a_while
 from chaos.load import ACCOUNTS
-from lemon_market.tests.system import INSTRUMENTS, System
-from lemon_market.tests.waiting import wait_until
+from testsupport.system import INSTRUMENTS, System
+from testsupport.waiting import wait_until
 
 # Part of the command lines of the processes that each transport has, and how many there are of each.
 COMMON = {

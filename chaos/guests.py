@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import psutil
 
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.system import System
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.system import System
+from testsupport.waiting import wait_until
 
 # In the command line of a guest and of its children, which are nobody's business but ours.
 GUEST = "chaos.wrong_clock"

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 
-from lemon_market.tests.system import INSTRUMENTS, WATCHED, System
+from testsupport.system import INSTRUMENTS, WATCHED, System
 
 # That of each client: while one account is halted, the other trades.
 ACCOUNTS = (WATCHED, WATCHED, "another")

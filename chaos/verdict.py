@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
-from lemon_market.tests.system import WATCHED, System
+from testsupport.system import WATCHED, System
 
 # A total that came from a look-up has a `reconciled` event instead of some of its fills.
 FILLS_THAT_DO_NOT_ADD_UP = """

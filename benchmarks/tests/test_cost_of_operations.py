@@ -5,25 +5,23 @@ Each number is pinned exactly. Change one when the change is meant, and say in i
 
 import json
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from benchmarks.tests.costs import counted
+from benchmarks.tests.reports import fill_report, open_orders
 from exchange.gateway import Acknowledged
-from exchange.reports import ExecutionReport, ReportType
 from infrastructure.database import clock
 from orders.executions.reports import apply_reports
 from orders.models import Order, new_event_id
 from orders.order_entry.group_commit import Request, store_requests
 from orders.order_entry.service import NewOrder, new_order
 from orders.placement.attempts import Result, claim_due_orders, record
-from orders.states import ExecutionStatus
 from orders.storage import as_json, order_row
-from orders.tests.api_calls import MARKET, client_for
-from orders.tests.working import POLICY
+from testsupport.api_calls import MARKET, client_for
+from testsupport.placement import POLICY
 
 # What each request with a token reads: the token, and the user with it.
 TOKEN_QUERIES = 1
@@ -41,30 +39,6 @@ def api(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     client.get("/orders?page_size=1")
     client.post("/orders", json.dumps(MARKET), content_type="application/json")
     return client
-
-
-def open_orders(count: int) -> list[Order]:
-    orders = list(Order.objects.filter(execution_status=ExecutionStatus.NEW).order_by("id")[:count])
-    assert len(orders) == count
-    return orders
-
-
-def fill_report(sequence: int, order: Order) -> ExecutionReport:
-    assert order.exchange_order_id is not None
-    return ExecutionReport(
-        sequence=sequence,
-        execution_id=f"E{sequence}",
-        client_order_id=str(order.id),
-        exchange_order_id=order.exchange_order_id,
-        account=str(order.account_id),
-        type=ReportType.PARTIALLY_FILLED,
-        last_quantity=1,
-        last_price=Decimal(10),
-        filled_quantity=1,
-        average_price=Decimal(10),
-        reason=None,
-        occurred_at=timezone.now(),
-    )
 
 
 def test_accepting_one_order(api: Any) -> None:

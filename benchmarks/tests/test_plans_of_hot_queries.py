@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from benchmarks.tests.costs import Scan, scans
-from benchmarks.tests.test_cost_of_operations import fill_report, open_orders
+from benchmarks.tests.reports import fill_report, open_orders
 from exchange.gateway import Acknowledged
 from orders.events.stream import (
     FROM_THE_BEGINNING,
@@ -28,8 +28,8 @@ from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement.attempts import Result, claim_due_orders, finish_overdue_orders, put_waiting_orders_back, record
 from orders.placement.sweep import oldest_due_order
 from orders.states import Status
-from orders.tests.api_calls import client_for
-from orders.tests.working import POLICY
+from testsupport.api_calls import client_for
+from testsupport.placement import POLICY
 
 NEW = 300
 ORDERS, EVENTS = "orders_order", "orders_orderevent"

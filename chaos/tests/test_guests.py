@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from chaos.guests import end
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.waiting import wait_until
 
 PROGRAM = """
 import sys

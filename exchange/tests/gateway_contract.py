@@ -27,29 +27,30 @@ from exchange.tests.scenery import make_placement, next_report
 ENDS = (ReportType.FILLED, ReportType.CANCELED)
 
 
+@pytest.mark.simulator(shared=True)
 class GatewayContract:
     """Every outcome of place, look_up and cancel against a real exchange process."""
 
-    async def test_a_new_order_is_acknowledged_and_found(self, open_gateway, shared_simulator):
+    async def test_a_new_order_is_acknowledged_and_found(self, open_gateway, simulator):
         placement = make_placement()
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             outcome = await gateway.place(placement)
             found = await gateway.look_up(placement)
         assert isinstance(outcome, Acknowledged)
         assert isinstance(found, Found)
         assert found.exchange_order_id == outcome.exchange_order_id
 
-    async def test_all_terms_arrive_as_they_were_sent(self, open_gateway, shared_simulator):
+    async def test_all_terms_arrive_as_they_were_sent(self, open_gateway, simulator):
         placement = make_placement(type="limit", side="sell", limit_price=Decimal("0.10"), quantity=2**40, account="Zoë 7")
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert isinstance(await gateway.place(placement), Acknowledged)
-        taken = shared_simulator.book()[placement.client_order_id]
+        taken = simulator.book()[placement.client_order_id]
         names = ("account", "type", "side", "instrument", "limit_price", "quantity")
         assert [taken[name] for name in names] == ["Zoë 7", "limit", "sell", "AAPL_2025_03", "0.10", 2**40]
 
-    async def test_a_repeat_is_acknowledged_with_the_same_exchange_id(self, open_gateway, shared_simulator):
+    async def test_a_repeat_is_acknowledged_with_the_same_exchange_id(self, open_gateway, simulator):
         placement = make_placement()
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             first, second = await gateway.place(placement), await gateway.place(placement)
         assert isinstance(first, Acknowledged)
         assert second == first
@@ -68,39 +69,39 @@ class GatewayContract:
         [{"quantity": 11}, {"side": "sell"}, {"type": "limit", "limit_price": Decimal(5)}, {"instrument": "MSFT_2025_03"}],
         ids=["quantity", "side", "type", "instrument"],
     )
-    async def test_the_same_id_with_other_terms_is_a_conflict(self, open_gateway, shared_simulator, changes):
+    async def test_the_same_id_with_other_terms_is_a_conflict(self, open_gateway, simulator, changes):
         placement = make_placement()
         other = make_placement(client_order_id=placement.client_order_id, **changes)
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert isinstance(await gateway.place(placement), Acknowledged)
             assert isinstance(await gateway.place(other), TermsConflict)
             assert isinstance(await gateway.look_up(other), TermsConflict)
 
-    async def test_a_refused_order_is_not_at_the_exchange(self, open_gateway, shared_simulator):
+    async def test_a_refused_order_is_not_at_the_exchange(self, open_gateway, simulator):
         placement = make_placement(instrument="REFUSE______")
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert await gateway.place(placement) == Refused("refused by the exchange")
             assert await gateway.look_up(placement) == NotFound()
 
-    async def test_an_unavailable_exchange_did_not_take_the_order(self, open_gateway, shared_simulator):
+    async def test_an_unavailable_exchange_did_not_take_the_order(self, open_gateway, simulator):
         placement = make_placement(instrument="OFFLINE_____")
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             outcome = await gateway.place(placement)
             assert isinstance(outcome, Unavailable)
             assert not outcome.exchange_is_away
             assert await gateway.look_up(placement) == NotFound()
 
-    async def test_an_order_is_not_taken_after_valid_until(self, open_gateway, shared_simulator):
+    async def test_an_order_is_not_taken_after_valid_until(self, open_gateway, simulator):
         placement = make_placement(valid_until=datetime.now(UTC) - timedelta(milliseconds=1))
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert isinstance(await gateway.place(placement), Unavailable)
             assert await gateway.look_up(placement) == NotFound()
 
-    async def test_an_order_without_an_answer_is_unknown_and_found_by_looking_up(self, open_gateway, shared_simulator):
+    async def test_an_order_without_an_answer_is_unknown_and_found_by_looking_up(self, open_gateway, simulator):
         placement = make_placement(instrument="TIMEOUT_____")
-        async with open_gateway(shared_simulator.url, timeout_s=1) as impatient:
+        async with open_gateway(simulator.url, timeout_s=1) as impatient:
             assert isinstance(await impatient.place(placement), Unknown)
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert isinstance(await gateway.look_up(placement), Found)
 
     async def test_nobody_listening_is_unavailable_for_everything(self, open_gateway, start_simulator):
@@ -167,43 +168,43 @@ class GatewayContract:
         }
         assert acknowledged <= set(book)
 
-    async def test_a_filled_order_is_found_with_its_totals(self, open_gateway, shared_simulator):
+    async def test_a_filled_order_is_found_with_its_totals(self, open_gateway, simulator):
         placement = make_placement(quantity=3)
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             await gateway.place(placement)
-            report = await next_report(shared_simulator.url, placement.client_order_id, *ENDS)
+            report = await next_report(simulator.url, placement.client_order_id, *ENDS)
             found = await gateway.look_up(placement)
         assert isinstance(found, Found)
         assert (found.status, found.filled_quantity, found.average_price) == ("filled", 3, report.average_price)
         assert found.last_sequence >= report.sequence
 
-    async def test_an_open_order_is_cancelled_by_a_report(self, open_gateway, shared_simulator):
+    async def test_an_open_order_is_cancelled_by_a_report(self, open_gateway, simulator):
         placement = make_placement(instrument="NEVERFILL___")
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             await gateway.place(placement)
             assert await gateway.cancel(placement.client_order_id) == CancelRequested()
-            report = await next_report(shared_simulator.url, placement.client_order_id, *ENDS)
+            report = await next_report(simulator.url, placement.client_order_id, *ENDS)
             assert report.type is ReportType.CANCELED
             assert isinstance(await gateway.cancel(placement.client_order_id), CancelTooLate)
 
-    async def test_a_filled_order_cannot_be_cancelled(self, open_gateway, shared_simulator):
+    async def test_a_filled_order_cannot_be_cancelled(self, open_gateway, simulator):
         placement = make_placement()
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             await gateway.place(placement)
-            await next_report(shared_simulator.url, placement.client_order_id, ReportType.FILLED)
+            await next_report(simulator.url, placement.client_order_id, ReportType.FILLED)
             assert isinstance(await gateway.cancel(placement.client_order_id), CancelTooLate)
 
-    async def test_an_unknown_order_is_neither_found_nor_cancelled(self, open_gateway, shared_simulator):
+    async def test_an_unknown_order_is_neither_found_nor_cancelled(self, open_gateway, simulator):
         placement = make_placement()
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert await gateway.look_up(placement) == NotFound()
             assert await gateway.cancel(placement.client_order_id) == NotFound()
 
     @pytest.mark.parametrize("client_order_id", ["a/../b", "..", "100%", "a b?c=d#e", "ümlaut+&"])
-    async def test_any_printable_id_reaches_the_exchange_unchanged(self, open_gateway, shared_simulator, client_order_id):
+    async def test_any_printable_id_reaches_the_exchange_unchanged(self, open_gateway, simulator, client_order_id):
         placement = make_placement(client_order_id=client_order_id, instrument="NEVERFILL___")
-        async with open_gateway(shared_simulator.url) as gateway:
+        async with open_gateway(simulator.url) as gateway:
             assert isinstance(await gateway.place(placement), Acknowledged)
             assert isinstance(await gateway.look_up(placement), Found)
             assert await gateway.cancel(client_order_id) == CancelRequested()
-        assert client_order_id in shared_simulator.book()
+        assert client_order_id in simulator.book()

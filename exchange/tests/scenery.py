@@ -1,6 +1,8 @@
 """What the tests share: a placement to vary, waiting for a report, and an exchange whose answers are written byte by byte."""
 
 import asyncio
+import http.client
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import CancelOutcome, LookUpOutcome, Placement, PlacementOutcome
 from exchange.http_gateway import HttpGateway
 from exchange.reports import ExecutionReport, FeedMessage, ReportType
+from exchange.testing import SimulatorProcess
 
 
 def make_placement(**changes: Any) -> Placement:
@@ -35,6 +38,16 @@ ID = "0195a5c0-0000-7000-8000-000000000001"
 PLACEMENT = make_placement(client_order_id=ID)
 TAKEN = {"exchange_order_id": "X1", "client_order_id": ID, "status": "new"}
 ORDER = TAKEN | {"filled_quantity": 4, "average_price": "12.5", "session_id": "S1", "last_sequence": 9}
+LIMIT = {
+    "client_order_id": "order-1",
+    "account": "demo",
+    "type": "limit",
+    "side": "sell",
+    "instrument": "AAPL_2025_03",
+    "limit_price": "10.5",
+    "quantity": 10,
+    "valid_until": "2025-03-01T12:00:00.000000Z",
+}
 # What a proxy answers in the exchange's place.
 HTML = b"<html><body>Bad things happened</body></html>"
 
@@ -163,3 +176,16 @@ async def cancel_and_get(answer: bytes) -> CancelOutcome:
     """Cancel PLACEMENT at an exchange that gives this answer."""
     async with odd_exchange(answering(answer)) as exchange, open_http_gateway(exchange.url) as gateway:
         return await gateway.cancel(ID)
+
+
+def ask(
+    simulator: SimulatorProcess, method: str, path: str, body: str | None = None, **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """Status and JSON body of one answer of the simulated exchange."""
+    connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=10)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()

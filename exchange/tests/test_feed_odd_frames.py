@@ -11,7 +11,7 @@ from aiohttp import web
 from exchange.feed import MAX_READ_BYTES, ExecutionFeed, FeedDisconnected
 from exchange.reports import MAX_FRAME_BYTES, BadReport, ExecutionReport, Session
 from exchange.tests.scenery import answering, http_answer, odd_exchange, read_until_disconnected
-from exchange.tests.test_reports import NEW
+from testsupport.report_frames import NEW
 
 SESSION = orjson.dumps({"type": "session", "session_id": "S1", "first_sequence": 1, "last_sequence": 9})
 

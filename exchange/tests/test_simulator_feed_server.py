@@ -16,7 +16,7 @@ from exchange.simulator.exchange import SimulatedExchange
 from exchange.simulator.faults import Faults
 from exchange.simulator.placements import read_placement
 from exchange.simulator.server import create_app
-from exchange.tests.test_simulator_placements import LIMIT
+from exchange.tests.scenery import LIMIT
 
 # Every report is longer than this.
 REPORT_BYTES = 300

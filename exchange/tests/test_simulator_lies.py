@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from exchange.feed import ExecutionFeed
 from exchange.reports import BadReport, ExecutionReport, OrderStatus, ReportType, parse_frame
 from exchange.simulator.book import Book, BookOrder, describe
-from exchange.tests.scenery import make_placement, next_report, open_http_gateway
-from exchange.tests.test_simulator_market import Trading
-from exchange.tests.test_simulator_process import ask
+from exchange.tests.scenery import ask, make_placement, next_report, open_http_gateway
+from exchange.tests.trading import Trading
 
 FILL_TYPES = {"partially_filled", "filled"}
 

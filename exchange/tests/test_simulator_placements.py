@@ -10,18 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.simulator.placements import Terms, price_text, read_placement
+from exchange.tests.scenery import LIMIT
 from exchange.untrusted import BadValue
 
-LIMIT = {
-    "client_order_id": "order-1",
-    "account": "demo",
-    "type": "limit",
-    "side": "sell",
-    "instrument": "AAPL_2025_03",
-    "limit_price": "10.5",
-    "quantity": 10,
-    "valid_until": "2025-03-01T12:00:00.000000Z",
-}
+pytestmark = pytest.mark.simulator(shared=True)
 
 
 def test_a_limit_order_is_read_in_whole_cents():
@@ -68,17 +60,17 @@ def test_a_price_is_written_as_it_is_read(cents):
         ({"valid_until": "2025-03-01T12:00:00"}, "valid_until"),
     ],
 )
-def test_a_malformed_placement_is_refused_with_the_name_of_the_field(shared_simulator, change, named):
+def test_a_malformed_placement_is_refused_with_the_name_of_the_field(simulator, change, named):
     body = orjson.dumps(LIMIT | change)
     with pytest.raises(BadValue, match=named):
         read_placement(body)
-    connection = http.client.HTTPConnection("127.0.0.1", shared_simulator.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=10)
     connection.request("POST", "/orders", body)
     response = connection.getresponse()
     assert response.status == 400
     assert json.loads(response.read())["reason"].startswith(named)
     connection.close()
-    assert shared_simulator.health()["orders"] == 0
+    assert simulator.health()["orders"] == 0
 
 
 @settings(deadline=None)

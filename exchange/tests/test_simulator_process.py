@@ -20,7 +20,9 @@ from exchange.gateway import Acknowledged, Refused, Unavailable, Unknown
 from exchange.reports import ReportType
 from exchange.simulator.faults import Faults
 from exchange.testing import REPOSITORY, SimulatorError
-from exchange.tests.scenery import make_placement, next_report, open_http_gateway
+from exchange.tests.scenery import ask, make_placement, next_report, open_http_gateway
+
+pytestmark = pytest.mark.simulator(shared=True)
 
 
 def run_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,16 +34,6 @@ def run_simulator(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=20,
         check=False,
     )
-
-
-def ask(simulator, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict]:
-    connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=10)
-    try:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
 
 
 def placement_text(client_order_id: str) -> str:
@@ -159,12 +151,12 @@ def test_a_closed_exchange_takes_nothing_and_shows_nothing_until_it_opens(start_
         ("", "not JSON"),
     ],
 )
-def test_a_wrong_option_is_named_and_nothing_changes(shared_simulator, wishes, named):
-    before = ask(shared_simulator, "GET", "/control")
-    status, document = ask(shared_simulator, "POST", "/control", wishes)
+def test_a_wrong_option_is_named_and_nothing_changes(simulator, wishes, named):
+    before = ask(simulator, "GET", "/control")
+    status, document = ask(simulator, "POST", "/control", wishes)
     assert status == 400
     assert document["reason"].startswith(named)
-    assert ask(shared_simulator, "GET", "/control") == before
+    assert ask(simulator, "GET", "/control") == before
 
 
 @pytest.mark.parametrize("path", ["/control", "/book"])
@@ -172,26 +164,26 @@ def test_a_wrong_option_is_named_and_nothing_changes(shared_simulator, wishes, n
     "headers",
     [{"Host": "evil.example"}, {"Host": "127.0.0.1.evil.example:8100"}, {"Origin": "https://evil.example"}, {"Origin": "null"}],
 )
-def test_a_page_from_elsewhere_can_neither_see_nor_change_anything(shared_simulator, path, headers):
-    assert ask(shared_simulator, "GET", path, **headers)[0] == 403
+def test_a_page_from_elsewhere_can_neither_see_nor_change_anything(simulator, path, headers):
+    assert ask(simulator, "GET", path, **headers)[0] == 403
     if path == "/control":
-        assert ask(shared_simulator, "POST", path, '{"cut_rate": 1}', **headers)[0] == 403
-        assert ask(shared_simulator, "GET", path)[1]["cut_rate"] == 0
+        assert ask(simulator, "POST", path, '{"cut_rate": 1}', **headers)[0] == 403
+        assert ask(simulator, "GET", path)[1]["cut_rate"] == 0
 
 
 @pytest.mark.parametrize("host", ["localhost:8100", "127.0.0.1", "[::1]:8100", "127.8.8.8"])
-def test_every_name_of_this_computer_may_ask(shared_simulator, host):
-    assert ask(shared_simulator, "GET", "/control", Host=host)[0] == 200
+def test_every_name_of_this_computer_may_ask(simulator, host):
+    assert ask(simulator, "GET", "/control", Host=host)[0] == 200
 
 
-def test_it_listens_on_this_computer_only(shared_simulator):
-    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.2", shared_simulator.port), timeout=5):
+def test_it_listens_on_this_computer_only(simulator):
+    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.2", simulator.port), timeout=5):
         pass
 
 
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "9" * 20, "٣"])
-async def test_a_feed_position_that_is_no_number_is_refused(shared_simulator, after):
-    url = shared_simulator.url + "/executions"
+async def test_a_feed_position_that_is_no_number_is_refused(simulator, after):
+    url = simulator.url + "/executions"
     async with aiohttp.ClientSession() as session, session.get(url, params={"after": after}) as response:
         assert response.status == 400
         assert "after" in (await response.json())["reason"]

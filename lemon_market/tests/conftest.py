@@ -1,9 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import User
 
-from lemon_market.tests.web_process import WebProcess
+from testsupport.web_process import WebProcess
 
 
 @pytest.fixture(scope="session")
@@ -12,8 +11,3 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
     process = WebProcess(tmp_path_factory.mktemp("web"))
     yield process
     process.stop()
-
-
-@pytest.fixture
-def account(db: None) -> User:
-    return User.objects.create_user("anna")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import django
 
-from lemon_market.tests.web_process import CHECKOUT, WebProcess
+from testsupport.web_process import CHECKOUT, WebProcess
 
 CALLS = 5
 # What is left out: a description cannot say that a market order has no limit price, or that a time has not passed, so that

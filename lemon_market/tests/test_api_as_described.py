@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 
 from lemon_market.tests.fuzzing import SETTINGS, fuzz
-from lemon_market.tests.web_process import WebProcess
+from testsupport.web_process import WebProcess
 
 
 def test_the_api_answers_as_it_is_described(tmp_path: Path) -> None:

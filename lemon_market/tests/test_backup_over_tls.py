@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lemon_market.tests.installation import CHECKOUT
 from lemon_market.tests.tls_postgres import TlsPostgres, system_programs, tls_postgres
+from testsupport.installation import CHECKOUT
 
 PROGRAMS = system_programs()
 pytestmark = pytest.mark.skipif(

@@ -7,8 +7,8 @@ from time import monotonic
 import pytest
 from django.conf import settings
 
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import WebProcess
+from testsupport.waiting import wait_until
+from testsupport.web_process import WebProcess
 
 # Ten pages of it, and more than the sockets between server and client hold.
 ORDERS = 20_000

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import ORDER, Answer, WebProcess
+from testsupport.waiting import wait_until
+from testsupport.web_process import ORDER, Answer, WebProcess
 
 DETAIL = (
     "The database is not available. If this request was to place an order, it may have been stored: "

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 
-from lemon_market.tests.installation import CHECKOUT
+from testsupport.installation import CHECKOUT
 
 EXAMPLE = (CHECKOUT / ".env.example").read_text()
 

@@ -27,14 +27,14 @@ from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
 from lemon_market.doctor.machine import check_machine
 from lemon_market.doctor.outside import check_kafka, clock_of_exchange
-from lemon_market.tests.installation import CHECKOUT, Installation
-from lemon_market.tests.transport_plugin import Transport
-from lemon_market.tests.waiting import wait_until
 from orders.executions.feed_connection import save_connection
 from orders.executions.feed_positions import move_position
 from orders.models import Order, PlacementWorker, SetAsideReport
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.risk.switches import confirm_halts, halt_trading
+from testsupport.installation import CHECKOUT, Installation
+from testsupport.transport_plugin import Transport
+from testsupport.waiting import wait_until
 
 DATABASE_FINDINGS = {"database", "migrations", "clock of the database", "connections", "transactions"}
 

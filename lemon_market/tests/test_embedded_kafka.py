@@ -13,9 +13,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack import embedded_kafka
 from devstack.free_ports import free_port
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.kafka_broker import KafkaBroker
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.kafka_broker import KafkaBroker
+from testsupport.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

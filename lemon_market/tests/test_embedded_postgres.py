@@ -14,7 +14,7 @@ import pytest
 from devstack import embedded_postgres, local_install, postgres_programs
 from devstack.embedded_postgres import Server
 from devstack.postgres_programs import PostgresError
-from lemon_market.tests.waiting import wait_until
+from testsupport.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which has to change to another user")

@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 
 from devstack import local_install
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import WebProcess
+from testsupport.waiting import wait_until
+from testsupport.web_process import WebProcess
 
 BOUND_S = 10.0
 

@@ -18,10 +18,10 @@ from urllib.error import HTTPError
 import psutil
 import pytest
 
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.system import System, running_system
-from lemon_market.tests.transport_plugin import BOTH
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.system import System, running_system
+from testsupport.transport_plugin import BOTH
+from testsupport.waiting import wait_until
 
 ACCOUNTS = ["demo", "bert"]
 INSTRUMENTS = ["AAPL_2025_03", "TSLA_2025_06"]

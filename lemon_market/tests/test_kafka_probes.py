@@ -7,12 +7,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from devstack.free_ports import free_port
-from lemon_market.tests.waiting import wait_until
 from orders.events.notify import doorbell
 from orders.kafka import lag
 from orders.kafka.lag import LagWatch
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.wakeups.kafka import orders_producer
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

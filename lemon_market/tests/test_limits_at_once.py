@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from devstack import local_install
-from lemon_market.tests.web_process import Answer, WebProcess
+from testsupport.web_process import Answer, WebProcess
 
 AT_ONCE = 50
 Order = dict[str, Any]

@@ -17,8 +17,8 @@ import pytest
 
 from devstack import local_install
 from infrastructure import logs
-from lemon_market.tests.installation import CHECKOUT, Installation
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT, Installation
+from testsupport.waiting import wait_until
 
 ORDER = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100}
 SECRET_PASSWORD = "a-password-that-was-mistyped"

@@ -12,9 +12,9 @@ import pytest
 
 from devstack import local_install
 from devstack.free_ports import free_port
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import CHECKOUT, ORDER, WebProcess
-from notifications.tests.raw import RawClient
+from testsupport.raw_websocket import RawClient
+from testsupport.waiting import wait_until
+from testsupport.web_process import CHECKOUT, ORDER, WebProcess
 
 WRONG_PASSWORD = "Wr0ng-but-nearly-right"
 WRONG_TOKEN = "b0" * 32

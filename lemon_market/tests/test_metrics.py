@@ -19,14 +19,14 @@ from devstack import local_install
 from devstack.free_ports import free_port
 from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import NAME
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import WebProcess
 from orders.executions.feed_connection import save_connection
 from orders.executions.feed_positions import move_position
 from orders.models import Order, PlacementWorker, SetAsideReport, event
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.states import EventType
+from testsupport.installation import CHECKOUT
+from testsupport.waiting import wait_until
+from testsupport.web_process import WebProcess
 
 
 def read(text: str) -> dict[str, float]:

@@ -16,8 +16,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from infrastructure.passwords import LOW_PRIORITY, MAX_SIGN_INS, PasswordHasher, at_low_priority, sign_ins, turn
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import Answer, WebProcess
+from testsupport.waiting import wait_until
+from testsupport.web_process import Answer, WebProcess
 
 PASSWORD = "a long enough password 1"
 FORMS = {

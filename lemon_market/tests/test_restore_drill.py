@@ -15,10 +15,10 @@ import psycopg
 import pytest
 
 from devstack import embedded_kafka, local_install
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.system import System, running_system
-from lemon_market.tests.transport_plugin import BOTH
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.system import System, running_system
+from testsupport.transport_plugin import BOTH
+from testsupport.waiting import wait_until
 
 # Orders that are taken when the backup is finished.
 AFTERWARDS = 20

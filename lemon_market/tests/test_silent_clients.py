@@ -1,7 +1,7 @@
 """Connections that never send a whole request do not keep others from being served."""
 
-from lemon_market.tests.silent_clients import silent_clients
-from lemon_market.tests.web_process import WebProcess
+from testsupport.silent_clients import silent_clients
+from testsupport.web_process import WebProcess
 
 # Far below the time after which the server closes them, and with that makes room.
 SERVED_WITHIN_S = 5.0

@@ -12,8 +12,8 @@ from devstack import processes
 from devstack.processes import ManagedProcess
 from devstack.supervision import LOG_JSON, LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
 from infrastructure.process_signals import STOP_SIGNALS
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.waiting import wait_until
 
 # The real one, but it never waits for longer than a second, and is told when a program counts as running.
 SUPERVISOR = """

@@ -14,7 +14,7 @@ from infrastructure.database.errors import DatabaseUnavailable
 from infrastructure.models import RequestCount
 from infrastructure.throttling import Counter, Rate
 from orders.models import Order
-from orders.tests.api_calls import MARKET, client_for, post
+from testsupport.api_calls import MARKET, client_for, post
 
 PASSWORD = "correct horse 7"
 FAR = 3600 * 24 * 365 * 100

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from infrastructure.content_types import readable_content_type
-from lemon_market.tests.web_process import ORDER, Answer, WebProcess
+from testsupport.web_process import ORDER, Answer, WebProcess
 
 PAGES = ["/login", "/admin/login/", "/", "/nowhere"]
 URL_ENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"

@@ -11,10 +11,10 @@ from devstack import processes
 from devstack.free_ports import free_port
 from infrastructure import addresses
 from infrastructure.addresses import AddressError
-from lemon_market.tests.installation import Installation
-from lemon_market.tests.system import System
-from lemon_market.tests.waiting import wait_until
-from orders.tests.test_placement_crashes import database_url
+from testsupport.database import database_url
+from testsupport.installation import Installation
+from testsupport.system import System
+from testsupport.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from lemon_market.tests.web_process import ORDER, WebProcess
+from testsupport.web_process import ORDER, WebProcess
 
 
 def exchange_bytes(web: WebProcess, request: bytes) -> tuple[int, str]:

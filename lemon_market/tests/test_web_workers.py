@@ -16,9 +16,9 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from infrastructure import instrumentation as measuring
 from infrastructure import shared_counts
-from lemon_market.tests.small_disk import fill, mounted_small_disk
-from lemon_market.tests.waiting import wait_until
-from lemon_market.tests.web_process import WebProcess, WebServer
+from testsupport.small_disk import fill, mounted_small_disk
+from testsupport.waiting import wait_until
+from testsupport.web_process import WebProcess, WebServer
 
 ORDERS = 40
 # Granian's own 5.5 s, and the start of a worker.

@@ -24,7 +24,7 @@ from lemon_market.tests.url_map import addresses
 from orders.models import AccountLimits, FeedConnection, FeedPosition, Halt, Order, OrderEvent, SafetyEvent, SetAsideReport
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.roles import make_roles
-from orders.tests.api_calls import MARKET
+from testsupport.api_calls import MARKET
 
 TABLE = Path(__file__).with_name("who_may_do_what.txt")
 ROLES = {"viewer": "desk viewer", "operator": "desk operator", "administrator": "administrator"}
@@ -145,7 +145,6 @@ def world(db: None, settings: Any) -> World:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # Nobody answers there; what it says is no secret.
     settings.EXCHANGE_IS_SIMULATED, settings.EXCHANGE_URL = True, "http://127.0.0.1:1"
-    settings.WHITENOISE_AUTOREFRESH = True
     return World()
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lemon_market.tests.system import System, running_system
-from lemon_market.tests.transport_plugin import BOTH
-from lemon_market.tests.waiting import wait_until
+from testsupport.system import System, running_system
+from testsupport.transport_plugin import BOTH
+from testsupport.waiting import wait_until
 
 # More of them for a longer trial: `SYSTEM_TEST_ORDERS=5000`.
 ORDERS = int(os.environ.get("SYSTEM_TEST_ORDERS", "300"))

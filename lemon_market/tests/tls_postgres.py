@@ -14,7 +14,7 @@ import psycopg
 
 from devstack.free_ports import free_port
 from devstack.postgres_programs import other_account
-from lemon_market.tests.waiting import wait_until
+from testsupport.waiting import wait_until
 
 PASSWORD = "only-for-tests"
 CERTIFICATE = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"

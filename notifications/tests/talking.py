@@ -10,14 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import aiohttp
 import orjson
-from django.db import connection
 
 from devstack.free_ports import free_port
-from lemon_market.tests.waiting import wait_until
+from testsupport.database import database_url
+from testsupport.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 10.0
@@ -40,11 +40,6 @@ class Closed(Exception):
         super().__init__(f"{code} {reason}")
         self.code = code
         self.reason = reason
-
-
-def database_url() -> str:
-    """Of the database of the tests, for another process."""
-    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
 
 
 class ServiceProcess:
@@ -221,3 +216,8 @@ class Clients:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+
+
+async def never() -> NoReturn:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError

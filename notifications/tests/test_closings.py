@@ -4,8 +4,8 @@ from django.contrib.auth.models import User
 
 from notifications import closings
 from notifications.closings import Closing
-from notifications.tests.conftest import accept, token_of
-from notifications.tests.raw import CLOSE, TEXT, RawClient, close_frame
+from notifications.tests.order_changes import accept, token_of
+from testsupport.raw_websocket import CLOSE, TEXT, RawClient, close_frame
 
 ALL = [value for value in vars(closings).values() if isinstance(value, Closing)]
 

@@ -1,13 +1,14 @@
 """A connection whose server and consumer are played by the test."""
 
 import asyncio
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from notifications import connection
 from notifications.closings import STOPPING, TOO_SLOW
 from notifications.connection import GONE, MAX_WAITING_BYTES, ClientGone, Connection
+from notifications.tests.talking import never
 
 
 class Server:
@@ -34,11 +35,6 @@ class Server:
             await never()
         self.sent.append(message)
         self.has_sent.set()
-
-
-async def never() -> NoReturn:
-    await asyncio.get_running_loop().create_future()
-    raise AssertionError
 
 
 async def served(server: Server) -> tuple[Connection, "asyncio.Task[dict[str, Any]]"]:

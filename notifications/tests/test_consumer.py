@@ -11,7 +11,7 @@ from notifications.connection import Connection
 from notifications.consumer import OrdersConsumer
 from notifications.identity import Identity
 from notifications.service import Service
-from notifications.tests.test_connection import never
+from notifications.tests.talking import never
 from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,

@@ -13,15 +13,15 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator, ValidationError
 
 from exchange.reports import ExecutionReport, ReportType
-from lemon_market.tests.waiting import wait_until
 from notifications import closings
 from notifications.closings import Closing
-from notifications.tests.conftest import accept, change, place
+from notifications.tests.order_changes import accept, change, place
 from notifications.tests.talking import CHECKOUT
 from orders import lifecycle
 from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.states import ErrorCode, EventType, ExecutionStatus, Status
+from testsupport.waiting import wait_until
 
 TEXT = (CHECKOUT / "docs" / "notifications.md").read_text()
 DOCUMENT = yaml.safe_load((CHECKOUT / "docs" / "asyncapi.yaml").read_text())

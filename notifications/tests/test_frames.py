@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from notifications.closings import FRAME_NOT_UNDERSTOOD, FRAME_TOO_LARGE
-from notifications.tests.raw import BINARY, CLOSE, PING, PONG, TEXT, RawClient, close_frame
+from testsupport.raw_websocket import BINARY, CLOSE, PING, PONG, TEXT, RawClient, close_frame
 
 quickly = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DOCUMENTS = st.recursive(

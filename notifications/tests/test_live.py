@@ -7,12 +7,12 @@ import pytest
 from django.db import connection
 
 from infrastructure.database.parameters import connection_parameters
-from lemon_market.tests.waiting import wait_until
 from notifications.closings import DATABASE_AWAY
-from notifications.tests.conftest import accept, change, event_types, many_events, place
+from notifications.tests.order_changes import accept, change, event_types, many_events, place
 from orders import lifecycle
 from orders.models import OrderEvent
 from orders.states import ErrorCode
+from testsupport.waiting import wait_until
 
 # Everybody's connections but one's own.
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

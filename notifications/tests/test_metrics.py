@@ -4,9 +4,9 @@ import urllib.request
 
 from django.contrib.auth.models import User
 
-from lemon_market.tests.waiting import wait_until
-from notifications.tests.conftest import accept
+from notifications.tests.order_changes import accept
 from notifications.tests.talking import Client, ServiceProcess
+from testsupport.waiting import wait_until
 
 
 def metrics(service: ServiceProcess) -> dict[str, float]:

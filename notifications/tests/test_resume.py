@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from infrastructure.database.parameters import connection_parameters
-from lemon_market.tests.waiting import wait_until
 from notifications import closings
-from notifications.tests.conftest import accept, many_events, place, token_of
-from orders.tests.test_event_stream import INSERT
+from notifications.tests.order_changes import accept, many_events, place, token_of
+from testsupport.event_writers import INSERT
+from testsupport.waiting import wait_until
 
 
 @pytest.fixture

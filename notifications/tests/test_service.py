@@ -12,8 +12,8 @@ from devstack.free_ports import free_port
 from infrastructure.addresses import AddressError
 from notifications import server
 from notifications.checks import notification_settings
-from notifications.tests.raw import RawClient
 from notifications.tests.talking import ServiceProcess
+from testsupport.raw_websocket import RawClient
 
 
 def test_there_is_a_probe_and_no_other_page(service, clients):

@@ -2,8 +2,8 @@
 
 from time import monotonic
 
-from lemon_market.tests.silent_clients import silent_clients
-from notifications.tests.conftest import accept
+from notifications.tests.order_changes import accept
+from testsupport.silent_clients import silent_clients
 
 # Far below the time after which the server closes them, and with that makes room.
 SERVED_WITHIN_S = 5.0

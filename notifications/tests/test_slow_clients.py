@@ -2,10 +2,10 @@ import json
 
 import psutil
 
-from lemon_market.tests.waiting import wait_until
 from notifications.closings import TOO_SLOW
-from notifications.tests.conftest import many_events, token_of
-from notifications.tests.raw import CLOSE, TEXT, RawClient, close_frame
+from notifications.tests.order_changes import many_events, token_of
+from testsupport.raw_websocket import CLOSE, TEXT, RawClient, close_frame
+from testsupport.waiting import wait_until
 
 # Beyond what the network itself holds.
 EVENTS, PART = 9_000, 1_000

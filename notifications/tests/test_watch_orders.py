@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.utils import timezone
 
-from lemon_market.tests.waiting import wait_until
-from notifications.tests.conftest import accept, change, place
+from notifications.tests.order_changes import accept, change, place
 from notifications.tests.talking import CHECKOUT, PATIENCE_S, ServiceProcess
 from notifications.watching import WatchError, service_address
 from notifications.watching import watch as watch_orders
 from orders import lifecycle
+from testsupport.waiting import wait_until
 
 NOT_WANTED = [
     (False, "ws/orders", None, r"\(4401\)"),

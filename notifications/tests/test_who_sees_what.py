@@ -10,7 +10,7 @@ from django.test import Client as Browser
 from django.utils import timezone
 
 from lemon_market.asgi import application
-from notifications.tests.conftest import accept, event_types, place, token_of
+from notifications.tests.order_changes import accept, event_types, place, token_of
 from notifications.tests.talking import Closed, ServiceProcess
 from orders.roles import make_roles
 

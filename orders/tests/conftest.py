@@ -1,47 +1,21 @@
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import ExitStack
 from typing import Any
 
+import psycopg
 import pytest
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.db.models import F
-from django.test import Client, override_settings
+from django.test import Client
 
-from orders.models import Halt, Order
-from orders.order_entry.service import NewOrder, accept_orders
+from infrastructure.database.parameters import connection_parameters
 from orders.retry_policy import PlacementPolicy
-from orders.tests.working import POLICY
-
-
-@pytest.fixture
-def account(db: None) -> Any:
-    return get_user_model().objects.create_user("anna")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def static_files_looked_for_when_asked_for() -> Iterator[None]:
-    """Each test client has middleware of its own, and WhiteNoise would go through all static files for each."""
-    with override_settings(WHITENOISE_AUTOREFRESH=True):
-        yield
+from testsupport.event_writers import WRITERS
+from testsupport.placement import POLICY
 
 
 @pytest.fixture
 def policy() -> PlacementPolicy:
     return POLICY
-
-
-@pytest.fixture
-def accept(account: Any) -> Callable[..., Order]:
-    """Accepts one market order, with any of its terms changed."""
-
-    def accept_one(**terms: Any) -> Order:
-        usual: dict[str, Any] = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100}
-        request = NewOrder(**usual | terms)
-        [order] = accept_orders(account.pk, [request]).orders
-        return order
-
-    return accept_one
 
 
 @pytest.fixture
@@ -64,13 +38,8 @@ def viewer(staff: Callable[..., Client]) -> Client:
     return staff("view_order", name="vera")
 
 
-def let_time_pass(seconds: float) -> None:
-    """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
-    past = timedelta(seconds=seconds)
-    for order in Order.objects.all():
-        for name in ("created_at", "next_attempt_at", "held_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):
-            moment = getattr(order, name)
-            setattr(order, name, moment and moment - past)
-        order.save()
-    moved = {name: F(name) - past for name in ("started_at", "ended_at", "released_at")}
-    Halt.objects.update(**moved)
+@pytest.fixture
+def writers(transactional_db: None) -> Iterator[list["psycopg.Connection[Any]"]]:
+    """Connections of their own, on which a test writes events."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(psycopg.connect(**connection_parameters())) for _ in range(WRITERS)]

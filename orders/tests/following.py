@@ -5,16 +5,18 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from decimal import Decimal
 
 from exchange.http_gateway import HttpGateway
+from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.executions.kafka_update_consumer import AppendingUpdateConsumer
 from orders.executions.update_consumer import UpdateConsumer
-from orders.models import Order
+from orders.models import Order, OrderEvent
 from orders.states import OPEN_EXECUTION
-from orders.tests.working import POLICY
 from orders.transport import transport
+from testsupport.placement import POLICY
 
 DEADLINE_S = 20.0
 
@@ -76,3 +78,21 @@ def recorder_beside() -> Iterator[None]:
         finally:
             stopping.set()
         recording.result()
+
+
+def is_equal_to_the_book(simulator: SimulatorProcess) -> bool:
+    """Whether status, quantity and average price of every order are the same here and at the exchange."""
+    ours = {str(order.id): (order.execution_status, order.filled_quantity, order.average_price) for order in Order.objects.all()}
+    theirs = {
+        id: (placed["status"], placed["filled_quantity"], placed["average_price"] and Decimal(placed["average_price"]))
+        for id, placed in simulator.book().items()
+    }
+    return ours == theirs
+
+
+def assert_equal_to_the_book(simulator: SimulatorProcess) -> None:
+    """All orders are as the exchange has them, and each event is there once."""
+    assert is_equal_to_the_book(simulator)
+    assert OrderEvent.objects.filter(type="placed").count() == Order.objects.count()
+    for order in Order.objects.filter(looked_up_quantity=0):
+        assert sum(fill.data["last_quantity"] for fill in order.events.filter(type__endswith="filled")) == order.filled_quantity

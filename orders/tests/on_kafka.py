@@ -1,5 +1,6 @@
 """What tests on a real Kafka share: the roles as processes, and a look at what stands in a topic."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,10 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import TopicPartition
+from django.conf import settings
 
+from exchange.testing import SimulatorProcess
+from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import Record, new_consumer, read_batch
-from orders.kafka.topics import Topic
-from orders.tests.test_placement_crashes import database_url
+from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, Topic, consumer_lag, new_admin
+from orders.models import FeedPosition
+from testsupport.database import database_url
+from testsupport.waiting import wait_until
 
 
 class Roles:
@@ -76,3 +82,33 @@ def committed_offsets(topic: Topic) -> int:
         return sum(max(0, partition.offset) for partition in partitions)
     finally:
         consumer.close()
+
+
+def published() -> list[str]:
+    return [json.loads(message.value)["event_id"] for message in all_messages(ORDER_UPDATES)]
+
+
+def append_all(simulator: SimulatorProcess) -> None:
+    """Let everything that the exchange has to tell stand in the topic, and nobody record it."""
+    with roles(EXCHANGE_URL=simulator.url) as running:
+        running.start("run_update_consumer")
+        wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
+        last = simulator.health()["last_sequence"]
+        wait_until(lambda: FeedPosition.objects.filter(sequence=last).exists())
+
+
+def record_all() -> None:
+    """Record what stands in the topic, until it is all committed."""
+    recorder = UpdateRecorder()
+    recorder.consumer.subscribe([EXECUTIONS.full_name])
+    wait_until(lambda: recorder.run_once() == 0 and consumer_lag(10)["executions"] == 0)
+    recorder.consumer.close()
+
+
+def members_with_work(topic: Topic) -> int:
+    """How many members of the topic's group have partitions of it."""
+    group = settings.KAFKA_PREFIX + (topic.group or "")
+    # Held until the answer is there, which ends with it.
+    admin = new_admin()
+    members = admin.describe_consumer_groups([group])[group].result(10).members
+    return sum(bool(member.assignment.topic_partitions) for member in members)

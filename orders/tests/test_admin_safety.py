@@ -15,9 +15,9 @@ from orders.placement.attempts import claim_due_orders
 from orders.risk.limits import change_limits
 from orders.risk.switches import confirm_halts, halt_trading
 from orders.roles import make_roles
-from orders.tests.api_calls import MARKET, client_for, post
 from orders.tests.desk import LIST, page, refuse
-from orders.tests.working import POLICY
+from testsupport.api_calls import MARKET, client_for, post
+from testsupport.placement import POLICY
 
 Accept = Callable[..., Order]
 HALTS = "/admin/orders/halt/"

@@ -12,7 +12,7 @@ from django_q.models import OrmQ
 
 from orders.models import Order, OrderEvent
 from orders.order_entry.service import NewOrder, accept_orders
-from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
+from testsupport.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 
 LATER = "2030-01-31T15:30:00Z"
 

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from orders.api.urls import urlpatterns
 from orders.models import Order
-from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored, token_for
+from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored, token_for
 
 Accept = Callable[..., Order]
 METHODS = ["get", "head", "options", "post", "put", "patch", "delete"]

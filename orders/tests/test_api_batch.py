@@ -4,7 +4,7 @@ import pytest
 from django_q.models import OrmQ
 
 from orders.models import Order, OrderEvent
-from orders.tests.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
+from testsupport.api_calls import LIMIT, MARKET, NOTHING, client_for, post, stored
 
 BATCH = "/orders/batch"
 WRONG_LENGTH = {"detail": "The body must be a list of 1 to 1000 orders."}

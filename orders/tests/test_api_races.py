@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
-from orders.tests.api_calls import MARKET, stored, token_for
+from testsupport.api_calls import MARKET, stored, token_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Answers = list[tuple[int, Any]]

@@ -12,7 +12,7 @@ from orders.models import Order
 from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
 from orders.storage import save_changes
-from orders.tests.api_calls import client_for
+from testsupport.api_calls import client_for
 
 Accept = Callable[..., Order]
 START = datetime(2030, 1, 1, tzinfo=UTC)

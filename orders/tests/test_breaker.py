@@ -1,6 +1,4 @@
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.placement.circuit_breaker import Breaker, Source
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.working import POLICY, carry, claim_one, run_loop
+from testsupport.placement import POLICY, carry, claim_one, let_time_pass, run_loop
 
 BUSY = Unavailable("busy")
 AWAY = Unavailable("refused", exchange_is_away=True)
@@ -112,12 +109,6 @@ def test_what_was_under_way_when_the_exchange_went_away_does_not_say_that_it_is_
     assert breaker.is_open
     breaker.saw(A, TAKEN, began_at=5.1)
     assert not breaker.is_open
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path) as process:
-        yield process
 
 
 def accept_many(account: Any, count: int, *instruments: str) -> list[str]:

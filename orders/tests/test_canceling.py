@@ -1,9 +1,8 @@
 """A cancel at every moment of an order's life ends in one true state, here and at the exchange."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,27 +18,16 @@ from orders.models import Order
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
 from orders.placement.cancel import TooLateToCancel, cancel_order
 from orders.states import ExecutionStatus, Status
-from orders.tests.conftest import let_time_pass
 from orders.tests.following import follow_until_settled
-from orders.tests.test_executions import report
-from orders.tests.test_placement_races import answered
-from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from orders.tests.reporting import report
+from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
 
 
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def slow_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    """Fills nothing while a test runs."""
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange"), latency=3, fill_interval=3) as process:
-        yield process
+# Fills nothing while a test runs.
+SLOW = pytest.mark.simulator(shared=True, latency=3, fill_interval=3)
 
 
 @dataclass
@@ -111,10 +99,10 @@ def test_a_claimed_order_ends_its_call_first(desk: Desk, accept: Accept, outcome
         assert claim_one().step is Step.CANCEL
 
 
+@SLOW
 def test_an_order_of_unknown_outcome_is_looked_up_and_then_canceled_there(
-    desk: Desk, slow_simulator: SimulatorProcess, accept: Accept
+    desk: Desk, simulator: SimulatorProcess, accept: Accept
 ) -> None:
-    simulator = slow_simulator
     order = accept(instrument="TIMEOUT_____")
     one_round(simulator.url, IMPATIENT)
     assert desk.cancel(order) == 202
@@ -150,8 +138,8 @@ def test_a_crashed_claim_does_not_hold_a_cancel_up_for_ever(desk: Desk, simulato
     assert order.status == Status.CANCELED
 
 
-def test_a_cancel_outlives_the_order_s_time(desk: Desk, slow_simulator: SimulatorProcess, accept: Accept) -> None:
-    simulator = slow_simulator
+@SLOW
+def test_a_cancel_outlives_the_order_s_time(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
     there, never_sent = accept(instrument="TIMEOUT_____"), accept()
     [claim, other] = claim_due_orders(2, IMPATIENT)
     record([carry(claim, simulator.url, IMPATIENT), answered(other, venue.Unknown("lost"))], IMPATIENT)
@@ -211,20 +199,20 @@ def test_an_order_that_was_filled_before_we_know_it_is_not_canceled(
     assert order.execution_status == ExecutionStatus.FILLED
 
 
-def test_a_cancel_waits_for_an_exchange_that_is_away(desk: Desk, tmp_path: Path, accept: Accept) -> None:
-    with SimulatorProcess(tmp_path) as own_simulator:
-        order = accept(instrument="NEVERFILL___")
-        run_loop(own_simulator.url)
-        own_simulator.kill()
-        assert desk.cancel(order) == 202
-        one_round(own_simulator.url)
-        order.refresh_from_db()
-        assert order.cancel_requested_at is not None
-        assert order.next_attempt_at is not None
-        own_simulator.start()
-        let_time_pass(61)
-        run_loop(own_simulator.url)
-        follow_until_settled(own_simulator.url)
+@pytest.mark.simulator
+def test_a_cancel_waits_for_an_exchange_that_is_away(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
+    order = accept(instrument="NEVERFILL___")
+    run_loop(simulator.url)
+    simulator.kill()
+    assert desk.cancel(order) == 202
+    one_round(simulator.url)
+    order.refresh_from_db()
+    assert order.cancel_requested_at is not None
+    assert order.next_attempt_at is not None
+    simulator.start()
+    let_time_pass(61)
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
     order.refresh_from_db()
     assert order.execution_status == ExecutionStatus.CANCELED
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +23,8 @@ from orders.placement.cancel import cancel_order
 from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
 from orders.states import ErrorCode, ExecutionStatus, Status
-from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
-from orders.tests.working import POLICY, carry, carry_with, claim_one, run_loop
+from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
+from testsupport.placement import POLICY, carry, carry_with, claim_one, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -42,12 +41,6 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
         monkeypatch.setattr("django.utils.timezone.now", lambda: right_now() + timedelta(seconds=by_s))
 
     return set_wrong
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path) as process:
-        yield process
 
 
 @pytest.fixture

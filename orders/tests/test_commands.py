@@ -2,7 +2,6 @@ import io
 import os
 import pty
 import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,10 +24,10 @@ from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
 from orders.storage import save_changes
 from orders.tests import desk
+from orders.tests.commands import NOWHERE, manage
 from orders.tests.desk import refuse
 
 Accept = Callable[..., Order]
-NOWHERE = "postgres://nobody@127.0.0.1:1/none"
 DRY_RUN = "Dry run, nothing was changed. "
 
 
@@ -214,12 +213,6 @@ def test_a_wrong_option_is_refused_by_name(arguments: list[str], message: str) -
     with pytest.raises(CommandError) as refusal:
         run(*arguments)
     assert str(refusal.value).removeprefix("Error: ") == message
-
-
-def manage(*arguments: str, url: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"DATABASE_URL": url}
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(command, env=environment, text=True, timeout=30, check=False, **options)
 
 
 @pytest.mark.parametrize("command", [["retry_failed"], ["retry_failed", "--dry-run"], ["create_token", "anna", "--create"]])

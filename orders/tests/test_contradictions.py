@@ -17,8 +17,8 @@ from orders.executions.reports import apply_reports
 from orders.models import FeedPosition, LastPrice, Order
 from orders.placement.cancel import cancel_order
 from orders.states import ExecutionStatus, Status
-from orders.tests.test_executions import FILLED, SESSION, report, three_reports, totals
-from orders.tests.working import claim_one
+from orders.tests.reporting import FILLED, SESSION, report, three_reports, totals
+from testsupport.placement import claim_one
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,23 +175,22 @@ def test_whoever_may_not_view_orders_gets_no_numbers(staff: Callable[..., Client
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_page_turns_when_the_exchange_stops_and_turns_back(tmp_path: Path, admin_client: Client) -> None:
+def test_the_page_turns_when_the_exchange_stops_and_turns_back(simulator: SimulatorProcess, admin_client: Client) -> None:
     def verdict() -> str:
         found = re.search(r'desk-verdict desk-(\w+)"', admin_client.get(FRAGMENT).content.decode())
         assert found is not None
         return found[1]
 
     seen = [verdict()]
-    with SimulatorProcess(tmp_path / "exchange") as simulator:
 
-        def has_turned_twice() -> bool:
-            if (now := verdict()) != seen[-1]:
-                seen.append(now)
-                if now == "good" and "bad" not in seen:
-                    simulator.stop()
-                elif now == "bad" and "good" in seen:
-                    simulator.start()
-            return seen[-3:] == ["good", "bad", "good"]
+    def has_turned_twice() -> bool:
+        if (now := verdict()) != seen[-1]:
+            seen.append(now)
+            if now == "good" and "bad" not in seen:
+                simulator.stop()
+            elif now == "bad" and "good" in seen:
+                simulator.start()
+        return seen[-3:] == ["good", "bad", "good"]
 
-        follow_until_settled(simulator.url, has_turned_twice)
+    follow_until_settled(simulator.url, has_turned_twice)
     assert seen[0] == "unsure"

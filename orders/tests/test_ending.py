@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -18,8 +17,8 @@ from orders.models import OPEN, Order
 from orders.placement.attempts import record
 from orders.placement.cancel import cancel_order
 from orders.placement.manual_end import NotProvedAbsent, end_absent_order
-from orders.tests.test_executions import SESSION, report, totals
-from orders.tests.working import POLICY, carry, claim_one, history
+from orders.tests.reporting import SESSION, report, totals
+from testsupport.placement import POLICY, carry, claim_one, history
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -34,13 +33,12 @@ def absent(accept: Accept) -> Order:
     return order
 
 
-def test_a_cancel_that_the_exchange_answers_with_404_has_the_order_looked_up(accept: Accept, tmp_path: Path) -> None:
+def test_a_cancel_that_the_exchange_answers_with_404_has_the_order_looked_up(accept: Accept, simulator: SimulatorProcess) -> None:
     order = accept(instrument="NEVERFILL___")
     apply_reports([report(order, 1, ReportType.NEW)], SESSION)
     cancel_order(order.id, requested_by="anna")
     # An exchange with an empty book.
-    with SimulatorProcess(tmp_path / "exchange") as simulator:
-        record([carry(claim_one(), simulator.url)], POLICY)
+    record([carry(claim_one(), simulator.url)], POLICY)
     order.refresh_from_db()
     assert history(order)[-1] == "cancel_rejected"
     assert order.look_up_at is not None, "the only thing that can tell what became of it"

@@ -1,31 +1,14 @@
 """Reading events under any interleaving of transactions, each on a connection of its own."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable
 from uuid import uuid4
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from infrastructure.database.parameters import connection_parameters
 from orders.events.stream import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
 from orders.models import Order, OrderEvent
-
-INSERT = (
-    "INSERT INTO orders_orderevent (event_id, order_id, account_id, type, data, occurred_at, recorded_at)"
-    " VALUES (%s, %s, %s, 'retrying', '{}', now(), now())"
-)
-WRITERS = 3
-STEPS = st.lists(st.tuples(st.sampled_from(["write", "commit", "roll back", "read"]), st.integers(0, WRITERS - 1)), max_size=30)
-
-
-@pytest.fixture
-def writers(transactional_db: None) -> Iterator[list["psycopg.Connection[Any]"]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(psycopg.connect(**connection_parameters())) for _ in range(WRITERS)]
+from testsupport.event_writers import INSERT, STEPS, WRITERS
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What the order desk is told of the feed's connection, while the exchange comes and goes."""
 
-from pathlib import Path
-
 import pytest
 
 from exchange.testing import SimulatorProcess
@@ -13,26 +11,25 @@ FEED = "exchange"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_told_that_the_feed_is_connected_that_it_is_lost_and_that_it_is_back(tmp_path: Path) -> None:
+def test_it_is_told_that_the_feed_is_connected_that_it_is_lost_and_that_it_is_back(simulator: SimulatorProcess) -> None:
     def is_connected(expected: bool) -> bool:
         return FeedConnection.objects.filter(feed=FEED, is_connected=expected).exists()
 
-    with SimulatorProcess(tmp_path / "exchange") as simulator:
-        states = iter([True, False, True])
-        wanted = next(states)
+    states = iter([True, False, True])
+    wanted = next(states)
 
-        def has_been_through_all() -> bool:
-            nonlocal wanted
-            if not is_connected(wanted):
-                return False
-            following = next(states, None)
-            if following is None:
-                return True
-            simulator.start() if following else simulator.stop()
-            wanted = following
+    def has_been_through_all() -> bool:
+        nonlocal wanted
+        if not is_connected(wanted):
             return False
+        following = next(states, None)
+        if following is None:
+            return True
+        simulator.start() if following else simulator.stop()
+        wanted = following
+        return False
 
-        follow_until_settled(simulator.url, has_been_through_all)
+    follow_until_settled(simulator.url, has_been_through_all)
     assert FeedConnection.objects.get().problem is None
 
 

@@ -1,8 +1,7 @@
 """A feed that is connected and tells nothing: because nothing happens, or because reports do not arrive."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 from django.utils import timezone
@@ -12,21 +11,15 @@ from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import DatabaseThread
 from lemon_market.doctor.work import feed as feed_findings
-from lemon_market.tests.waiting import wait_until
 from orders.executions.feed_connection import ConnectionState, save_connection
 from orders.executions.feed_positions import active_feed, load_position
 from orders.executions.feed_silence import OVERDUE_S, QUIET_S, SilenceWatch
 from orders.models import Order
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
 
 
 class Watching:

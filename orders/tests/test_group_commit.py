@@ -18,7 +18,7 @@ from orders.order_entry import group_commit
 from orders.order_entry import service as accepting
 from orders.order_entry.group_commit import STORE_AT_ONCE, GroupCommit, Member, Request, parameters, store_requests
 from orders.order_entry.service import NewOrder, accept_orders
-from orders.tests.api_calls import stored
+from testsupport.api_calls import stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

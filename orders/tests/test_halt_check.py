@@ -1,7 +1,7 @@
 """A halt that begins between claim and send: nothing that it covers begins to be sent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import Any
 
@@ -21,20 +21,12 @@ from orders.risk.halt_check import HaltCheck
 from orders.risk.halts import halts_in_force
 from orders.risk.switches import release_orders
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_halts import halt, resume
-from orders.tests.test_placement_races import answered
-from orders.tests.working import POLICY, claim_one, history, run_loop
+from orders.tests.halting import halt, resume
+from testsupport.placement import POLICY, answered, claim_one, history, let_time_pass, run_loop
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
 LONG_AGO = float("-inf")
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
 
 
 class Reads:

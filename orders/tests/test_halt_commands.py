@@ -10,9 +10,8 @@ from exchange.gateway import Acknowledged
 from orders.management.commands import halt_trading as halt_command
 from orders.models import Halt, Order, SafetyEvent
 from orders.placement.attempts import record
-from orders.tests.test_commands import NOWHERE, manage
-from orders.tests.test_placement_races import answered
-from orders.tests.working import POLICY, claim_one
+from orders.tests.commands import NOWHERE, manage
+from testsupport.placement import POLICY, answered, claim_one
 
 pytestmark = pytest.mark.django_db
 

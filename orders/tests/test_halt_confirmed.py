@@ -21,12 +21,10 @@ from orders.placement.attempts import Claim, record
 from orders.placement.sweep import Sweep
 from orders.risk.halts import how_far
 from orders.risk.switches import confirm_halts
-from orders.tests.api_calls import MARKET, client_for, post
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_halts import halt, resume
-from orders.tests.test_placement_crashes import database_url
-from orders.tests.test_placement_races import answered
-from orders.tests.working import POLICY, claim_one, many_like, run_loop
+from orders.tests.halting import halt, resume
+from testsupport.api_calls import MARKET, client_for, post
+from testsupport.database import database_url
+from testsupport.placement import POLICY, answered, claim_one, let_time_pass, many_like, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -148,7 +146,7 @@ def test_what_it_does_not_cover_does_not_delay_it(accept: Accept, django_user_mo
 
 
 def test_one_accounts_halt_delays_no_other(
-    accept: Accept, account: Any, django_user_model: Any, session: Callable[[str], psycopg.Connection], tmp_path: Any
+    account: Any, django_user_model: Any, session: Callable[[str], psycopg.Connection], simulator: SimulatorProcess
 ) -> None:
     bert = django_user_model.objects.create_user("bert")
     session("lemon_market web")
@@ -158,8 +156,7 @@ def test_one_accounts_halt_delays_no_other(
     assert blockers == 0
     assert post(client_for(bert), MARKET).status_code == 422
     assert post(client_for(account), MARKET).status_code == 202
-    with SimulatorProcess(tmp_path) as simulator:
-        assert run_loop(simulator.url) == 1
+    assert run_loop(simulator.url) == 1
     assert Order.objects.get().status == "completed"
     assert not is_confirmed()
 

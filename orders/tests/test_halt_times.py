@@ -14,9 +14,8 @@ from orders.risk import switches as halting
 from orders.risk.halts import halted_since
 from orders.risk.switches import release_orders
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_halts import halt, resume
-from orders.tests.working import POLICY
+from orders.tests.halting import halt, resume
+from testsupport.placement import POLICY, let_time_pass
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

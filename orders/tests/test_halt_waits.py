@@ -10,16 +10,16 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order
 from orders.order_entry.service import Accepted, NewOrder, TradingHalted, accept_orders, new_order
 from orders.placement.manual_retry import Retried, retry_orders
 from orders.risk.limits import change_limits, lock_limits
 from orders.risk.switches import release_orders
-from orders.tests.api_calls import MARKET, stored
 from orders.tests.desk import refuse
-from orders.tests.test_halts import halt, resume
-from orders.tests.working import POLICY
+from orders.tests.halting import halt, resume
+from testsupport.api_calls import MARKET, stored
+from testsupport.placement import POLICY
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -1,55 +1,41 @@
 """Halts: nothing new is accepted, nothing is sent, and everything else goes on; afterwards no order has lost any time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.api.serializers import moment
 from orders.models import Halt, Order, SafetyEvent
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
 from orders.placement.cancel import cancel_order
 from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
-from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders, resume_trading
+from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders
 from orders.states import ExecutionStatus, Status
-from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
-from orders.tests.conftest import let_time_pass
 from orders.tests.desk import refuse
 from orders.tests.following import follow_until_settled
-from orders.tests.working import POLICY, carry, claim_one, history, many_like, one_round, run_loop
+from orders.tests.halting import halt, resume
+from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
+from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, many_like, one_round, run_loop
+from testsupport.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
 ALL_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": "trading_halted"}
 INSTRUMENT_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": "trading_halted"}
 
 
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
-
-
-def halt(**scope: Any) -> Halt:
-    return halt_trading("dora", "odd prices", **scope)
-
-
 def moments(begun: Halt) -> dict[str, str | None]:
     """As a refusal tells them."""
     return {"halted_since": moment(begun.started_at), "confirmed_at": moment(begun.confirmed_at)}
-
-
-def resume(**scope: Any) -> Halt:
-    return resume_trading("dora", "explained", **scope)
 
 
 @pytest.mark.parametrize("scope", ["all", "account", "instrument"])
@@ -285,7 +271,7 @@ def test_switching_leaves_events_with_who_when_and_why(account: Any) -> None:
         ("resumed", None, None, "dora", "explained"),
         ("halted", None, "TSLA_2025_06", "dora", "odd prices"),
     ]
-    with pytest.raises(Exception, match="append-only"), transaction.atomic():
+    with pytest.raises(ProgrammingError, match="safety events are append-only"), transaction.atomic():
         SafetyEvent.objects.update(reason="none")
 
 

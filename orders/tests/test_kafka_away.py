@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.kafka_broker import KafkaBroker
-from lemon_market.tests.transport_plugin import fresh_kafka, used_here
-from lemon_market.tests.waiting import wait_until
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.states import Status
-from orders.tests.following import everything_is_settled
-from orders.tests.on_kafka import Roles, all_messages, roles
-from orders.tests.test_kafka_relay import published
-from orders.tests.test_update_consumer import assert_equal_to_the_book
+from orders.tests.following import assert_equal_to_the_book, everything_is_settled
+from orders.tests.on_kafka import Roles, all_messages, published, roles
+from testsupport.kafka_broker import KafkaBroker
+from testsupport.transport_plugin import fresh_kafka, used_here
+from testsupport.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(latency=0.1)]
 Accept = Callable[..., Order]
 EVERY_ROLE = [
     *["run_exchange_consumer"] * 3,
@@ -34,12 +32,6 @@ def broker(mortal_broker: KafkaBroker) -> Iterator[KafkaBroker]:
     mortal_broker.ensure_running()
     with used_here(fresh_kafka(mortal_broker.servers)):
         yield mortal_broker
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange", latency=0.1) as process:
-        yield process
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What docs/kafka.yaml says of the messages, held against messages of the real processes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,14 @@ from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.clients import VERSION, AcknowledgedProducer
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDER_UPDATES, ORDERS, TOPICS
 from orders.models import Order
-from orders.tests.on_kafka import all_messages
-from orders.tests.test_kafka_updates import append_all, record_all
-from orders.tests.working import run_loop
+from orders.tests.on_kafka import all_messages, append_all, record_all
 from orders.wakeups.kafka import orders_producer
+from testsupport.placement import run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = yaml.safe_load((DOCS / "kafka.yaml").read_text())
 EVENTS = yaml.safe_load((DOCS / "asyncapi.yaml").read_text())
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
 
 
 def validate(document: dict[str, Any], name: str, value: object) -> None:

@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exchange.reports import BadReport, ExecutionReport
-from exchange.tests.test_reports import FILL, NEW, SESSION, VALUES
 from orders.executions.kafka_recorder import read_report
 from orders.kafka.clients import Record, record_of
+from testsupport.report_frames import FILL, NEW, SESSION, VALUES
 
 REPORTS = st.dictionaries(st.sampled_from(["type", *FILL]), VALUES, max_size=4).map(lambda changes: orjson.dumps(FILL | changes))
 FRAMES = st.binary(max_size=100) | REPORTS | st.sampled_from([orjson.dumps(SESSION), orjson.dumps(NEW), b""])

@@ -8,7 +8,6 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from lemon_market.tests.waiting import wait_until
 from orders import lifecycle
 from orders.events import kafka_relay as relay_module
 from orders.events.kafka_relay import OutboxRelay
@@ -16,7 +15,8 @@ from orders.kafka.clients import BrokerAway
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import Order, OrderEvent, RelayPosition
 from orders.storage import lock_orders, save_changes
-from orders.tests.on_kafka import all_messages, roles
+from orders.tests.on_kafka import all_messages, published, roles
+from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kafka")]
 Accept = Callable[..., Order]
@@ -27,10 +27,6 @@ def cancel(order: Order) -> None:
     with transaction.atomic():
         locked = lock_orders([order.id])[order.id]
         save_changes([locked], lifecycle.cancel_requested(locked, timezone.now(), by="anna"))
-
-
-def published() -> list[str]:
-    return [json.loads(message.value)["event_id"] for message in all_messages(ORDER_UPDATES)]
 
 
 def stored() -> list[str]:

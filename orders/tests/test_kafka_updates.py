@@ -4,50 +4,25 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import psutil
 import pytest
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.transport_plugin import PARTITIONS, Transport, used_here
-from lemon_market.tests.waiting import wait_until
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
-from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
-from orders.tests.following import follow_until_settled
-from orders.tests.on_kafka import all_messages, committed_offsets, roles
-from orders.tests.test_placement_crashes import database_url
-from orders.tests.test_update_consumer import assert_equal_to_the_book
-from orders.tests.working import run_loop
+from orders.models import Order, OrderEvent, SetAsideReport
+from orders.tests.following import assert_equal_to_the_book, follow_until_settled
+from orders.tests.on_kafka import all_messages, append_all, committed_offsets, record_all
+from testsupport.database import database_url
+from testsupport.placement import run_loop
+from testsupport.transport_plugin import PARTITIONS, Transport, used_here
+from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kafka")]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
-
-
-def append_all(simulator: SimulatorProcess) -> None:
-    """Let everything that the exchange has to tell stand in the topic, and nobody record it."""
-    with roles(EXCHANGE_URL=simulator.url) as running:
-        running.start("run_update_consumer")
-        wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
-        last = simulator.health()["last_sequence"]
-        wait_until(lambda: FeedPosition.objects.filter(sequence=last).exists())
-
-
-def record_all() -> None:
-    """Record what stands in the topic, until it is all committed."""
-    recorder = UpdateRecorder()
-    recorder.consumer.subscribe([EXECUTIONS.full_name])
-    wait_until(lambda: recorder.run_once() == 0 and consumer_lag(10)["executions"] == 0)
-    recorder.consumer.close()
 
 
 def send_again(records: Sequence[Record]) -> None:

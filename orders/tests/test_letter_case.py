@@ -23,11 +23,10 @@ from orders.placement.manual_retry import retry_orders
 from orders.risk.limits import change_limits
 from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.states import ExecutionStatus, Status
-from orders.tests.api_calls import LIMIT, MARKET, client_for, post
-from orders.tests.conftest import let_time_pass
 from orders.tests.desk import LIST, refuse
-from orders.tests.test_executions import report
-from orders.tests.working import POLICY, carry, claim_one, history, one_round
+from orders.tests.reporting import report
+from testsupport.api_calls import LIMIT, MARKET, client_for, post
+from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, one_round
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
@@ -199,14 +198,15 @@ def test_a_filter_for_no_instrument_finds_nothing(client: Any, accept: Accept, t
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_exchange_is_asked_for_an_order_in_the_spelling_that_it_was_sent_in(tmp_path: Any, accept: Accept) -> None:
+def test_the_exchange_is_asked_for_an_order_in_the_spelling_that_it_was_sent_in(
+    simulator: SimulatorProcess, accept: Accept
+) -> None:
     order = sent_in_lower_case(accept())
-    with SimulatorProcess(tmp_path) as simulator:
-        # Sent again and taken, but the answer is never recorded: so it is looked up.
-        carry(claim_one(), simulator.url)
-        let_time_pass(70)
-        one_round(simulator.url)
-        order.refresh_from_db()
-        assert order.status == Status.COMPLETED
-        taken = simulator.book()[str(order.id)]
-        assert (taken["instrument"], taken["times_received"]) == ("aapl_2025_03", 1)
+    # Sent again and taken, but the answer is never recorded: so it is looked up.
+    carry(claim_one(), simulator.url)
+    let_time_pass(70)
+    one_round(simulator.url)
+    order.refresh_from_db()
+    assert order.status == Status.COMPLETED
+    taken = simulator.book()[str(order.id)]
+    assert (taken["instrument"], taken["times_received"]) == ("aapl_2025_03", 1)

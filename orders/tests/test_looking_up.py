@@ -19,8 +19,8 @@ from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.placement.attempts import record
 from orders.tests.answering_exchange import AnsweringExchange, answering_exchange
-from orders.tests.test_executions import SESSION, report
-from orders.tests.working import POLICY, carry, claim_one
+from orders.tests.reporting import SESSION, report
+from testsupport.placement import POLICY, carry, claim_one
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

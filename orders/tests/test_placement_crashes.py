@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -13,26 +13,16 @@ from django.db import connection
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order
+from orders.retry_policy import PlacementPolicy
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
 from orders.tests.crashing_worker import KILL_POINTS
-from orders.tests.working import IMPATIENT, history, one_round, run_loop
+from testsupport.database import database_url
+from testsupport.placement import IMPATIENT, POLICY, history, let_time_pass, one_round, run_loop
+from testsupport.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
-
-
-def database_url() -> str:
-    """Of the database that this test uses, for another process."""
-    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
 
 
 def start_worker(point: str, url: str, **environment: str) -> subprocess.Popen[str]:
@@ -44,13 +34,14 @@ def start_worker(point: str, url: str, **environment: str) -> subprocess.Popen[s
     )
 
 
-def place_everything(url: str) -> None:
-    """What the sweep and the surviving workers do, with time flying."""
+def place_everything(url: str, policy: PlacementPolicy = POLICY) -> None:
+    """What the sweep and the surviving workers do, with time flying; fails when they do not come to an end."""
     for _ in range(10):
         let_time_pass(61)
-        one_round(url)
+        one_round(url, policy)
         if not Order.objects.filter(next_attempt_at__isnull=False).exists():
             return
+    pytest.fail(f"after ten rounds: {list(Order.objects.values('id', 'status', 'error_message'))}")
 
 
 @pytest.mark.parametrize("point", KILL_POINTS)
@@ -94,9 +85,7 @@ def test_a_worker_stopped_before_its_send_and_continued_after_its_lease_sends_no
         wait_until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED)
         wait_until(lambda: Order.objects.filter(claimed_until__lt=timezone.now()).exists())
         # Another worker takes over: looked up, proved absent, sent.
-        while not Order.objects.filter(status=Status.COMPLETED).exists():
-            let_time_pass(61)
-            one_round(simulator.url, IMPATIENT)
+        place_everything(simulator.url, IMPATIENT)
         worker.send_signal(signal.SIGCONT)
         assert worker.wait(30) == 0
     order.refresh_from_db()

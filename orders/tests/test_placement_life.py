@@ -23,8 +23,7 @@ from orders.placement.attempts import Claim, Result, Step, claim_due_orders, fin
 from orders.placement.manual_retry import retry_orders
 from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.working import POLICY, carry_with
+from testsupport.placement import POLICY, carry_with, let_time_pass
 
 # The exchange's clock is behind ours, by less than the margin that we allow for.
 EXCHANGE_IS_BEHIND = timedelta(seconds=POLICY.clock_margin_s * 0.9)

@@ -1,9 +1,8 @@
 """Every outcome of a placement, at the simulated exchange over a real socket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -12,23 +11,10 @@ from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.states import ErrorCode, ExecutionStatus, Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, let_time_pass, one_round, run_loop
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture(scope="module")
-def shared_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(shared_simulator: SimulatorProcess) -> Iterator[SimulatorProcess]:
-    yield shared_simulator
-    shared_simulator.control(unavailable_rate=0, cut_rate=0, refuse_rate=0, timeout_rate=0, latency=0)
 
 
 def test_an_acknowledged_order_is_completed(simulator: SimulatorProcess, accept: Accept) -> None:
@@ -101,25 +87,25 @@ def test_a_cut_connection_neither_loses_nor_doubles_an_order(simulator: Simulato
     assert 0 < len(taken_before_the_cut) < 20
     assert {order.status for order in Order.objects.all()} == {Status.PENDING}
     simulator.control(cut_rate=0)
-    let_time_pass(61)
-    while run_loop(simulator.url):
+    for _ in range(5):
         let_time_pass(61)
+        run_loop(simulator.url)
     assert {order.status for order in Order.objects.all()} == {Status.COMPLETED}
     assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
 
 
-def test_an_exchange_that_cannot_be_reached_delays_orders_and_no_more(tmp_path: Path, accept: Accept) -> None:
-    with SimulatorProcess(tmp_path) as own_simulator:
-        own_simulator.kill()
-        orders = [accept() for _ in range(30)]
-        run_loop(own_simulator.url, run_for_s=0.2)
-        assert {order.status for order in Order.objects.all()} == {Status.PENDING}
-        assert not Order.objects.filter(may_be_at_exchange=True).exists()
-        own_simulator.start()
-        let_time_pass(61)
-        run_loop(own_simulator.url)
-        assert {order.status for order in Order.objects.all()} == {Status.COMPLETED}
-        assert {own_simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
+@pytest.mark.simulator
+def test_an_exchange_that_cannot_be_reached_delays_orders_and_no_more(simulator: SimulatorProcess, accept: Accept) -> None:
+    simulator.kill()
+    orders = [accept() for _ in range(30)]
+    run_loop(simulator.url, run_for_s=0.2)
+    assert {order.status for order in Order.objects.all()} == {Status.PENDING}
+    assert not Order.objects.filter(may_be_at_exchange=True).exists()
+    simulator.start()
+    let_time_pass(61)
+    run_loop(simulator.url)
+    assert {order.status for order in Order.objects.all()} == {Status.COMPLETED}
+    assert {simulator.book()[str(order.id)]["times_received"] for order in orders} == {1}
 
 
 def test_an_id_that_the_exchange_has_with_other_terms_is_left_to_a_person(simulator: SimulatorProcess, accept: Accept) -> None:

@@ -1,9 +1,8 @@
 """Answers that come late, look-ups that prove nothing, two workers at one order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -12,24 +11,12 @@ from django.utils import timezone
 from exchange import gateway as venue
 from exchange.testing import SimulatorProcess
 from orders.models import Order
-from orders.placement.attempts import Claim, NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
+from orders.placement.attempts import NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.states import ErrorCode, Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.working import IMPATIENT, POLICY, carry, claim_one, history, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path_factory.mktemp("exchange")) as process:
-        yield process
-
-
-def answered(claim: Claim, outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent) -> Result:
-    now = timezone.now()
-    return Result(claim, outcome, now, 0.5, now + timedelta(seconds=5) if claim.step is Step.SEND else None)
 
 
 def test_a_late_acknowledgement_wins_over_a_recorded_failure(accept: Accept) -> None:
@@ -135,22 +122,22 @@ def test_a_404_after_valid_until_and_the_clock_margin_proves_absence(simulator: 
     assert simulator.book()[str(order.id)]["times_received"] == 1
 
 
-def test_a_look_up_that_fails_proves_nothing(tmp_path: Path, accept: Accept) -> None:
+@pytest.mark.simulator
+def test_a_look_up_that_fails_proves_nothing(simulator: SimulatorProcess, accept: Accept) -> None:
     order = accept(instrument="TIMEOUT_____")
-    with SimulatorProcess(tmp_path) as own_simulator:
-        one_round(own_simulator.url, IMPATIENT)
-        own_simulator.freeze()
-        for _ in range(3):
-            let_time_pass(61)
-            one_round(own_simulator.url, IMPATIENT)
-            order.refresh_from_db()
-            assert (order.status, order.error_code, order.may_be_at_exchange) == ("pending", ErrorCode.OUTCOME_UNKNOWN, True)
-        own_simulator.thaw()
+    one_round(simulator.url, IMPATIENT)
+    simulator.freeze()
+    for _ in range(3):
         let_time_pass(61)
-        one_round(own_simulator.url, IMPATIENT)
+        one_round(simulator.url, IMPATIENT)
         order.refresh_from_db()
-        assert order.status == Status.COMPLETED
-        assert own_simulator.book()[str(order.id)]["times_received"] == 1
+        assert (order.status, order.error_code, order.may_be_at_exchange) == ("pending", ErrorCode.OUTCOME_UNKNOWN, True)
+    simulator.thaw()
+    let_time_pass(61)
+    one_round(simulator.url, IMPATIENT)
+    order.refresh_from_db()
+    assert order.status == Status.COMPLETED
+    assert simulator.book()[str(order.id)]["times_received"] == 1
     assert history(order) == ["accepted", *["retrying"] * 4, "placed"]
 
 

@@ -9,11 +9,11 @@ from django.db import connections
 
 from exchange.testing import SimulatorProcess
 from infrastructure.sockets import allow_many_sockets
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement import tasks
 from orders.placement.circuit_breaker import Breaker
+from testsupport.waiting import wait_until
 
 # More than the 512 connections that a gateway has by itself.
 SLOTS = 600

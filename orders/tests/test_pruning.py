@@ -22,7 +22,7 @@ from orders.order_ids import first_id_at
 from orders.risk.limits import change_limits
 from orders.risk.switches import halt_trading
 from orders.states import EventType, ExecutionStatus, Status
-from orders.tests.test_executions import SESSION, report, totals
+from orders.tests.reporting import SESSION, report, totals
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -17,8 +17,8 @@ from orders.executions.reports import apply_reports
 from orders.models import FeedPosition, Order, SetAsideReport
 from orders.placement.attempts import Result, record
 from orders.states import Status
-from orders.tests.test_executions import SESSION, report, three_reports
-from orders.tests.working import POLICY, claim_one
+from orders.tests.reporting import SESSION, report, three_reports
+from testsupport.placement import POLICY, claim_one
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -1,11 +1,10 @@
 """`manage.py reconcile`: what differs from the exchange is shown, and mended when asked for."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,21 +12,20 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order, SetAsideReport
 from orders.order_ids import first_id_at
 from orders.states import ExecutionStatus, Status
-from orders.tests.working import run_loop
+from testsupport.placement import run_loop
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
 
 
 @pytest.fixture
-def exchange(tmp_path: Path, settings: Any) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        settings.EXCHANGE_URL = process.url
-        yield process
+def exchange(simulator: SimulatorProcess, settings: Any) -> SimulatorProcess:
+    settings.EXCHANGE_URL = simulator.url
+    return simulator
 
 
 def reconcile(*words: str, exit_code: int) -> dict[str, Any]:

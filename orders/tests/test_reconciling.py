@@ -15,8 +15,8 @@ from orders.executions.gap_recovery import Answer, apply_answers
 from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.states import ExecutionStatus, Status
-from orders.tests.test_executions import FILLED, SESSION, report, three_reports, totals
-from orders.tests.working import history
+from orders.tests.reporting import FILLED, SESSION, report, three_reports, totals
+from testsupport.placement import history
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]

@@ -25,15 +25,18 @@ from orders.operations.restore import (
 from orders.risk.halts import halts_in_force
 from orders.risk.switches import halt_trading
 from orders.states import Status
-from orders.tests import test_event_stream
-from orders.tests.test_event_stream import INSERT, STEPS
-from orders.tests.working import one_round
+from testsupport.event_writers import INSERT, STEPS
+from testsupport.placement import one_round
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
-writers, order = test_event_stream.writers, test_event_stream.order
 # How much further the server was on which the backup was made.
 FURTHER = 2**40
+
+
+@pytest.fixture
+def order(accept: Accept) -> Order:
+    return accept()
 
 
 def as_from_another_server(snapshot: Snapshot) -> Snapshot:
@@ -110,19 +113,20 @@ def test_whoever_has_not_prepared_a_restored_database_is_told(accept: Accept) ->
     assert is_renumbering_needed()
 
 
-def test_an_order_that_was_pending_in_the_backup_is_looked_up_before_it_is_sent(accept: Accept, tmp_path: Any) -> None:
+def test_an_order_that_was_pending_in_the_backup_is_looked_up_before_it_is_sent(
+    accept: Accept, simulator: SimulatorProcess
+) -> None:
     placed, unsent = accept(), accept()
-    with SimulatorProcess(tmp_path) as exchange:
-        Order.objects.filter(id=unsent.id).update(next_attempt_at=timezone.now() + timedelta(hours=1))
-        one_round(exchange.url)
-        # The backup was made before, and trading was halted then.
-        nothing = dict.fromkeys(["exchange_order_id", "placed_at", "execution_status", "next_attempt_at"])
-        placed.events.filter(type="placed").delete()
-        Order.objects.filter(id=placed.id).update(status=Status.PENDING, held_at=timezone.now(), **nothing)
-        halt_trading("dora", "restored")
-        assert have_pending_orders_looked_up() == 2
-        one_round(exchange.url)
-        book = exchange.book()
+    Order.objects.filter(id=unsent.id).update(next_attempt_at=timezone.now() + timedelta(hours=1))
+    one_round(simulator.url)
+    # The backup was made before, and trading was halted then.
+    nothing = dict.fromkeys(["exchange_order_id", "placed_at", "execution_status", "next_attempt_at"])
+    placed.events.filter(type="placed").delete()
+    Order.objects.filter(id=placed.id).update(status=Status.PENDING, held_at=timezone.now(), **nothing)
+    halt_trading("dora", "restored")
+    assert have_pending_orders_looked_up() == 2
+    one_round(simulator.url)
+    book = simulator.book()
     placed.refresh_from_db()
     unsent.refresh_from_db()
     assert placed.status == Status.COMPLETED

@@ -24,7 +24,7 @@ from infrastructure.throttling import counter
 from orders.api import short_way
 from orders.api.serializers import OrderSerializer, represented
 from orders.models import AccountLimits, Halt, Order
-from orders.tests.api_calls import LIMIT, MARKET, post, stored, token_for
+from testsupport.api_calls import LIMIT, MARKET, post, stored, token_for
 
 LONG_S = 3600.0
 LATER = "2030-01-31T15:30:00Z"

@@ -1,3 +1,4 @@
+from exchange.reports import TERMINAL_STATUSES
 from orders.states import EXECUTION_STATUS_CHANGES, OPEN_EXECUTION, STATUS_CHANGES, TERMINAL_EXECUTION, ExecutionStatus, Status
 
 
@@ -17,6 +18,14 @@ def test_what_the_exchange_has_is_never_taken_back() -> None:
 
 
 def test_only_a_late_fill_leaves_a_terminal_execution_status() -> None:
-    assert set(ExecutionStatus) == TERMINAL_EXECUTION | OPEN_EXECUTION
     for status in TERMINAL_EXECUTION:
-        assert EXECUTION_STATUS_CHANGES[status] <= {ExecutionStatus.FILLED}
+        assert EXECUTION_STATUS_CHANGES[status] == {ExecutionStatus.FILLED} - {status}
+
+
+def test_an_execution_is_over_when_it_is_over_at_the_exchange() -> None:
+    assert {status.value for status in TERMINAL_EXECUTION} == {status.value for status in TERMINAL_STATUSES}
+
+
+def test_an_open_execution_can_end_in_every_way() -> None:
+    for status in OPEN_EXECUTION:
+        assert EXECUTION_STATUS_CHANGES[status] >= TERMINAL_EXECUTION

@@ -15,8 +15,6 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
-from lemon_market.tests.transport_plugin import Transport
-from lemon_market.tests.waiting import wait_until
 from orders.models import Order, PlacementWorker
 from orders.placement.attempts import claim_due_orders
 from orders.placement.sweep import Sweep
@@ -24,9 +22,10 @@ from orders.placement.worker_registry import registered_processes
 from orders.placement.worker_state import own_host, own_name
 from orders.risk.switches import halt_trading, resume_trading
 from orders.states import Status
-from orders.tests.conftest import let_time_pass
-from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import POLICY
+from testsupport.database import database_url
+from testsupport.placement import POLICY, let_time_pass
+from testsupport.transport_plugin import Transport
+from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Sentinel, pusher, monitor and two workers.
@@ -187,12 +186,6 @@ def test_workers_that_are_gone_are_forgotten(db: None) -> None:
         PlacementWorker.objects.create(name=name, said_at=timezone.now() - timedelta(minutes=minutes))
     Sweep().run_once()
     assert set(PlacementWorker.objects.values_list("name", flat=True)) == {"a:1 qcluster", own_name()}
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
 
 
 @pytest.fixture

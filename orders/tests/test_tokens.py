@@ -16,7 +16,7 @@ from knox.models import AuthToken
 from rest_framework.test import APIClient
 
 from orders.api import authentication
-from orders.tests.api_calls import MARKET, NOTHING, client_for, post, stored
+from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,23 +17,23 @@ from django.db import OperationalError, connection
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
-from lemon_market.tests.transport_plugin import Transport
-from lemon_market.tests.waiting import wait_until
 from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
 from orders.placement.cancel import cancel_order
-from orders.tests.following import everything_is_settled, follow_until_settled, new_consumer
+from orders.tests.following import (
+    assert_equal_to_the_book,
+    everything_is_settled,
+    follow_until_settled,
+    is_equal_to_the_book,
+    new_consumer,
+)
 from orders.tests.restarting_exchange import restarting_exchange
-from orders.tests.test_placement_crashes import database_url
-from orders.tests.working import run_loop
+from testsupport.database import database_url
+from testsupport.placement import run_loop
+from testsupport.transport_plugin import Transport
+from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transport")]
 Accept = Callable[..., Order]
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(tmp_path / "exchange") as process:
-        yield process
 
 
 @pytest.fixture
@@ -53,24 +52,6 @@ def start_consumer(simulator: SimulatorProcess, transport: Transport) -> Iterato
         process.send_signal(signal.SIGCONT)
         process.kill()
         process.wait()
-
-
-def is_equal_to_the_book(simulator: SimulatorProcess) -> bool:
-    """Whether status, quantity and average price of every order are the same here and at the exchange."""
-    ours = {str(order.id): (order.execution_status, order.filled_quantity, order.average_price) for order in Order.objects.all()}
-    theirs = {
-        id: (placed["status"], placed["filled_quantity"], placed["average_price"] and Decimal(placed["average_price"]))
-        for id, placed in simulator.book().items()
-    }
-    return ours == theirs
-
-
-def assert_equal_to_the_book(simulator: SimulatorProcess) -> None:
-    """All orders are as the exchange has them, and each event is there once."""
-    assert is_equal_to_the_book(simulator)
-    assert OrderEvent.objects.filter(type="placed").count() == Order.objects.count()
-    for order in Order.objects.filter(looked_up_quantity=0):
-        assert sum(fill.data["last_quantity"] for fill in order.events.filter(type__endswith="filled")) == order.filled_quantity
 
 
 def test_orders_end_as_they_do_at_the_exchange(simulator: SimulatorProcess, accept: Accept) -> None:
@@ -160,18 +141,18 @@ def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: Si
     assert filled.events.filter(type="reconciled").count() == 1
 
 
-def test_a_gap_beyond_the_retention_is_reconciled(tmp_path: Path, accept: Accept) -> None:
-    with SimulatorProcess(tmp_path / "forgetful", retention=5) as simulator:
+@pytest.mark.simulator(retention=5)
+def test_a_gap_beyond_the_retention_is_reconciled(simulator: SimulatorProcess, accept: Accept) -> None:
+    accept()
+    run_loop(simulator.url)
+    follow_until_settled(simulator.url)
+    for _ in range(20):
         accept()
-        run_loop(simulator.url)
-        follow_until_settled(simulator.url)
-        for _ in range(20):
-            accept()
-        run_loop(simulator.url)
-        wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
-        follow_until_settled(simulator.url)
-        assert_equal_to_the_book(simulator)
-        assert OrderEvent.objects.filter(type="reconciled").exists()
+    run_loop(simulator.url)
+    wait_until(lambda: all(order["status"] == "filled" for order in simulator.book().values()))
+    follow_until_settled(simulator.url)
+    assert_equal_to_the_book(simulator)
+    assert OrderEvent.objects.filter(type="reconciled").exists()
 
 
 def test_a_position_beyond_the_end_of_the_feed_is_reconciled(simulator: SimulatorProcess, accept: Accept) -> None:

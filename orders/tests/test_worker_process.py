@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 
-from lemon_market.tests.small_disk import fill, mounted_small_disk
 from orders.placement.worker_registry import kill_registered_processes, process_files, register_this_process, registered_processes
+from testsupport.small_disk import fill, mounted_small_disk
 
 REGISTERED = """
 import django; django.setup()

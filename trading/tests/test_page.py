@@ -1,7 +1,6 @@
 """The trading page as the server makes it, and its forms without JavaScript."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -18,7 +17,7 @@ from orders import lifecycle
 from orders.models import AccountLimits, Order
 from orders.risk.switches import halt_trading
 from orders.storage import save_changes
-from orders.tests.api_calls import client_for
+from testsupport.api_calls import client_for
 
 TICKET = {
     "client_order_id": "t1",
@@ -211,16 +210,16 @@ def test_every_example_is_an_order_that_is_taken(client: Client, settings: Any) 
     assert Order.objects.count() == len(examples) == 7
 
 
-def test_the_simulated_exchange_is_closed_and_opened(client: Client, settings: Any, tmp_path: Path) -> None:
+def test_the_simulated_exchange_is_closed_and_opened(client: Client, settings: Any, simulator: SimulatorProcess) -> None:
     settings.EXCHANGE_IS_SIMULATED = True
-    with SimulatorProcess(tmp_path) as simulator:
-        settings.EXCHANGE_URL = simulator.url
-        assert b"The exchange is closed." in client.post("/exchange/close", follow=True).content
-        with pytest.raises(HTTPError, match="503"):
-            urlopen(f"{simulator.url}/orders/1")
-        assert b"The exchange is open." in client.post("/exchange/open", follow=True).content
-        with pytest.raises(HTTPError, match="404"):
-            urlopen(f"{simulator.url}/orders/1")
+    settings.EXCHANGE_URL = simulator.url
+    assert b"The exchange is closed." in client.post("/exchange/close", follow=True).content
+    with pytest.raises(HTTPError, match="503"):
+        urlopen(f"{simulator.url}/orders/1")
+    assert b"The exchange is open." in client.post("/exchange/open", follow=True).content
+    with pytest.raises(HTTPError, match="404"):
+        urlopen(f"{simulator.url}/orders/1")
+    simulator.stop()
     assert b"The exchange does not answer" in client.post("/exchange/close", follow=True).content
 
 

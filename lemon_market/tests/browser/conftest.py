@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 from lemon_market.tests.browser import chromium
 from lemon_market.tests.browser.running import running
 from lemon_market.tests.browser.site import Site
-from lemon_market.tests.installation import Installation
+from testsupport.installation import Installation
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,7 +3,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lemon_market.tests.installation import CHECKOUT, Installation
+from testsupport.installation import CHECKOUT, Installation
 
 
 @contextmanager

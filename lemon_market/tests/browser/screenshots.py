@@ -11,7 +11,7 @@ from lemon_market.tests.browser import chromium
 from lemon_market.tests.browser.people import OPERATOR
 from lemon_market.tests.browser.running import running
 from lemon_market.tests.browser.site import Site, is_live, place, state
-from lemon_market.tests.installation import CHECKOUT, Installation
+from testsupport.installation import CHECKOUT, Installation
 
 IMAGES = CHECKOUT / "docs" / "images"
 VIEW: ViewportSize = {"width": 1280, "height": 900}

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from lemon_market.tests.browser.people import PASSWORD
-from lemon_market.tests.installation import Installation
+from testsupport.installation import Installation
 
 
 class Site:

@@ -9,7 +9,7 @@ from exchange.testing import SimulatorProcess
 from lemon_market.tests.browser.people import OPERATOR, VIEWER
 from lemon_market.tests.browser.running import running
 from lemon_market.tests.browser.site import Site, is_live, newest, place, state
-from lemon_market.tests.installation import Installation
+from testsupport.installation import Installation
 
 pytestmark = pytest.mark.browser
 

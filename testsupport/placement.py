@@ -3,14 +3,18 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models import F
+from django.utils import timezone
 
+from exchange import gateway as venue
 from exchange.gateway import Gateway
 from exchange.http_gateway import HttpGateway
-from orders.models import Order
-from orders.placement.attempts import Claim, Result, carry_out, claim_due_orders, record
+from orders.models import Halt, Order
+from orders.placement.attempts import Claim, NotSent, Result, Step, carry_out, claim_due_orders, record
 from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
@@ -91,3 +95,20 @@ def many_like(order: Order, count: int, **changes: Any) -> None:
 
 def history(order: Order) -> list[str]:
     return list(order.events.values_list("type", flat=True))
+
+
+def answered(claim: Claim, outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome | NotSent) -> Result:
+    now = timezone.now()
+    return Result(claim, outcome, now, 0.5, now + timedelta(seconds=5) if claim.step is Step.SEND else None)
+
+
+def let_time_pass(seconds: float) -> None:
+    """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
+    past = timedelta(seconds=seconds)
+    for order in Order.objects.all():
+        for name in ("created_at", "next_attempt_at", "held_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):
+            moment = getattr(order, name)
+            setattr(order, name, moment and moment - past)
+        order.save()
+    moved = {name: F(name) - past for name in ("started_at", "ended_at", "released_at")}
+    Halt.objects.update(**moved)

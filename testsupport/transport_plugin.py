@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
 from devstack import embedded_kafka
-from lemon_market.tests.kafka_broker import KafkaBroker, given_servers
-from lemon_market.tests.waiting import wait_until
+from testsupport.kafka_broker import KafkaBroker, given_servers
+from testsupport.waiting import wait_until
 
 BOTH = ["django_q", "kafka"]
 PARTITIONS = 3

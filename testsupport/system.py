@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 
 from devstack import local_install
 from devstack.free_ports import free_port
-from lemon_market.tests.installation import CHECKOUT, Installation
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT, Installation
+from testsupport.waiting import wait_until
 
 # The account that the client which watches sees.
 WATCHED = "demo"

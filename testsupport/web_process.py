@@ -1,6 +1,6 @@
 """A web process and a PostgreSQL of its own, as `manage.py up` starts them, for tests that break one of the two.
 
-    python -m lemon_market.tests.web_process
+    python -m testsupport.web_process
 
 prepares the database and prints a token and a session that open it.
 """
@@ -25,9 +25,9 @@ from django.test import Client, override_settings
 from devstack import local_install, processes
 from devstack.embedded_postgres import Server
 from devstack.free_ports import free_port
-from lemon_market.tests.waiting import wait_until
+from testsupport.waiting import wait_until
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 ORDER = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100}
 
 
@@ -94,7 +94,7 @@ class WebProcess(WebServer):
             "ANONYMOUS_ACCOUNT": "demo",
             **settings,
         }
-        prepare = [sys.executable, "-m", "lemon_market.tests.web_process"]
+        prepare = [sys.executable, "-m", "testsupport.web_process"]
         prepared = subprocess.run(prepare, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=True)
         self.token, self.session = json.loads(prepared.stdout)
         super().__init__(directory / "output", self.environment)

@@ -7,9 +7,8 @@ import struct
 from collections.abc import Iterator
 from typing import Self
 
-from notifications.tests.talking import PATIENCE_S
-
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+PATIENCE_S = 10.0
 
 
 class RawClient:

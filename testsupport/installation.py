@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 
 from devstack.free_ports import free_port
-from lemon_market.tests.waiting import wait_until
+from testsupport.waiting import wait_until
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 # What a shell, a URL or supervisord might stumble over.
 DATA_DIR = "50% of it's #1; data"
 COMMAND = [sys.executable, "manage.py", "up"]

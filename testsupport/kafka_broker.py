@@ -10,8 +10,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from devstack.free_ports import free_port
-from lemon_market.tests.installation import CHECKOUT
-from lemon_market.tests.waiting import wait_until
+from testsupport.installation import CHECKOUT
+from testsupport.waiting import wait_until
 
 START_S = 60.0
 

@@ -1,0 +1,1 @@
+"""What tests of several packages, `chaos` and `benchmarks` share. No product code imports it."""
