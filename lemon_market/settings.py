@@ -108,7 +108,6 @@ MIDDLEWARE = [
     "lemon_market.middleware.NamedHostMiddleware",
     "lemon_market.middleware.BodyLimitMiddleware",
     "lemon_market.middleware.FormMiddleware",
-    "orders.api.short_way.ShortWayMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

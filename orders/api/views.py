@@ -13,7 +13,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from orders.api.errors import Conflict, LengthRequired, Refused
 from orders.api.filters import OrderFilter, OrderPagination
-from orders.api.marks import TRIED
 from orders.api.refusals import (
     BATCH_REFUSED,
     REFUSED,
@@ -73,9 +72,6 @@ ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be plac
 class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
     """The orders of the caller's own account; somebody else's do not exist here."""
 
-    # Most requests that bring one order are answered by short_way.py and never come here: whatever is to hold for all of them
-    # (a permission, a throttle, a header) has to be added there as well, and tests/test_short_way.py holds both to one another.
-
     # For the API's schema, which is made without a caller.
     queryset = Order.objects.none()
     lookup_value_converter = "uuid"
@@ -106,7 +102,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
     def create(self, request: Request) -> Response:
         requested = validated(with_idempotency_key(request.headers.get("Idempotency-Key"), request.data))
         try:
-            accepted = accept_orders(caller_id(request), [requested], keep_refused=True, was_tried=TRIED in request.META)
+            accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
         except AlreadyExpired:
             raise ValidationError({"expires_at": [PASSED]}) from None
         except ClientOrderIdConflict as conflict:
