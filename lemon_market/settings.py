@@ -263,7 +263,7 @@ Q_CLUSTER = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "orders.api.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "orders.api.authentication.SessionAuthentication",
         "orders.api.authentication.AnonymousAccountAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -294,7 +294,7 @@ SPECTACULAR_SETTINGS = {
     # The anonymous account is nothing that a client could present.
     "AUTHENTICATION_WHITELIST": [
         "orders.api.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "orders.api.authentication.SessionAuthentication",
     ],
     "ENUM_NAME_OVERRIDES": {
         name: f"orders.states.{name}" for name in ("OrderType", "Side", "Status", "ErrorCode", "ExecutionStatus", "EventType")

@@ -1,9 +1,13 @@
 from time import monotonic
 from typing import Any
 
+import drf_spectacular.authentication
 import knox.auth
+import rest_framework.authentication
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.contrib.knox_auth_token import KnoxTokenScheme
 from knox.crypto import hash_token
@@ -13,6 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from infrastructure.database.base import run_prepared
+from infrastructure.sessions import SessionStore
 
 TOKEN_FIELDS = [field.attname for field in AuthToken._meta.concrete_fields]  # noqa: SLF001 - Django's name for a public thing
 USER_FIELDS = [field.attname for field in User._meta.concrete_fields]  # noqa: SLF001
@@ -69,6 +74,33 @@ def token_with_user(digest: str) -> AuthToken | None:
 
 class TokenScheme(KnoxTokenScheme):  # type: ignore[no-untyped-call]
     target_class = "orders.api.authentication.TokenAuthentication"
+
+
+class SessionAuthentication(rest_framework.authentication.SessionAuthentication):
+    """The session of a person who signed in on a page, for the scripts of that page.
+
+    No middleware reads a session for the API, so a request with a token or without a cookie pays nothing for sessions.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        user = None if session_key is None else user_of_session(session_key)
+        if user is None:
+            return None
+        self.enforce_csrf(request)
+        return user, None
+
+
+def user_of_session(session_key: str) -> User | None:
+    """The active user who signed in with this session; None when it has ended."""
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    user = get_user(request)
+    return user if isinstance(user, User) else None
+
+
+class SessionScheme(drf_spectacular.authentication.SessionScheme):  # type: ignore[no-untyped-call]
+    target_class = "orders.api.authentication.SessionAuthentication"
 
 
 def anonymous_account() -> User | None:
