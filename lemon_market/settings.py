@@ -108,12 +108,18 @@ MIDDLEWARE = [
     "lemon_market.middleware.NamedHostMiddleware",
     "lemon_market.middleware.BodyLimitMiddleware",
     "lemon_market.middleware.FormMiddleware",
+    "lemon_market.middleware.PageMiddleware",
+]
+# What PageMiddleware applies: a request to the API has no use for any of it.
+PAGE_MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+# These look for the middleware of pages in MIDDLEWARE.
+SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410", "axes.W002", "security.W003"]
 ROOT_URLCONF = "lemon_market.urls"
 WSGI_APPLICATION = "lemon_market.wsgi.application"
 APPEND_SLASH = False
