@@ -274,14 +274,15 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["orders.api.throttling.AccountThrottle"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "orders.api.negotiation.UsualNegotiation",
+    "DEFAULT_RENDERER_CLASSES": ["orders.api.negotiation.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["orders.api.parsing.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "orders.api.errors.handle_exception",
     "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
-    # Escaped, since JSON can carry halves of characters that UTF-8 cannot.
+    # What orjson does not write is escaped: JSON can carry halves of characters, which UTF-8 cannot.
     "UNICODE_JSON": False,
 }
 # Days that a token lasts, unless `create_token` is told otherwise; 0 stands for no end.

@@ -82,7 +82,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if "Transfer-Encoding" in request.headers:
+        if "HTTP_TRANSFER_ENCODING" in request.META:
             # Django takes a body of unknown length for none, and would tell the client that every field is missing.
             raise LengthRequired
 
@@ -100,7 +100,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         examples=EXAMPLES,
     )
     def create(self, request: Request) -> Response:
-        requested = validated(with_idempotency_key(request.headers.get("Idempotency-Key"), request.data))
+        requested = validated(with_idempotency_key(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.data))
         try:
             accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
         except AlreadyExpired:
@@ -178,7 +178,7 @@ def caller_id(request: Request) -> int:
 
 def validated_batch(request: Request) -> list[NewOrder]:
     """Raises ValidationError with the errors by index, from 0."""
-    if "Idempotency-Key" in request.headers:
+    if "HTTP_IDEMPOTENCY_KEY" in request.META:
         raise ValidationError({"detail": "A batch takes no Idempotency-Key; give each order its own client_order_id."})
     if not isinstance(request.data, list) or not 1 <= len(request.data) <= MAX_BATCH:
         raise ValidationError({"detail": f"The body must be a list of 1 to {MAX_BATCH} orders."})
