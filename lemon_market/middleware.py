@@ -107,9 +107,8 @@ class PageMiddleware:
     A page's scripts may use its session at the API, whose authentication opens it (orders/api/authentication.py).
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-        self.get_page: Callable[[HttpRequest], Any] = get_response
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = self.get_page = get_response
         self.page_views: list[Callable[..., HttpResponseBase | None]] = []
         for path in reversed(settings.PAGE_MIDDLEWARE):
             middleware = import_string(path)(self.get_page)
@@ -118,9 +117,8 @@ class PageMiddleware:
                 self.page_views.insert(0, middleware.process_view)
             self.get_page = convert_exception_to_response(middleware)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = self.get_response(request) if is_for_api(request) else self.get_page(request)
-        return response
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request) if is_for_api(request) else self.get_page(request)
 
     def process_view(self, request: HttpRequest, view: Any, arguments: Any, named: dict[str, Any]) -> HttpResponseBase | None:
         if is_for_api(request):

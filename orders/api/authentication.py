@@ -50,13 +50,9 @@ class TokenAuthentication(knox.auth.TokenAuthentication):
     def authenticate_credentials(self, token: bytes) -> Any:
         # Neither UTF-8 nor what PostgreSQL can compare with is certain of other characters, and no token has any.
         shown = token_with_user(hash_token(token.decode())) if token.isalnum() else None
-        if shown is None or has_expired(shown):
+        if shown is None or (shown.expiry is not None and shown.expiry <= timezone.now()):
             raise AuthenticationFailed("Invalid token.")
         return self.validate_user(shown)
-
-
-def has_expired(token: AuthToken) -> bool:
-    return token.expiry is not None and token.expiry <= timezone.now()
 
 
 def token_with_user(digest: str) -> AuthToken | None:

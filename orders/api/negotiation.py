@@ -7,28 +7,27 @@ from typing import Any
 import orjson
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 ANYTHING = "*/*"
 
 
 class UsualNegotiation(DefaultContentNegotiation):
-    """REST framework's rules, which nearly all requests need none of: their headers name the usual type as it is.
+    """Compares the headers with the usual ones first, and leaves all others to REST framework's rules.
 
-    To find that out it would parse both headers, the query, and the names of all other headers.
+    Those parse both headers, the query and the names of all other headers for each request.
     """
 
     def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
         usual = parsers[0]
         return usual if request.META.get("CONTENT_TYPE") == usual.media_type else super().select_parser(request, parsers)
 
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> tuple[BaseRenderer, str]:
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         usual = renderers[0]
         if format_suffix is None and request.META.get("HTTP_ACCEPT", ANYTHING) in (ANYTHING, usual.media_type):
             return usual, usual.media_type
-        negotiated: tuple[BaseRenderer, str] = super().select_renderer(request, renderers, format_suffix)
-        return negotiated
+        return super().select_renderer(request, renderers, format_suffix)
 
 
 class FastJSONRenderer(JSONRenderer):
@@ -38,7 +37,7 @@ class FastJSONRenderer(JSONRenderer):
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
         if data is not None and accepted_media_type == self.media_type:
-            # It knows no halves of characters, as JSON from a client may hold, and no decimals.
+            # It refuses decimals, and halves of characters, which JSON from a client may hold.
             with suppress(TypeError):
                 return orjson.dumps(data)
         return super().render(data, accepted_media_type, renderer_context)

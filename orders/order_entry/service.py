@@ -109,9 +109,7 @@ def accept_orders(account_id: int, requested: Sequence[NewOrder], *, keep_refuse
     Raises ClientOrderIdConflict, AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits and ClockWrong.
     """
     try:
-        orders = store_at_once(account_id, requested)
-        if orders is None:
-            orders = store(account_id, requested, keep_refused=keep_refused)
+        orders = store_at_once(account_id, requested) or store(account_id, requested, keep_refused=keep_refused)
         return Accepted(orders, replayed=False)
     except (AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits):
         # A repeat is answered as before, however late it comes and whatever has changed since.
