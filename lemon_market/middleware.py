@@ -6,18 +6,19 @@ from typing import Any, cast
 import structlog
 from django.conf import settings
 from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.handlers.exception import convert_exception_to_response
 from django.http import (
     FileResponse,
     HttpRequest,
     HttpResponse,
     HttpResponsePermanentRedirect,
     JsonResponse,
-    QueryDict,
     StreamingHttpResponse,
 )
 from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
+from django.utils.module_loading import import_string
 
 from infrastructure import logs
 from infrastructure.client_address import PROBES
@@ -91,7 +92,6 @@ class FormMiddleware:
             return refused(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UNREADABLE_CONTENT_TYPE)
         if is_for_api(request):
             # It takes JSON only, and says so itself.
-            request.POST = QueryDict()
             return self.get_response(request)
         try:
             request.POST  # noqa: B018 - reads the form
@@ -99,6 +99,32 @@ class FormMiddleware:
             log.info("form_refused", path=request.path, error=str(error)[:MAX_LOGGED_LENGTH])
             return refused(request, HTTPStatus.BAD_REQUEST, UNREADABLE_FORM)
         return self.get_response(request)
+
+
+class PageMiddleware:
+    """Applies PAGE_MIDDLEWARE to pages only: the API has no sessions of its own, no forms, no messages and no sign-in.
+
+    A page's scripts may use its session at the API, whose authentication opens it (orders/api/authentication.py).
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = self.get_page = get_response
+        self.page_views: list[Callable[..., HttpResponseBase | None]] = []
+        for path in reversed(settings.PAGE_MIDDLEWARE):
+            middleware = import_string(path)(self.get_page)
+            # Django calls the hooks of its own list only. Of those on exceptions and templates no middleware of pages has any.
+            if hasattr(middleware, "process_view"):
+                self.page_views.insert(0, middleware.process_view)
+            self.get_page = convert_exception_to_response(middleware)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request) if is_for_api(request) else self.get_page(request)
+
+    def process_view(self, request: HttpRequest, view: Any, arguments: Any, named: dict[str, Any]) -> HttpResponseBase | None:
+        if is_for_api(request):
+            return None
+        answers = (process_view(request, view, arguments, named) for process_view in self.page_views)
+        return next((answer for answer in answers if answer is not None), None)
 
 
 class NamedHostMiddleware(CommonMiddleware):

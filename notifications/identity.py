@@ -1,19 +1,15 @@
 """Who a client is, and what it may see."""
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import cast
 
-from django.conf import settings
-from django.contrib.auth import get_user
 from django.contrib.auth.models import User
-from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 
 from infrastructure.throttling import counter, failure_rate
 from notifications.closings import TOO_MANY_FAILURES, Refused, wrong_credentials
 from notifications.handshake import Credentials
-from orders.api.authentication import TokenAuthentication, anonymous_account
+from orders.api.authentication import TokenAuthentication, anonymous_account, user_of_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +55,8 @@ def _user_of_token(token: str) -> User:
 
 
 def _user_of_session(session_key: str) -> User:
-    request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key if session_key.isalnum() else None)
-    user = get_user(request)
-    if not user.is_authenticated:
+    user = user_of_session(session_key)
+    if user is None:
         # Not even to be taken for the anonymous account: its user believes to be somebody else.
         raise Refused(wrong_credentials("The session has ended: log in again."))
     return user

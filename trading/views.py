@@ -16,12 +16,13 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
+from rest_framework.exceptions import ValidationError
 
 from infrastructure.throttling import account_rate, counter, too_many_requests
 from orders.api.authentication import anonymous_account
 from orders.api.filters import OrderPagination
 from orders.api.refusals import FOR_PROGRAMS, halted_one, kept_refusals, too_many
-from orders.api.serializers import NewOrderSerializer
+from orders.api.serializers import validated
 from orders.events.address import live_events_url
 from orders.models import Order
 from orders.order_entry.service import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
@@ -97,12 +98,11 @@ def too_often(account: User) -> HttpResponse | None:
 def place(request: HttpRequest, account: User) -> HttpResponse:
     """Place what the form says. A form that is sent twice carries the same client_order_id, and is placed once."""
     ticket = {name: request.POST.get(name, "") for name in TICKET_FIELDS}
-    serializer = NewOrderSerializer(data=terms(request.POST))
-    if not serializer.is_valid():
-        return show(request, account, ticket, serializer.errors)
     another = ticket | {"client_order_id": str(uuid.uuid4())}
     try:
-        accepted = accept_orders(account.pk, [serializer.new_order], keep_refused=True)
+        accepted = accept_orders(account.pk, [validated(terms(request.POST))], keep_refused=True)
+    except ValidationError as error:
+        return show(request, account, ticket, error.detail)
     except ClientOrderIdConflict:
         # The form of an order that was placed, changed and sent again: another order, to be sent once more on purpose.
         conflict = ["This ticket was placed already. Send it again if you mean another order."]

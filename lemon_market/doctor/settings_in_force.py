@@ -11,7 +11,8 @@ ADVICE = "Change the environment or .env; .env.example says what each setting is
 def check_settings() -> Iterator[Finding]:
     """Django's own checks and ours; those for deployment count where the database is somebody's own."""
     is_trial = settings.EMBEDDED_POSTGRES
-    messages = [message for message in run_checks(include_deployment_checks=not is_trial) if message.level >= WARNING]
+    found = run_checks(include_deployment_checks=not is_trial)
+    messages = [message for message in found if message.level >= WARNING and not message.is_silenced()]
     for message in messages:
         kind = bad if message.level >= ERROR else warn
         yield kind("settings", f"{message.id}: {message.msg}", message.hint or ADVICE)

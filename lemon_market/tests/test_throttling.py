@@ -139,6 +139,25 @@ def test_an_account_that_asks_too_often_has_to_wait(account: Any, django_user_mo
     assert bert.get("/orders").status_code == 200
 
 
+def counted(rate: str, who: Any) -> int:
+    count = throttling.counter.counts.get((rate, str(who)))
+    return 0 if count is None else count.known + count.own
+
+
+def test_each_request_counts_once_for_its_account_and_once_for_its_address(account: Any, settings: Any) -> None:
+    settings.TOKEN_REMEMBERED = 3600.0
+    client = client_for(account)
+    known = MARKET | {"client_order_id": "c1"}
+    asked: list[tuple[Any, str, int]] = [
+        *[(MARKET, "/orders", 202), (known, "/orders", 202), (known, "/orders", 200)],
+        *[(known | {"side": "sell"}, "/orders", 409), (MARKET | {"quantity": 0}, "/orders", 400), ("", "/orders", 400)],
+        *[([MARKET], "/orders/batch", 202), ([], "/orders/batch", 400)],
+    ]
+    for number, (body, path, status) in enumerate(asked, start=1):
+        assert post(client, body, path).status_code == status
+        assert (counted("account", account.pk), counted("address", "127.0.0.1")) == (number, number)
+
+
 def test_a_request_costs_no_statement_until_a_hundredth_of_the_limit(account: Any, settings: Any) -> None:
     settings.ACCOUNT_REQUESTS_PER_SECOND, settings.ADDRESS_REQUESTS_PER_SECOND = 100, 200
     client = client_for(account)

@@ -1,9 +1,13 @@
 from time import monotonic
 from typing import Any
 
+import drf_spectacular.authentication
 import knox.auth
+import rest_framework.authentication
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.contrib.knox_auth_token import KnoxTokenScheme
 from knox.crypto import hash_token
@@ -13,6 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from infrastructure.database.base import run_prepared
+from infrastructure.sessions import SessionStore
 
 TOKEN_FIELDS = [field.attname for field in AuthToken._meta.concrete_fields]  # noqa: SLF001 - Django's name for a public thing
 USER_FIELDS = [field.attname for field in User._meta.concrete_fields]  # noqa: SLF001
@@ -35,24 +40,27 @@ class TokenAuthentication(knox.auth.TokenAuthentication):
     is shown is looked at.
     """
 
+    def authenticate(self, request: Request) -> Any:
+        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme == "Token" and token.isalnum():
+            return self.authenticate_credentials(token.encode())
+        # Anything unusual goes by knox's rules, for which REST framework rewrites the names of all headers.
+        return super().authenticate(request)
+
     def authenticate_credentials(self, token: bytes) -> Any:
         # Neither UTF-8 nor what PostgreSQL can compare with is certain of other characters, and no token has any.
         shown = token_with_user(hash_token(token.decode())) if token.isalnum() else None
-        if shown is None or has_expired(shown):
+        if shown is None or (shown.expiry is not None and shown.expiry <= timezone.now()):
             raise AuthenticationFailed("Invalid token.")
         return self.validate_user(shown)
 
 
-def has_expired(token: AuthToken) -> bool:
-    return token.expiry is not None and token.expiry <= timezone.now()
-
-
 def token_with_user(digest: str) -> AuthToken | None:
     """Django's own way to the same two objects takes five times as long."""
-    token = remembered_token(digest)
-    if token is not None:
-        return token
     now_s = monotonic()
+    read_at_s, known = remembered.get(digest, (0.0, None))
+    if known is not None and now_s - read_at_s < settings.TOKEN_REMEMBERED:
+        return known
     rows = run_prepared(TOKEN_WITH_USER, [digest])
     if not rows:
         # Wrong ones are not kept: anybody could have us keep as many as they like.
@@ -67,24 +75,35 @@ def token_with_user(digest: str) -> AuthToken | None:
     return token
 
 
-def remembered_token(digest: str) -> AuthToken | None:
-    read_at_s, token = remembered.get(digest, (0.0, None))
-    return token if monotonic() - read_at_s < settings.TOKEN_REMEMBERED else None
-
-
-def remembered_account_id(header: str) -> int | None:
-    """The account of an Authorization header, when its token is one that was found valid a moment ago."""
-    scheme, _, token = header.partition(" ")
-    if scheme != "Token" or not (token.isalnum() and token.isascii()):
-        return None
-    shown = remembered_token(hash_token(token))
-    if shown is None or has_expired(shown) or not shown.user.is_active:
-        return None
-    return int(shown.user_id)
-
-
 class TokenScheme(KnoxTokenScheme):  # type: ignore[no-untyped-call]
     target_class = "orders.api.authentication.TokenAuthentication"
+
+
+class SessionAuthentication(rest_framework.authentication.SessionAuthentication):
+    """The session of a person who signed in on a page, for the scripts of that page.
+
+    No middleware reads a session for the API, so a request with a token or without a cookie pays nothing for sessions.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        user = None if session_key is None else user_of_session(session_key)
+        if user is None:
+            return None
+        self.enforce_csrf(request)
+        return user, None
+
+
+def user_of_session(session_key: str) -> User | None:
+    """The active user who signed in with this session; None when it has ended."""
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    user = get_user(request)
+    return user if isinstance(user, User) else None
+
+
+class SessionScheme(drf_spectacular.authentication.SessionScheme):  # type: ignore[no-untyped-call]
+    target_class = "orders.api.authentication.SessionAuthentication"
 
 
 def anonymous_account() -> User | None:

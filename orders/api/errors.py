@@ -94,6 +94,7 @@ def clock_wrong_detail(wrong: ClockWrong) -> str:
 
 
 def is_for_api(request: HttpRequest) -> bool:
+    """Whether it is for the API, and not for a page: what stands here decides it for all middleware and all errors."""
     return request.path.startswith("/orders")
 
 

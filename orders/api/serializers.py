@@ -125,10 +125,6 @@ class NewOrderSerializer(KnownFieldsSerializer):
             raise serializers.ValidationError({"limit_price": ["A limit order needs a limit price."]})
         return attrs
 
-    @property
-    def new_order(self) -> NewOrder:
-        return NewOrder(**self.validated_data)
-
 
 class OrderSerializer(serializers.ModelSerializer[Order]):
     class Meta:

@@ -4,7 +4,6 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from infrastructure.throttling import account_rate, counter
-from orders.api.marks import COUNTED
 
 
 class AccountThrottle(BaseThrottle):
@@ -15,8 +14,7 @@ class AccountThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         # The description of the API is for everybody; there only addresses are counted.
-        # And what took the short way first is counted already.
-        if COUNTED not in request.META and request.user is not None:
+        if request.user is not None:
             self.retry_after_s = counter.add(account_rate(), str(request.user.pk))
         return self.retry_after_s is None
 

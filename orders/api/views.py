@@ -13,7 +13,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from orders.api.errors import Conflict, LengthRequired, Refused
 from orders.api.filters import OrderFilter, OrderPagination
-from orders.api.marks import TRIED
 from orders.api.refusals import (
     BATCH_REFUSED,
     REFUSED,
@@ -73,9 +72,6 @@ ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be plac
 class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
     """The orders of the caller's own account; somebody else's do not exist here."""
 
-    # Most requests that bring one order are answered by short_way.py and never come here: whatever is to hold for all of them
-    # (a permission, a throttle, a header) has to be added there as well, and tests/test_short_way.py holds both to one another.
-
     # For the API's schema, which is made without a caller.
     queryset = Order.objects.none()
     lookup_value_converter = "uuid"
@@ -86,7 +82,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if "Transfer-Encoding" in request.headers:
+        if "HTTP_TRANSFER_ENCODING" in request.META:
             # Django takes a body of unknown length for none, and would tell the client that every field is missing.
             raise LengthRequired
 
@@ -104,9 +100,9 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         examples=EXAMPLES,
     )
     def create(self, request: Request) -> Response:
-        requested = validated(with_idempotency_key(request.headers.get("Idempotency-Key"), request.data))
+        requested = validated(with_idempotency_key(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.data))
         try:
-            accepted = accept_orders(caller_id(request), [requested], keep_refused=True, was_tried=TRIED in request.META)
+            accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
         except AlreadyExpired:
             raise ValidationError({"expires_at": [PASSED]}) from None
         except ClientOrderIdConflict as conflict:
@@ -182,7 +178,7 @@ def caller_id(request: Request) -> int:
 
 def validated_batch(request: Request) -> list[NewOrder]:
     """Raises ValidationError with the errors by index, from 0."""
-    if "Idempotency-Key" in request.headers:
+    if "HTTP_IDEMPOTENCY_KEY" in request.META:
         raise ValidationError({"detail": "A batch takes no Idempotency-Key; give each order its own client_order_id."})
     if not isinstance(request.data, list) or not 1 <= len(request.data) <= MAX_BATCH:
         raise ValidationError({"detail": f"The body must be a list of 1 to {MAX_BATCH} orders."})

@@ -1,4 +1,7 @@
-"""Taking orders in: stored with their first event and a wake-up in one transaction, or found to be known already."""
+"""Accepting orders: they are stored with their first event and a wake-up in one transaction, or found to be known already.
+
+`accept_orders` is the only way in, for one order or a batch of the REST API and for the form of the trading page.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,20 +101,15 @@ class RefusedByLimits(Exception):
     refusals: dict[int, Refusal]
 
 
-def accept_orders(
-    account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool = False, was_tried: bool = False
-) -> Accepted:
+def accept_orders(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool = False) -> Accepted:
     """Store all of the orders or none. The client order ids among them must differ.
 
     With `keep_refused` orders that break limits are stored all the same, as failed, for audit: nothing of them is sent.
-    `was_tried` tells that `store_at_once` has found something in their way already.
     Safe to repeat: the same ids with the same terms give the orders that exist.
     Raises ClientOrderIdConflict, AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits and ClockWrong.
     """
     try:
-        orders = None if was_tried else store_at_once(account_id, requested)
-        if orders is None:
-            orders = store(account_id, requested, keep_refused=keep_refused)
+        orders = store_at_once(account_id, requested) or store(account_id, requested, keep_refused=keep_refused)
         return Accepted(orders, replayed=False)
     except (AlreadyExpired, TradingHalted, TooManyOrders, RefusedByLimits):
         # A repeat is answered as before, however late it comes and whatever has changed since.
@@ -124,7 +122,7 @@ def accept_orders(
 
 
 def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order] | None:
-    """Store the orders in one statement. Nearly all go this way; what stands in the way of others `store` finds out.
+    """Store the orders in one statement, as nearly all can be; None when something stands in the way, which `store` finds out.
 
     Raises ClockWrong: their ids and times would be wrong as well.
     """

@@ -9,6 +9,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import OrmQ
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orders.models import Order, OrderEvent
 from orders.order_entry.service import NewOrder, accept_orders
@@ -105,6 +107,48 @@ def test_the_clients_own_id_defaults_to_ours(client: Any) -> None:
     assert order["client_order_id"] == order["id"]
     assert post(client, MARKET | {"client_order_id": order["id"]}).status_code == 200
     assert stored()["orders"] == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["application/json", "*/*", "application/*", "application/json; indent=2", "text/html, */*;q=0.1", "a" * 300 + ", */*"],
+)
+def test_any_accept_header_that_allows_json_is_answered(client: Any, header: str) -> None:
+    answer = post(client, MARKET, Accept=header)
+    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (202, "application/json")
+    assert answer.json()["id"] == str(Order.objects.get().id)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=13),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+# Mostly as they should be, so that one odd field is met among good ones.
+ORDERS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["market", "limit"]) | JSON,
+        "side": st.sampled_from(["buy", "sell"]) | JSON,
+        "instrument": st.just("AAPL_2025_03") | JSON,
+        "quantity": st.integers(1, 100) | JSON,
+    },
+    optional={
+        "limit_price": st.decimals(0, 1000, places=2).map(str) | st.just("250.50") | JSON,
+        "expires_at": st.just(LATER) | JSON,
+        "client_order_id": st.text("abc", min_size=1, max_size=2) | JSON,
+        "colour": JSON,
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=ORDERS | JSON)
+def test_any_body_is_accepted_replayed_or_refused_with_a_reason(client: Any, body: Any) -> None:
+    before = stored()["orders"]
+    answer = post(client, body)
+    assert answer.status_code in {200, 202, 400, 409}
+    assert answer.json()
+    assert stored()["orders"] - before == (answer.status_code == 202)
 
 
 def test_two_requests_without_an_id_are_two_orders(client: Any) -> None:
@@ -299,3 +343,14 @@ def test_what_one_statement_stores_is_what_django_would_have_stored(account: Any
     terms = LIMIT | {"limit_price": Decimal("250.50"), "expires_at": timezone.now() + timedelta(days=1)}
     [order] = accept_orders(account.pk, [NewOrder(**terms)]).orders
     assert Order.objects.values().get() == {name: value for name, value in vars(order).items() if name != "_state"}
+
+
+def test_a_column_that_the_next_release_has_added_is_left_to_its_default(client: Any) -> None:
+    """Such a release migrates while this one still runs (docs/operations.md)."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE orders_order ADD COLUMN venue text NOT NULL DEFAULT 'xetra'")
+    assert post(client, MARKET).status_code == 202
+    assert post(client, [MARKET, LIMIT], "/orders/batch").status_code == 202
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT array_agg(venue) FROM orders_order")
+        assert cursor.fetchone() == (["xetra"] * 3,)

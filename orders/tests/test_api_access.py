@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.test import APIClient
@@ -203,6 +205,23 @@ def test_a_session_may_read_and_needs_a_csrf_token_to_write(account: Any, settin
     token = "t" * 32
     browser.cookies["csrftoken"] = token
     assert post(browser, MARKET, **{"X-CSRFToken": token}).status_code == 202
+
+
+def test_pages_use_a_session_and_the_api_does_not_touch_it(account: Any, admin_user: Any) -> None:
+    """Not even when a browser sends its cookie beside the token, which is of another account here."""
+    client = client_for(account)
+    client.force_login(admin_user)
+    with CaptureQueriesContext(connection) as queries:
+        answers = [post(client, MARKET), post(client, [MARKET], "/orders/batch"), client.get("/orders"), client.get("/orders/x")]
+    assert [answer.status_code for answer in answers] == [202, 202, 200, 404]
+    assert not [query for query in queries.captured_queries if "django_session" in query["sql"]]
+    assert not any(hasattr(answer.wsgi_request, "session") for answer in answers)
+    assert {order.account for order in Order.objects.select_related("account")} == {account}
+    with CaptureQueriesContext(connection) as queries:
+        page = client.get("/")
+    assert [query for query in queries.captured_queries if "django_session" in query["sql"]]
+    assert page.wsgi_request.session.session_key == client.cookies["sessionid"].value
+    assert page.context["account"] == admin_user
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])

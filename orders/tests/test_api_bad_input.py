@@ -263,7 +263,7 @@ def test_an_answer_in_another_format_than_json_is_not_to_be_had(client: Any) -> 
     assert stored() == NOTHING
 
 
-def test_errors_are_json_in_ascii(client: Any) -> None:
+def test_half_of_a_character_is_told_escaped(client: Any) -> None:
     answer = post(client, r'{"\ud800é": 1}')
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.content.isascii()

@@ -1,13 +1,17 @@
+import json
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.utils import timezone
+from rest_framework.serializers import ModelSerializer
 
 from exchange import gateway as venue
 from orders import lifecycle
+from orders.api.serializers import OrderSerializer, represented
 from orders.models import Order
 from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
@@ -224,6 +228,26 @@ def test_an_order_that_failed_says_why(client: Any, accept: Accept) -> None:
     shown = client.get(f"/orders/{order.id}").json()
     assert (shown["status"], shown["error_code"]) == (Status.FAILED, ErrorCode.REFUSED_BY_EXCHANGE)
     assert shown["error_message"] == "The exchange refused the order: unknown instrument"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"limit_price": Decimal("250.5"), "expires_at": datetime(2030, 1, 1, 1, 2, 3, 4, tzinfo=UTC)},
+        {"limit_price": Decimal("12345678901234567.89"), "average_price": Decimal("0.1"), "filled_quantity": 3},
+        {"average_price": Decimal("1E2"), "placed_at": START, "exchange_order_id": "x-1"},
+        {"error_code": "internal_error", "error_message": "why, ä", "status": "error", "execution_status": "new"},
+        {"cancel_requested_at": START, "next_attempt_at": None, "attempt_count": 7},
+    ],
+    ids=str,
+)
+def test_an_order_is_shown_as_the_serializers_fields_would_show_it(accept: Accept, changes: dict[str, Any]) -> None:
+    order = accept(type="limit", limit_price=Decimal("250.50"))
+    for name, value in changes.items():
+        setattr(order, name, value)
+    by_fields = ModelSerializer.to_representation(OrderSerializer(), order)
+    assert json.dumps(represented(order)) == json.dumps(by_fields)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,17 @@ def test_for_a_second_a_token_is_believed_without_being_looked_up(
     assert hash_token(revoked) not in authentication.remembered
 
 
+def test_a_token_that_is_believed_ends_at_its_end_all_the_same(
+    account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TOKEN_REMEMBERED = 3600.0
+    token = create_token("--days", "1")
+    assert status_with(token) == 200
+    later = timezone.now() + timedelta(days=2)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: later)
+    assert status_with(token) == 401
+
+
 def test_an_account_that_is_switched_off_is_believed_for_a_second_at_most(
     account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

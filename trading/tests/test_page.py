@@ -17,7 +17,8 @@ from orders import lifecycle
 from orders.models import AccountLimits, Order
 from orders.risk.switches import halt_trading
 from orders.storage import save_changes
-from testsupport.api_calls import client_for
+from testsupport.api_calls import MARKET, client_for, post, stored
+from trading import views
 
 TICKET = {
     "client_order_id": "t1",
@@ -283,3 +284,41 @@ def test_what_the_page_sends_counts_with_the_requests_of_the_account(
     assert [answer.status_code for answer in answers] == [302, 429, 429]
     assert Order.objects.count() == 2
     assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("is_page_first", [True, False])
+def test_an_order_of_the_page_is_known_to_the_api_and_the_other_way_round(
+    client: Client, account: Any, is_page_first: bool
+) -> None:
+    api = client_for(account)
+    if is_page_first:
+        assert client.post("/", TICKET).status_code == 302
+        answer = post(api, MARKET | {"client_order_id": "t1"})
+        assert (answer.status_code, answer.headers["Idempotent-Replayed"]) == (200, "true")
+    else:
+        assert post(api, MARKET | {"client_order_id": "t1"}).status_code == 202
+        assert client.post("/", TICKET).status_code == 302
+    assert stored() == {"orders": 1, "events": 1, "wake_ups": 1}
+    assert client.post("/", TICKET | {"quantity": "7"}).status_code == 400
+    assert post(api, MARKET | {"client_order_id": "t1", "quantity": 7}).status_code == 409
+    assert stored()["orders"] == 1
+
+
+@pytest.mark.parametrize("limits", [{"max_quantity": 99}, {"open_orders": 1}], ids=str)
+def test_the_page_and_the_api_are_under_the_same_limits(
+    client: Client, account: Any, accept: Callable[..., Order], limits: dict[str, int]
+) -> None:
+    accept()
+    AccountLimits.objects.create(account=account, **limits)
+    page, answer = client.post("/", TICKET), post(client_for(account), MARKET)
+    assert (page.status_code, answer.status_code) == (400, 422)
+    assert page.context["errors"] == views.by_field(answer.json())
+    assert [order.error_code for order in Order.objects.order_by("id")[1:]] == ["refused_by_limits"] * 2
+
+
+def test_the_page_and_the_api_count_for_the_same_rate_of_orders(client: Client, account: Any) -> None:
+    AccountLimits.objects.create(account=account, orders_per_second=2)
+    api, another = client_for(account), TICKET | {"client_order_id": "t2"}
+    answers = [client.post("/", TICKET), post(api, MARKET), client.post("/", another), post(api, MARKET)]
+    assert [answer.status_code for answer in answers] == [302, 202, 400, 429]
+    assert stored()["orders"] == 2

@@ -1,0 +1,43 @@
+"""How a request and its answer agree on JSON, which is all that this API takes and gives."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+
+ANYTHING = "*/*"
+
+
+class UsualNegotiation(DefaultContentNegotiation):
+    """Compares the headers with the usual ones first, and leaves all others to REST framework's rules.
+
+    Those parse both headers, the query and the names of all other headers for each request.
+    """
+
+    def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
+        usual = parsers[0]
+        return usual if request.META.get("CONTENT_TYPE") == usual.media_type else super().select_parser(request, parsers)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        usual = renderers[0]
+        if format_suffix is None and request.META.get("HTTP_ACCEPT", ANYTHING) in (ANYTHING, usual.media_type):
+            return usual, usual.media_type
+        return super().select_renderer(request, renderers, format_suffix)
+
+
+class FastJSONRenderer(JSONRenderer):
+    """Written by orjson, unless the client asks for an indent."""
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        if data is not None and accepted_media_type == self.media_type:
+            # It refuses decimals, and halves of characters, which JSON from a client may hold.
+            with suppress(TypeError):
+                return orjson.dumps(data)
+        return super().render(data, accepted_media_type, renderer_context)
