@@ -7,16 +7,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import override_settings
 
-from orders.events.notify import doorbell
+from orders.events.notify import notifier
 from orders.models import Order
 from orders.order_entry.service import NewOrder, accept_orders
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """pytest-django's, which drops the test database in the end: the doorbell's connection would keep it from that."""
+    """pytest-django's, which drops the test database in the end: the notifier's connection would keep it from that."""
     yield
-    doorbell.close()
+    notifier.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

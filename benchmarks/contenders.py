@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.children import CHECKOUT
 
 OURS = "Lemon Market"
-SEED = "the seed's design"
+SEED = "the original brief's design"
 CELERY = "FastAPI + Celery"
 PROCRASTINATE = "FastAPI + Procrastinate"
 DJANGO_Q = "DRF + django-q2"
@@ -37,7 +37,7 @@ class Contender:
     session: str = ""
     notifications_port: int = 0
     directory: Path = field(default=CHECKOUT)
-    # Of the seed's design: it has no queue, so that orders are placed only while it accepts others.
+    # Of the original brief's design: it has no queue, so that orders are placed only while it accepts others.
     places_while_accepting: bool = False
     needs_redis: bool = False
 

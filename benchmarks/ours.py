@@ -12,7 +12,7 @@ from devstack.local_install import POSTGRES_DATABASE
 
 ACCOUNTS = 100
 PREPARE_S = 120.0
-TABLES = ("orders_order", "orders_orderevent", "orders_feedposition", "orders_setasidereport", "django_q_ormq", "django_q_task")
+TABLES = ("orders_order", "orders_orderevent", "orders_feedposition", "orders_deadletter", "django_q_ormq", "django_q_task")
 PROGRESS = "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'pending') FROM orders_order"
 
 

@@ -51,7 +51,7 @@ WRONG = {
     "clock_ahead": 0.0,
 }
 RIGHT = dict.fromkeys(WRONG, 0.0)
-LONGEST_FREEZE_S = 8.0
+MAX_FREEZE_S = 8.0
 READ_ONLY, READ_ONLY_S = "read-only", 4.0
 FULL_S = 4.0
 HOUR_S = 3600
@@ -75,7 +75,7 @@ class Fault:
 
 
 def control(system: System, wishes: dict[str, object]) -> None:
-    """Ask the simulated exchange for something; one that is away is asked again by whoever needs it."""
+    """Ask the simulated exchange for something; one that is unavailable is asked again by whoever needs it."""
     ask_exchange(system, "/control", json.dumps(wishes).encode())
 
 
@@ -124,14 +124,14 @@ def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> 
         return disk_fault(system)
     pids = postgres_processes(system) if victim == POSTGRES else pids_of(system, victim)
     if len(pids) <= number:
-        return Fault(f"{victim} #{number} is away already", lambda: None)
+        return Fault(f"{victim} #{number} is unavailable already", lambda: None)
     if how == READ_ONLY:
         return Fault(f"PostgreSQL takes no changes for {READ_ONLY_S:g} s", lambda: take_no_changes(system))
     if victim == POSTGRES:
         return database_fault(pids, how, chance)
     name = f"{victim} #{number}" if len(pids) > 1 else victim
     if how == "frozen":
-        seconds = round(chance.uniform(1.0, LONGEST_FREEZE_S), 1)
+        seconds = round(chance.uniform(1.0, MAX_FREEZE_S), 1)
         return Fault(f"{name} is frozen for {seconds} s", lambda: freeze([pids[number]], seconds))
     sent = signal.SIGKILL if how == "killed" else signal.SIGTERM
     return Fault(f"{name} is {how}", lambda: send(pids[number], sent))

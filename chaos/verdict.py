@@ -20,7 +20,7 @@ SELECT account_id::text AS account, instrument,
     extract(epoch FROM confirmed_at)::float AS confirmed_at, extract(epoch FROM ended_at)::float AS ended_at
 FROM orders_halt WHERE confirmed_at IS NOT NULL"""
 # The orders that a contradiction was kept about.
-FLAGGED = "SELECT DISTINCT order_id FROM orders_setasidereport WHERE order_id IS NOT NULL"
+FLAGGED = "SELECT DISTINCT order_id FROM orders_deadletter WHERE order_id IS NOT NULL"
 TO_BE_SEEN = """
 SELECT event_id FROM orders_orderevent JOIN auth_user ON auth_user.id = account_id WHERE username = '{account}'"""
 # They say how much a trial was worth.

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-LONGEST_LOG = 1024 * 1024
+MAX_LOG = 1024 * 1024
 
 
 def open_log(log: Path) -> int:
     """Open for appending, for its owner alone; one that has grown long becomes `log.1` first. Raises OSError."""
-    if log.exists() and log.stat().st_size > LONGEST_LOG:
+    if log.exists() and log.stat().st_size > MAX_LOG:
         log.replace(log.with_name(log.name + ".1"))
     return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -17,8 +17,8 @@ TOLD_AT = 5
 # Who has run for so long has not failed. On a machine with too much to do it can take 20 s to find that something is missing.
 RUNS_S = 30
 # Bytes that are kept of what a failing process writes, and characters that are quoted of its last line.
-LONGEST_HELD = 64 * 1024
-LONGEST_QUOTE = 300
+MAX_HELD = 64 * 1024
+MAX_QUOTE = 300
 
 
 class HeldOutput(PDispatcher):
@@ -42,7 +42,7 @@ class HeldOutput(PDispatcher):
         if not written:
             self.close()
         elif self.process.failures:
-            self._held = (self._held + written)[-LONGEST_HELD:]
+            self._held = (self._held + written)[-MAX_HELD:]
         else:
             _write_to_terminal(written)
 
@@ -54,7 +54,7 @@ class HeldOutput(PDispatcher):
     def last_line(self) -> str:
         """The last line that is not empty, if there is one."""
         lines = [line.strip() for line in self._held.decode(errors="replace").splitlines()]
-        return next((line[:LONGEST_QUOTE] for line in reversed(lines) if line), "")
+        return next((line[:MAX_QUOTE] for line in reversed(lines) if line), "")
 
 
 class PatientProcess(Subprocess):

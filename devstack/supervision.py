@@ -26,7 +26,7 @@ from infrastructure.process_signals import STOP_SIGNALS, die_with_parent
 
 # supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
 # wants to wait another minute for it to notice that the database is back.
-LONGEST_RESTART_DELAY_S = 5
+MAX_RESTART_DELAY_S = 5
 # Set by `up` when lines are to be JSON objects.
 LOG_JSON = "LEMON_MARKET_SUPERVISOR_LOG_JSON"
 
@@ -111,7 +111,7 @@ class PatientSupervisor(Supervisor):
         for group in self.process_groups.values():
             for process in group.processes.values():
                 # One more than this is what it waits next; it gives up above `startretries`.
-                process.backoff = min(process.backoff, LONGEST_RESTART_DELAY_S - 1)
+                process.backoff = min(process.backoff, MAX_RESTART_DELAY_S - 1)
 
 
 def emit_as_json(record: LogRecord) -> None:

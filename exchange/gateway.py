@@ -47,13 +47,13 @@ class Refused:
 class Unavailable:
     """Certainly not taken; to be sent again later.
 
-    `retry_after_s` is the exchange's own wish (RFC 9110 Retry-After). `exchange_is_away` is true when no connection
+    `retry_after_s` is the exchange's own wish (RFC 9110 Retry-After). `exchange_is_unavailable` is true when no connection
     could be made at all, which is a statement about the exchange and not about this order.
     """
 
     reason: str
     retry_after_s: float | None = None
-    exchange_is_away: bool = False
+    exchange_is_unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

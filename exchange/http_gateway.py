@@ -221,7 +221,7 @@ class HttpGateway:
             cannot_connect = method == "GET" and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             if progress.may_be_sent and not cannot_connect:
                 return Unknown(what)
-            return Unavailable(what, exchange_is_away=progress.is_connecting)
+            return Unavailable(what, exchange_is_unavailable=progress.is_connecting)
         named = (answer.document or {}).get("client_order_id", client_order_id)
         return answer if named == client_order_id else Unknown(f"status {answer.status}: an answer about another order")
 

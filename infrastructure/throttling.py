@@ -3,7 +3,7 @@
 A process counts by itself, and adds what it has counted to the table RequestCount when that is a hundredth of the limit:
 one statement for each such share, and none in between. It learns there what the others have counted. So beyond the limit at
 most one share for each further process is let through, which for limits below 200 is nothing, since each single one is
-written down. Without the table, while the database is away, a process goes by its own count.
+written down. Without the table, while the database is unavailable, a process goes by its own count.
 
 Counts begin anew with each window. A client that spreads its requests around the end of one gets up to two limits within
 one window's time.
@@ -23,8 +23,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.shortcuts import render
 
 from infrastructure import client_address
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.models import UNKNOWN_CLIENTS, RequestCount
 from infrastructure.passwords import sign_ins, too_many_sign_ins
 
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 SHARES = 100
 # Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
-MOST_COUNTED = 20_000
+MAX_COUNTED = 20_000
 MAX_USERNAME_LENGTH = 255
 # Forms that take a password; whoever knows it is sent on to another page.
 LOGIN_PATHS = {"/login", "/admin/login/", "/admin/password_change/"}
@@ -102,7 +102,7 @@ class Counter:
         try:
             known = RequestCount.add(rate.name, who, count.ends_at, settled)
         except DatabaseUnavailable as error:
-            log.warning("database_away", doing="count requests", error=one_line(error))
+            log.warning("database_unavailable", doing="count requests", error=one_line(error))
             return None
         with self.lock:
             count.known = max(count.known, known)
@@ -124,14 +124,14 @@ class Counter:
         try:
             RequestCount.add(rate.name, who, count.ends_at, -1)
         except DatabaseUnavailable as error:
-            log.warning("database_away", doing="count requests", error=one_line(error))
+            log.warning("database_unavailable", doing="count requests", error=one_line(error))
 
     def current(self, rate: Rate, who: str, now: float) -> Count:
         ends_at = (int(now) // rate.window_s + 1) * rate.window_s
         key = rate.name, who
         count = self.counts.get(key)
         if count is None or count.ends_at < ends_at:
-            if len(self.counts) >= MOST_COUNTED:
+            if len(self.counts) >= MAX_COUNTED:
                 self.counts = {}
             count = self.counts[key] = Count(ends_at)
         return count

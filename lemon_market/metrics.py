@@ -24,7 +24,7 @@ from infrastructure import shared_counts
 from infrastructure.database.clock import database_now
 from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import newest_age_s
-from orders.operations import status as standing
+from orders.operations import system_status
 from orders.placement.worker_state import SILENT_AFTER, heard_within
 from orders.states import Status
 from orders.transport import transport
@@ -70,7 +70,7 @@ class BackupCollector(Collector):
 
 
 class DatabaseCollector(Collector):
-    """What the database knows, or that it is away."""
+    """What the database knows, or that it is unavailable."""
 
     def collect(self) -> Families:
         try:
@@ -84,16 +84,16 @@ class DatabaseCollector(Collector):
 
 def orders() -> Families:
     now = database_now()
-    yield gauge("queue_age_seconds", "For how long the oldest due order has been due.", standing.queue_age_s(now))
-    yield gauge("due_orders", "Orders for which something is to be done now.", standing.due_count(now))
-    waiting = {status.value: standing.needing_person(status) for status in (Status.FAILED, Status.ERROR)}
-    yield labelled("orders_needing_person", "Orders that a person has to look at.", "status", waiting)
-    lately = standing.outcomes_lately(now)
+    yield gauge("queue_age_seconds", "For how long the oldest due order has been due.", system_status.queue_age_s(now))
+    yield gauge("due_orders", "Orders for which something is to be done now.", system_status.due_count(now))
+    waiting = {status.value: system_status.needing_operator(status) for status in (Status.FAILED, Status.ERROR)}
+    yield labelled("orders_needing_operator", "Orders that a person has to look at.", "status", waiting)
+    lately = system_status.outcomes_lately(now)
     yield labelled("outcomes_last_minute", "What attempts to place orders came to in the last minute.", "outcome", lately)
     contradictions = "Orders about which the exchange contradicts itself, or what is known."
-    yield gauge("orders_with_discrepancy", contradictions, standing.discrepancy_count())
-    yield gauge("look_ups_due", "Orders that are to be looked up at the exchange now.", standing.look_ups_due(now))
-    yield gauge("reports_set_aside", "Reports of the exchange that could not be applied.", standing.set_aside_count())
+    yield gauge("orders_with_discrepancy", contradictions, system_status.discrepancy_count())
+    yield gauge("look_ups_due", "Orders that are to be looked up at the exchange now.", system_status.look_ups_due(now))
+    yield gauge("dead_letters", "Reports of the exchange that could not be applied.", system_status.dead_letter_count())
 
 
 def workers() -> Families:
@@ -105,7 +105,7 @@ def workers() -> Families:
 
 
 def feed() -> Families:
-    said = standing.feed(timezone.now())
+    said = system_status.feed(timezone.now())
     if said is None:
         return
     yield gauge("feed_connected", "Whether the exchange's feed is connected, as its follower last said.", said.is_connected)
@@ -116,7 +116,7 @@ def feed() -> Families:
 
 
 def connections() -> Families:
-    found = standing.connections()
+    found = system_status.connections()
     yield labelled("database_connections", "Connections to the database.", "program", found.by_program)
     yield gauge("database_connections_most", "Connections that the server takes.", found.most)
 

@@ -23,11 +23,11 @@ from django.utils.module_loading import import_string
 from infrastructure import logs
 from infrastructure.client_address import PROBES
 from infrastructure.content_types import REFUSED
-from infrastructure.database.base import answers_within, parts_within
+from infrastructure.database.base import each_within_query_timeout, query_timeout
 from infrastructure.database.clock import ClockWrong
 from infrastructure.database.errors import DatabaseUnavailable
 from infrastructure.instrumentation import observe_acceptance
-from orders.api.errors import clock_wrong, database_away, is_for_api, refused
+from orders.api.errors import clock_wrong, database_unavailable, is_for_api, refused
 
 MAX_LOGGED_LENGTH = 200
 UNREADABLE_CONTENT_TYPE = "The Content-Type cannot be read, or names another charset than UTF-8."
@@ -135,7 +135,7 @@ class NamedHostMiddleware(CommonMiddleware):
 
 
 class DatabaseUnavailableMiddleware:
-    """Waits for the database only so long, and answers 503 wherever outside the API it is found to be away.
+    """Waits for the database only so long, and answers 503 wherever outside the API it is found to be unavailable.
 
     Likewise where an order was to be accepted by a server whose clock is wrong. An answer that is read from the database
     while it is sent cannot become a 503 any more: it breaks off, and the server leaves out the chunk that would end it.
@@ -147,13 +147,13 @@ class DatabaseUnavailableMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         is_admin = request.path.startswith("/admin/")
         limit_s = settings.DATABASE_TIMEOUT_ADMIN if is_admin else settings.DATABASE_TIMEOUT
-        with answers_within(limit_s):
+        with query_timeout(limit_s):
             response = self.get_response(request)
         # A file has nothing to do with the database, and servers send it in ways of their own.
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
             # Of a synchronous view, so none that is asynchronous.
             content = cast("Iterator[bytes]", response.streaming_content)
-            response.streaming_content = parts_within(limit_s, content)
+            response.streaming_content = each_within_query_timeout(limit_s, content)
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
@@ -161,4 +161,4 @@ class DatabaseUnavailableMiddleware:
             return clock_wrong(error)
         if not isinstance(error, DatabaseUnavailable):
             return None
-        return database_away(request, error)
+        return database_unavailable(request, error)

@@ -229,7 +229,7 @@ EXCHANGE_CLOCK_MARGIN = env.float("EXCHANGE_CLOCK_MARGIN", 2.0)
 PLACEMENT_RETRY_BASE = env.float("PLACEMENT_RETRY_BASE", 1.0)
 PLACEMENT_RETRY_CAP = env.float("PLACEMENT_RETRY_CAP", 60.0)
 PLACEMENT_GIVE_UP_AFTER = env.float("PLACEMENT_GIVE_UP_AFTER", 900.0)
-PLACEMENT_WINDOW = env.int("PLACEMENT_WINDOW", 750)
+PLACEMENT_CONCURRENCY = env.int("PLACEMENT_CONCURRENCY", 750)
 PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
 
 # The notification service. Pages connect to NOTIFICATIONS_URL, or to its port on the host that they come from.
@@ -288,7 +288,7 @@ REST_FRAMEWORK = {
 # Days that a token lasts, unless `create_token` is told otherwise; 0 stands for no end.
 TOKEN_TTL = env.int("TOKEN_TTL", 30)
 # Seconds for which a process believes a token without looking again whether it was revoked; 0: it looks at each request.
-TOKEN_REMEMBERED = env.float("TOKEN_REMEMBERED", 1.0)
+TOKEN_CACHE_TTL = env.float("TOKEN_CACHE_TTL", 1.0)
 REST_KNOX = {"TOKEN_TTL": timedelta(days=TOKEN_TTL) if TOKEN_TTL else None, "AUTO_REFRESH": False}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Lemon Market",

@@ -9,7 +9,7 @@ from notifications.connection import Connection
 from orders.events.stream import Snapshot
 
 # How long one page of events may wait for clients that are busy with earlier ones.
-LONGEST_PAUSE_S = 2.0
+MAX_PAUSE_S = 2.0
 PAUSE_POLL_S = 0.005
 
 
@@ -20,7 +20,7 @@ class Audience:
         self._of_account: dict[int, dict[Connection, Snapshot]] = {}
         self._of_staff: dict[Connection, Snapshot] = {}
         self._joining: dict[Connection, asyncio.Future[Snapshot]] = {}
-        # Let in, and offered nothing before `seat`.
+        # Let in, and offered nothing before `activate`.
         self._admitted: dict[Connection, Snapshot] = {}
         # Set when somebody wants to join.
         self.changed = asyncio.Event()
@@ -67,7 +67,7 @@ class Audience:
                 joined.set_result(snapshot)
                 self._admitted[connection] = snapshot
 
-    def seat(self) -> None:
+    def activate(self) -> None:
         """From now on those that were let in are offered events."""
         for connection, snapshot in self._admitted.items():
             if connection.identity is not None and not connection.identity.sees_all:
@@ -79,13 +79,13 @@ class Audience:
     def members(self) -> Iterable[Connection]:
         return [*self._of_staff, *chain.from_iterable(self._of_account.values())]
 
-    def who_may_see(self, account_id: int) -> Iterable[tuple[Connection, Snapshot]]:
+    def recipients(self, account_id: int) -> Iterable[tuple[Connection, Snapshot]]:
         """Members with the snapshots that they joined at."""
         return chain(self._of_staff.items(), self._of_account.get(account_id, {}).items())
 
-    async def let_members_take(self) -> None:
+    async def apply_backpressure(self) -> None:
         """A burst must not cut off clients that are only waiting for their turn."""
-        deadline = monotonic() + LONGEST_PAUSE_S
+        deadline = monotonic() + MAX_PAUSE_S
         # An event would cost more with every message than this costs now and then.
         while monotonic() < deadline and any(c.is_worth_waiting_for for c in self.members()):  # noqa: ASYNC110
             await asyncio.sleep(PAUSE_POLL_S)

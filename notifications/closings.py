@@ -8,42 +8,42 @@ page why a handshake failed.
 from typing import NamedTuple
 
 
-class Closing(NamedTuple):
+class CloseReason(NamedTuple):
     """The code and the reason of a close frame; a reason has at most 123 bytes."""
 
     code: int
     reason: str
 
 
-STOPPING = Closing(1001, "The service is stopping: connect again.")
-FRAME_TOO_LARGE = Closing(1009, "Frames of clients have at most 1,024 bytes.")
-INTERNAL_ERROR = Closing(1011, "Something of ours broke: connect again, after your last event.")
-DATABASE_AWAY = Closing(1013, "The database is not available: connect again in a moment.")
-TOO_MANY_CONNECTIONS = Closing(1013, "The service has as many connections as it takes: connect again later.")
-PERMISSIONS_CHANGED = Closing(1013, "What you may see has changed: connect again.")
-FELL_BEHIND = Closing(1013, "The service fell behind: connect again, after your last event.")
+STOPPING = CloseReason(1001, "The service is stopping: connect again.")
+FRAME_TOO_LARGE = CloseReason(1009, "Frames of clients have at most 1,024 bytes.")
+INTERNAL_ERROR = CloseReason(1011, "Something of ours broke: connect again, after your last event.")
+DATABASE_AWAY = CloseReason(1013, "The database is not available: connect again in a moment.")
+TOO_MANY_CONNECTIONS = CloseReason(1013, "The service has as many connections as it takes: connect again later.")
+PERMISSIONS_CHANGED = CloseReason(1013, "What you may see has changed: connect again.")
+FELL_BEHIND = CloseReason(1013, "The service fell behind: connect again, after your last event.")
 
-FRAME_NOT_UNDERSTOOD = Closing(4400, 'The only frame that a client may send is the text {"type":"ping"}.')
-ORIGIN_FORBIDDEN = Closing(4403, "Pages of this origin may not connect.")
-NO_SUCH_ADDRESS = Closing(4404, "There is nothing here: connect to /ws/orders.")
-NO_SUCH_EVENT = Closing(4404, "There is no such event: read GET /orders and connect without after.")
-TOO_SLOW = Closing(4408, "You read too slowly: connect again, after your last event.")
-RESUME_TOO_FAR = Closing(4409, "Too much has happened since that event: read GET /orders and connect without after.")
-TOO_MANY_FAILURES = Closing(4429, "Too many wrong credentials came from this address: wait a minute.")
-TOO_MANY_OF_ACCOUNT = Closing(4429, "This account has as many connections as it may have.")
-
-
-def bad_query(problem: str) -> Closing:
-    return Closing(4400, problem)
+FRAME_NOT_UNDERSTOOD = CloseReason(4400, 'The only frame that a client may send is the text {"type":"ping"}.')
+ORIGIN_FORBIDDEN = CloseReason(4403, "Pages of this origin may not connect.")
+NO_SUCH_ADDRESS = CloseReason(4404, "There is nothing here: connect to /ws/orders.")
+NO_SUCH_EVENT = CloseReason(4404, "There is no such event: read GET /orders and connect without after.")
+TOO_SLOW = CloseReason(4408, "You read too slowly: connect again, after your last event.")
+RESUME_TOO_FAR = CloseReason(4409, "Too much has happened since that event: read GET /orders and connect without after.")
+TOO_MANY_FAILURES = CloseReason(4429, "Too many wrong credentials came from this address: wait a minute.")
+TOO_MANY_OF_ACCOUNT = CloseReason(4429, "This account has as many connections as it may have.")
 
 
-def wrong_credentials(problem: str) -> Closing:
-    return Closing(4401, problem)
+def bad_query(problem: str) -> CloseReason:
+    return CloseReason(4400, problem)
 
 
-class Refused(Exception):
+def wrong_credentials(problem: str) -> CloseReason:
+    return CloseReason(4401, problem)
+
+
+class ConnectionRefused(Exception):
     """The connection must end, for the reason in `closing`."""
 
-    def __init__(self, closing: Closing) -> None:
+    def __init__(self, closing: CloseReason) -> None:
         super().__init__(f"{closing.code} {closing.reason}")
         self.closing = closing

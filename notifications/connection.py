@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from notifications.closings import TOO_SLOW, Closing
+from notifications.closings import TOO_SLOW, CloseReason
 from notifications.handshake import Credentials
 from notifications.metrics import connections_ended, messages_sent
 
@@ -54,7 +54,7 @@ class Connection:
         self._waiting_bytes = 0
         self._changed = asyncio.Event()
         self._ended = asyncio.Event()
-        self._closing: Closing | None = None
+        self._closing: CloseReason | None = None
         self._sending_since: float | None = None
         # Set by the consumer, once they are known.
         self.serving: asyncio.Task[None] | None = None
@@ -78,7 +78,7 @@ class Connection:
             return False
         return self._sending_since is None or monotonic() - self._sending_since < SHORT_STALL_S
 
-    def end(self, closing: Closing) -> None:
+    def end(self, closing: CloseReason) -> None:
         """Drop what waits and close the connection; only the first call counts."""
         if self._ended.is_set():
             return
@@ -151,7 +151,7 @@ class Connection:
         except CLIENT_GONE:
             return GONE
 
-    async def _close(self, closing: Closing) -> None:
+    async def _close(self, closing: CloseReason) -> None:
         if self.serving is not None:
             # It may be in the middle of a send.
             await asyncio.wait({self.serving})

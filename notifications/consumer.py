@@ -9,7 +9,7 @@ import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from infrastructure.database.away import one_line
+from infrastructure.database.unavailable import one_line
 from infrastructure.logs import request_id
 from notifications.closings import (
     DATABASE_AWAY,
@@ -19,17 +19,17 @@ from notifications.closings import (
     NO_SUCH_ADDRESS,
     NO_SUCH_EVENT,
     RESUME_TOO_FAR,
-    Refused,
+    ConnectionRefused,
 )
 from notifications.connection import ClientGone, Connection
-from notifications.database import DatabaseAway
+from notifications.database import ReadsUnavailable
 from notifications.handshake import answered_subprotocol, check_origin, read_address, read_after, read_credentials
 from notifications.service import Service
 from orders.events.stream import (
     EVENTS_PER_PAGE,
     FROM_THE_BEGINNING,
-    Position,
     Snapshot,
+    StreamPosition,
     encoded_events,
     events_after,
     last_event_id,
@@ -43,7 +43,7 @@ MAX_FRAME_BYTES = 1024
 # Instead of an event id in `after`: everything that the account has.
 BEGINNING = "beginning"
 PONG = '{"type":"pong"}'
-# The live stream takes a connection in within milliseconds, unless its database is away.
+# The live stream takes a connection in within milliseconds, unless its database is unavailable.
 JOIN_S = 5.0
 
 
@@ -84,10 +84,10 @@ class OrdersConsumer(AsyncWebsocketConsumer):
     async def _serve(self) -> None:
         try:
             await self._recognise_and_send()
-        except Refused as refused:
+        except ConnectionRefused as refused:
             self.connection.end(refused.closing)
-        except DatabaseAway as error:
-            log.warning("database_away", doing="serve client", error=one_line(error))
+        except ReadsUnavailable as error:
+            log.warning("database_unavailable", doing="serve client", error=one_line(error))
             self.connection.end(DATABASE_AWAY)
         except ClientGone:
             pass
@@ -111,20 +111,20 @@ class OrdersConsumer(AsyncWebsocketConsumer):
 
     async def _catch_up(self, after: str) -> None:
         """Send everything since the event `after`, and join the live stream where that ends."""
-        position: Position | None = FROM_THE_BEGINNING
+        position: StreamPosition | None = FROM_THE_BEGINNING
         if after != BEGINNING:
             position = await self.service.database.run(position_after, after, self._account_id)
         if position is None:
-            raise Refused(NO_SUCH_EVENT)
+            raise ConnectionRefused(NO_SUCH_EVENT)
         await self.connection.send_text(self._hello(after))
         accounts = None if self._account_id is None else [self._account_id]
         # Joined only when little is left: live events would wait in memory for as long as this takes.
         while True:
             found = await self._read(events_after, position, accounts)
             if found.is_too_much:
-                raise Refused(RESUME_TOO_FAR)
+                raise ConnectionRefused(RESUME_TOO_FAR)
             await self._send_events(found.ids)
-            position = Position(found.snapshot)
+            position = StreamPosition(found.snapshot)
             if len(found.ids) < EVENTS_PER_PAGE:
                 break
         snapshot = await self._join()
@@ -146,7 +146,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
             async with asyncio.timeout(JOIN_S):
                 return await self.service.audience.join(self.connection)
         except TimeoutError:
-            raise DatabaseAway("the live stream does not move") from None
+            raise ReadsUnavailable("the live stream does not move") from None
 
     @property
     def _account_id(self) -> int | None:

@@ -9,17 +9,17 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import connection
 
-from infrastructure.database.away import one_line
-from infrastructure.database.base import answers_within
+from infrastructure.database.base import query_timeout
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 
 T = TypeVar("T")
 
 # With the time that it takes to get a thread: many may be waiting for a database that does not answer.
-LONGEST_S = 10.0
+MAX_READ_S = 10.0
 
 
-class DatabaseAway(Exception):
+class ReadsUnavailable(Exception):
     """The database did not answer, or refused."""
 
 
@@ -30,12 +30,12 @@ class DatabaseThreads:
         self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
 
     async def run(self, work: Callable[..., T], *args: object) -> T:
-        """`work(*args)`, on one of the threads. Raises DatabaseAway."""
+        """`work(*args)`, on one of the threads. Raises ReadsUnavailable."""
         try:
-            async with asyncio.timeout(LONGEST_S):
+            async with asyncio.timeout(MAX_READ_S):
                 return await asyncio.get_running_loop().run_in_executor(self._executor, partial(_read, work, *args))
         except TimeoutError:
-            raise DatabaseAway(f"no answer within {LONGEST_S:g} s") from None
+            raise ReadsUnavailable(f"no answer within {MAX_READ_S:g} s") from None
 
     async def close(self) -> None:
         """End the threads, and with them their connections."""
@@ -44,7 +44,7 @@ class DatabaseThreads:
 
 
 def _read(work: Callable[..., T], *args: object) -> T:
-    with answers_within(settings.DATABASE_TIMEOUT):
+    with query_timeout(settings.DATABASE_TIMEOUT):
         try:
             return work(*args)
         except DatabaseUnavailable:
@@ -54,4 +54,4 @@ def _read(work: Callable[..., T], *args: object) -> T:
             return work(*args)
         except DatabaseUnavailable as error:
             connection.close()
-            raise DatabaseAway(one_line(error)) from error
+            raise ReadsUnavailable(one_line(error)) from error

@@ -9,7 +9,7 @@ from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from infrastructure.client_address import client_address
-from notifications.closings import ORIGIN_FORBIDDEN, Refused, bad_query, wrong_credentials
+from notifications.closings import ORIGIN_FORBIDDEN, ConnectionRefused, bad_query, wrong_credentials
 
 # Of an event id, as the database stores it.
 MAX_EVENT_ID_LENGTH = 128
@@ -36,7 +36,7 @@ def answered_subprotocol(scope: dict[str, Any]) -> str | None:
 
 
 def check_origin(scope: dict[str, Any]) -> None:
-    """Raises Refused for a page of another site, whose visitor's session it would use (RFC 6455, section 10.2).
+    """Raises ConnectionRefused for a page of another site, whose visitor's session it would use (RFC 6455, section 10.2).
 
     Programs other than browsers send no origin.
     """
@@ -46,11 +46,11 @@ def check_origin(scope: dict[str, Any]) -> None:
         except ValueError:
             domain = ""
         if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
-            raise Refused(ORIGIN_FORBIDDEN)
+            raise ConnectionRefused(ORIGIN_FORBIDDEN)
 
 
 def read_after(scope: dict[str, Any]) -> str | None:
-    """The event id in the query, if there is one. Raises Refused."""
+    """The event id in the query, if there is one. Raises ConnectionRefused."""
     if not scope["query_string"]:
         return None
     try:
@@ -58,26 +58,26 @@ def read_after(scope: dict[str, Any]) -> str | None:
             scope["query_string"].decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=10, errors="strict"
         )
     except ValueError:
-        raise Refused(bad_query("The query cannot be read: write ?after=<event_id>.")) from None
+        raise ConnectionRefused(bad_query("The query cannot be read: write ?after=<event_id>.")) from None
     for name, _value in query:
         if name.lower() in {"token", "access_token", "authorization"}:
             # Queries end up in the logs of servers and proxies.
-            raise Refused(bad_query("A token in the address is not safe: send it in the header Authorization."))
+            raise ConnectionRefused(bad_query("A token in the address is not safe: send it in the header Authorization."))
     if [name for name, _value in query] != ["after"]:
-        raise Refused(bad_query("The query has one parameter, once: ?after=<event_id>."))
+        raise ConnectionRefused(bad_query("The query has one parameter, once: ?after=<event_id>."))
     event_id: str = query[0][1]
     if not 0 < len(event_id) <= MAX_EVENT_ID_LENGTH or "\0" in event_id:
-        raise Refused(bad_query("after is not an event id."))
+        raise ConnectionRefused(bad_query("after is not an event id."))
     return event_id
 
 
 def read_credentials(scope: dict[str, Any]) -> Credentials:
-    """The header comes before the subprotocol, and both before the session. Raises Refused."""
+    """The header comes before the subprotocol, and both before the session. Raises ConnectionRefused."""
     if headers := _headers(scope, b"authorization"):
         return Credentials(token=_token_of(headers))
     if offered := scope["subprotocols"]:
         if len(offered) != 2 or offered[0] != TOKEN_SUBPROTOCOL:
-            raise Refused(wrong_credentials('The subprotocols of a client with a token are ["token", "<token>"].'))
+            raise ConnectionRefused(wrong_credentials('The subprotocols of a client with a token are ["token", "<token>"].'))
         return Credentials(token=offered[1])
     cookies = parse_cookie("; ".join(_headers(scope, b"cookie")))
     return Credentials(session_key=cookies.get(settings.SESSION_COOKIE_NAME))
@@ -86,7 +86,7 @@ def read_credentials(scope: dict[str, Any]) -> Credentials:
 def _token_of(headers: list[str]) -> str:
     words = headers[0].split()
     if len(headers) != 1 or len(words) != 2 or words[0].lower() != "token":
-        raise Refused(wrong_credentials("The header is not of the form Authorization: Token <token>."))
+        raise ConnectionRefused(wrong_credentials("The header is not of the form Authorization: Token <token>."))
     return words[1]
 
 

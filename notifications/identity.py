@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from rest_framework.exceptions import AuthenticationFailed
 
 from infrastructure.throttling import counter, failure_rate
-from notifications.closings import TOO_MANY_FAILURES, Refused, wrong_credentials
+from notifications.closings import TOO_MANY_FAILURES, ConnectionRefused, wrong_credentials
 from notifications.handshake import Credentials
 from orders.api.authentication import TokenAuthentication, anonymous_account, user_of_session
 
@@ -22,7 +22,7 @@ class Identity:
 
 
 def identify(credentials: Credentials) -> Identity:
-    """Check the credentials against the database, as the API does. Raises Refused, and Django's database errors."""
+    """Check the credentials against the database, as the API does. Raises ConnectionRefused, and Django's database errors."""
     if credentials.token is not None:
         user = _user_of_token(credentials.token)
     elif credentials.session_key is not None:
@@ -40,9 +40,9 @@ def identify_newcomer(credentials: Credentials, address: str) -> Identity:
     """
     try:
         return identify(credentials)
-    except Refused:
+    except ConnectionRefused:
         if counter.add(failure_rate(), address) is not None:
-            raise Refused(TOO_MANY_FAILURES) from None
+            raise ConnectionRefused(TOO_MANY_FAILURES) from None
         raise
 
 
@@ -50,7 +50,7 @@ def _user_of_token(token: str) -> User:
     try:
         user, _token = TokenAuthentication().authenticate_credentials(token.encode())
     except AuthenticationFailed:
-        raise Refused(wrong_credentials("The token is not valid, or no longer.")) from None
+        raise ConnectionRefused(wrong_credentials("The token is not valid, or no longer.")) from None
     return cast("User", user)
 
 
@@ -58,12 +58,12 @@ def _user_of_session(session_key: str) -> User:
     user = user_of_session(session_key)
     if user is None:
         # Not even to be taken for the anonymous account: its user believes to be somebody else.
-        raise Refused(wrong_credentials("The session has ended: log in again."))
+        raise ConnectionRefused(wrong_credentials("The session has ended: log in again."))
     return user
 
 
 def _anonymous_user() -> User:
     user = anonymous_account()
     if user is None:
-        raise Refused(wrong_credentials("Credentials are missing: send the header Authorization: Token <token>."))
+        raise ConnectionRefused(wrong_credentials("Credentials are missing: send the header Authorization: Token <token>."))
     return user

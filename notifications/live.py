@@ -5,17 +5,17 @@ from contextlib import suppress
 
 import structlog
 
-from infrastructure.database.away import one_line
+from infrastructure.database.unavailable import one_line
 from notifications.audience import Audience
 from notifications.closings import FELL_BEHIND
-from notifications.database import DatabaseAway, DatabaseThreads
-from orders.events.notify import ORDER_EVENTS, rings
+from notifications.database import DatabaseThreads, ReadsUnavailable
+from orders.events.notify import ORDER_EVENTS, listen
 from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
     Found,
-    Position,
     Snapshot,
+    StreamPosition,
     current_snapshot,
     encoded_events,
     events_after,
@@ -23,7 +23,7 @@ from orders.events.stream import (
 
 log = structlog.get_logger()
 
-# Whoever rings may be unable to; nothing waits longer than this.
+# Whoever listen may be unable to; nothing waits longer than this.
 POLL_S = 0.25
 # Rings come up to 100 times a second from each process; events that come close together share one read.
 READ_INTERVAL_S = 0.02
@@ -44,7 +44,7 @@ class LiveStream:
         self._is_away = False
 
     async def run(self) -> None:
-        """Read until cancelled. However long the database is away, nothing is missed."""
+        """Read until cancelled. However long the database is unavailable, nothing is missed."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             while True:
@@ -56,11 +56,11 @@ class LiveStream:
         await self._database.close()
 
     async def _listen(self) -> None:
-        async for _ in rings(ORDER_EVENTS):
+        async for _ in listen(ORDER_EVENTS):
             self._audience.changed.set()
 
     async def _wait_for_news(self) -> None:
-        """Until somebody rings, or it is time to look; while nobody is connected, until somebody wants to join."""
+        """Until somebody listen, or it is time to look; while nobody is connected, until somebody wants to join."""
         while True:
             is_watched = not self._audience.is_empty
             if not is_watched:
@@ -78,8 +78,8 @@ class LiveStream:
             if self._snapshot is None:
                 found = Found(await self._database.run(current_snapshot), [], is_too_much=False)
             else:
-                found = await self._database.run(events_after, Position(self._snapshot), self._audience.accounts)
-        except DatabaseAway as error:
+                found = await self._database.run(events_after, StreamPosition(self._snapshot), self._audience.accounts)
+        except ReadsUnavailable as error:
             self._audience.changed.set()
             await self._wait_for_database(error)
             return
@@ -94,14 +94,14 @@ class LiveStream:
         else:
             await self._offer_all(found)
         self._snapshot = found.snapshot
-        self._audience.seat()
+        self._audience.activate()
 
     async def _offer_all(self, found: Found) -> None:
         for start in range(0, len(found.ids), EVENTS_PER_PAGE):
             for event in await self._messages(found.ids[start : start + EVENTS_PER_PAGE]):
-                for connection, _joined_at in self._audience.who_may_see(event.account_id):
+                for connection, _joined_at in self._audience.recipients(event.account_id):
                     connection.offer(event.text)
-            await self._audience.let_members_take()
+            await self._audience.apply_backpressure()
             # Much may be left, and these need none of it.
             self._audience.admit(found.snapshot)
 
@@ -109,11 +109,11 @@ class LiveStream:
         while True:
             try:
                 return await self._database.run(encoded_events, ids)
-            except DatabaseAway as error:
+            except ReadsUnavailable as error:
                 await self._wait_for_database(error)
 
-    async def _wait_for_database(self, error: DatabaseAway) -> None:
+    async def _wait_for_database(self, error: ReadsUnavailable) -> None:
         if not self._is_away:
             self._is_away = True
-            log.warning("database_away", doing="live events", error=one_line(error))
+            log.warning("database_unavailable", doing="live events", error=one_line(error))
         await asyncio.sleep(DATABASE_RETRY_S)

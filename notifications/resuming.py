@@ -26,7 +26,7 @@ class ResumeReads:
         self._of_account: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, account_id: int, work: Callable[..., T], *args: object) -> T:
-        """`work(*args)` when it is the account's turn. Raises DatabaseAway."""
+        """`work(*args)` when it is the account's turn. Raises ReadsUnavailable."""
         own = self._of_account.setdefault(account_id, asyncio.Lock())
         async with AsyncExitStack() as turn:
             await turn.enter_async_context(own)

@@ -10,17 +10,17 @@ import orjson
 import structlog
 from django.conf import settings
 
-from infrastructure.database.away import one_line
+from infrastructure.database.unavailable import one_line
 from notifications.audience import Audience
 from notifications.closings import (
     PERMISSIONS_CHANGED,
     STOPPING,
     TOO_MANY_CONNECTIONS,
     TOO_MANY_OF_ACCOUNT,
-    Refused,
+    ConnectionRefused,
 )
 from notifications.connection import Connection
-from notifications.database import DatabaseAway, DatabaseThreads
+from notifications.database import DatabaseThreads, ReadsUnavailable
 from notifications.handshake import Credentials
 from notifications.identity import identify, identify_newcomer
 from notifications.live import LiveStream
@@ -96,21 +96,21 @@ class Service:
         await self.database.close()
 
     def enter(self, connection: Connection) -> None:
-        """Count a new connection. Raises Refused; it has to leave in any case."""
+        """Count a new connection. Raises ConnectionRefused; it has to leave in any case."""
         self._connections.add(connection)
         clients.set(len(self._connections))
         if self._is_stopping:
-            raise Refused(STOPPING)
+            raise ConnectionRefused(STOPPING)
         if len(self._connections) > MAX_CONNECTIONS:
-            raise Refused(TOO_MANY_CONNECTIONS)
+            raise ConnectionRefused(TOO_MANY_CONNECTIONS)
 
     async def recognise(self, connection: Connection, credentials: Credentials, address: str) -> None:
-        """Find out whose connection it is. Raises Refused, DatabaseAway."""
+        """Find out whose connection it is. Raises ConnectionRefused, ReadsUnavailable."""
         identity = await self.database.run(identify_newcomer, credentials, address)
         connection.credentials, connection.identity = credentials, identity
         self._of_account[identity.account_id] += 1
         if self._of_account[identity.account_id] > settings.NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT:
-            raise Refused(TOO_MANY_OF_ACCOUNT)
+            raise ConnectionRefused(TOO_MANY_OF_ACCOUNT)
 
     def leave(self, connection: Connection) -> None:
         """Forget a connection that is over."""
@@ -144,13 +144,13 @@ class Service:
             try:
                 for credentials, connections in connections_of.items():
                     await self._check(credentials, connections)
-            except DatabaseAway as error:
-                log.warning("database_away", doing="check credentials", error=one_line(error))
+            except ReadsUnavailable as error:
+                log.warning("database_unavailable", doing="check credentials", error=one_line(error))
 
     async def _check(self, credentials: Credentials, connections: list[Connection]) -> None:
         try:
             identity = await self.database.run(identify, credentials)
-        except Refused as refused:
+        except ConnectionRefused as refused:
             for connection in connections:
                 connection.end(refused.closing)
             return

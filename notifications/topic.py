@@ -10,9 +10,9 @@ from typing import TypeVar
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from infrastructure.database.away import one_line
+from infrastructure.database.unavailable import one_line
 from notifications.audience import Audience
-from notifications.database import DatabaseAway, DatabaseThreads
+from notifications.database import DatabaseThreads, ReadsUnavailable
 from orders.events.stream import EVENTS_PER_PAGE, current_snapshot
 from orders.kafka.clients import VERSION, Record, new_consumer, read_batch
 from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, TopicsWanted
@@ -31,7 +31,7 @@ class TopicStream:
 
     Each process reads the whole topic from when it started. A connection joins between two reads, at a snapshot of the
     database: what that saw it is not offered, wherever the topic is. What it did not see is committed later, published
-    later, and read later than this. Kafka may be away for as long as it keeps messages.
+    later, and read later than this. Kafka may be unavailable for as long as it keeps messages.
     """
 
     def __init__(self, audience: Audience) -> None:
@@ -74,7 +74,7 @@ class TopicStream:
                     partial(consumer.get_watermark_offsets, partition, timeout=OFFSETS_TIMEOUT_S)
                 )
             except KafkaException as error:
-                log.warning("kafka_away", doing="find the end of the topic", reason=error.args[0].str())
+                log.warning("kafka_unavailable", doing="find the end of the topic", reason=error.args[0].str())
                 await asyncio.sleep(RETRY_S)
             else:
                 consumer.assign([partition])
@@ -83,10 +83,10 @@ class TopicStream:
     async def _let_in(self) -> None:
         try:
             self._audience.admit(await self._database.run(current_snapshot))
-        except DatabaseAway as error:
-            log.warning("database_away", doing="let clients in", error=one_line(error))
+        except ReadsUnavailable as error:
+            log.warning("database_unavailable", doing="let clients in", error=one_line(error))
             await asyncio.sleep(RETRY_S)
-        self._audience.seat()
+        self._audience.activate()
 
     async def _offer(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -95,11 +95,11 @@ class TopicStream:
             except ValueError as error:
                 log.warning("message_not_understood", reason=str(error), offset=record.offset)
                 continue
-            for connection, joined_at in self._audience.who_may_see(account_id):
+            for connection, joined_at in self._audience.recipients(account_id):
                 if not joined_at.saw(tx):
                     connection.offer(text)
         if records:
-            await self._audience.let_members_take()
+            await self._audience.apply_backpressure()
 
 
 def read_message(record: Record) -> tuple[int, int, str]:

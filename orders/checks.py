@@ -15,7 +15,13 @@ def placement_settings(**_: Any) -> list[CheckMessage]:
     if calls >= settings.PLACEMENT_LEASE:
         hint = f"PLACEMENT_LEASE is {settings.PLACEMENT_LEASE:g} s; a look-up and a send may take {calls:g} s."
         errors.append(Error("PLACEMENT_LEASE is too short for the calls made under it.", hint=hint, id="orders.E001"))
-    positive = ["EXCHANGE_TIMEOUT", "PLACEMENT_RETRY_BASE", "PLACEMENT_RETRY_CAP", "PLACEMENT_GIVE_UP_AFTER", "PLACEMENT_WINDOW"]
+    positive = [
+        "EXCHANGE_TIMEOUT",
+        "PLACEMENT_RETRY_BASE",
+        "PLACEMENT_RETRY_CAP",
+        "PLACEMENT_GIVE_UP_AFTER",
+        "PLACEMENT_CONCURRENCY",
+    ]
     wrong = [name for name in positive if not 0 < getattr(settings, name) < 1e6]
     errors += [Error(f"{name} must be above 0.", id="orders.E002") for name in wrong]
     if settings.ORDER_TRANSPORT not in TRANSPORTS:

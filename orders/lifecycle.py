@@ -9,7 +9,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from orders.models import Order, OrderEvent, event
+from orders.models import Order, OrderEvent, new_event
 from orders.retry_policy import PlacementPolicy, retry_delay_s
 from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Refusal, Status
 
@@ -69,7 +69,7 @@ def acknowledged(
     events = []
     if order.status == Status.CANCELED:
         order.cancel_requested_at = now
-        events.append(event(order, EventType.CANCEL_REQUESTED, now, reason="acknowledged after it was canceled"))
+        events.append(new_event(order, EventType.CANCEL_REQUESTED, now, reason="acknowledged after it was canceled"))
     settle(order, Status.COMPLETED, now)
     clear_sent(order)
     order.exchange_order_id = exchange_order_id
@@ -78,7 +78,7 @@ def acknowledged(
     order.error_code = order.error_message = None
     if order.cancel_requested_at:
         order.next_attempt_at = now
-    return [event(order, EventType.PLACED, occurred_at or now, exchange_order_id=exchange_order_id, **data), *events]
+    return [new_event(order, EventType.PLACED, occurred_at or now, exchange_order_id=exchange_order_id, **data), *events]
 
 
 def refused(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
@@ -182,7 +182,7 @@ def terms_conflict(order: Order, reason: str, now: datetime, **data: Any) -> lis
     if order.cancel_requested_at is not None:
         # What is there is not this order, and must not be canceled in its place.
         order.cancel_requested_at = None
-        events.append(event(order, EventType.CANCEL_REJECTED, now, reason=message))
+        events.append(new_event(order, EventType.CANCEL_REJECTED, now, reason=message))
     return events
 
 
@@ -191,7 +191,7 @@ def retry_at(order: Order, when: datetime, now: datetime, **data: Any) -> list[O
     order.claimed_until = None
     order.updated_at = now
     problem = {"error_code": order.error_code, "error_message": order.error_message}
-    return [event(order, EventType.RETRYING, now, next_attempt_at=when, **problem, **data)]
+    return [new_event(order, EventType.RETRYING, now, next_attempt_at=when, **problem, **data)]
 
 
 def gave_up(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
@@ -215,7 +215,7 @@ def overdue(order: Order, now: datetime) -> list[OrderEvent]:
 def failed(order: Order, code: ErrorCode, message: str, now: datetime, **data: Any) -> list[OrderEvent]:
     settle(order, Status.FAILED, now)
     set_problem(order, code, message)
-    return [event(order, EventType.FAILED, now, error_code=code, error_message=order.error_message, **data)]
+    return [new_event(order, EventType.FAILED, now, error_code=code, error_message=order.error_message, **data)]
 
 
 def error(
@@ -225,7 +225,7 @@ def error(
     settle(order, Status.ERROR, now)
     set_problem(order, code, message)
     order.next_attempt_at = next_attempt_at
-    return [event(order, EventType.ERROR, now, error_code=code, error_message=order.error_message, **data)]
+    return [new_event(order, EventType.ERROR, now, error_code=code, error_message=order.error_message, **data)]
 
 
 def refused_by_limits(order: Order, refusal: Refusal, now: datetime) -> list[OrderEvent]:
@@ -237,7 +237,7 @@ def held(order: Order, now: datetime) -> list[OrderEvent]:
     """Due to be sent, and trading is halted: it waits for the end of the halt instead of coming up again and again."""
     order.held_at = order.updated_at = now
     order.next_attempt_at = order.claimed_until = None
-    return [event(order, EventType.HELD, now, reason="trading is halted")]
+    return [new_event(order, EventType.HELD, now, reason="trading is halted")]
 
 
 def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]:
@@ -250,14 +250,14 @@ def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]
         order.held_at = None
     order.updated_at = now
     data = {"next_attempt_at": order.next_attempt_at, "give_up_at": order.give_up_at}
-    return [event(order, EventType.RELEASED, now, halted_s=halted.total_seconds(), **data)]
+    return [new_event(order, EventType.RELEASED, now, halted_s=halted.total_seconds(), **data)]
 
 
 def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
     """Canceled before it got to the exchange."""
     settle(order, Status.CANCELED, now)
     order.cancel_requested_at = None
-    return [event(order, EventType.CANCELED, now, **data)]
+    return [new_event(order, EventType.CANCELED, now, **data)]
 
 
 def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data: Any) -> list[OrderEvent]:
@@ -265,7 +265,7 @@ def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data
     change_status(order, Status.PENDING)
     order.give_up_at = policy.give_up_at(now, order.expires_at)
     order.next_attempt_at = order.updated_at = now
-    return [event(order, EventType.RETRY_REQUESTED, now, will_be="looked up" if order.may_be_at_exchange else "sent", **data)]
+    return [new_event(order, EventType.RETRY_REQUESTED, now, will_be="looked up" if order.may_be_at_exchange else "sent", **data)]
 
 
 def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
@@ -278,7 +278,7 @@ def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEven
         return []
     # The exchange has been asked already; asking it once more does no harm, should the result have got lost.
     is_repeat = order.execution_status == ExecutionStatus.PENDING_CANCEL
-    requested = event(order, EventType.CANCEL_REQUESTED, now, **data)
+    requested = new_event(order, EventType.CANCEL_REQUESTED, now, **data)
     if order.status != Status.COMPLETED and not order.may_be_at_exchange:
         return [requested, *canceled(order, now)]
     order.cancel_requested_at = order.updated_at = now
@@ -293,17 +293,17 @@ def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         return []
     order.execution_status = ExecutionStatus.PENDING_CANCEL
-    return [event(order, EventType.PENDING_CANCEL, now, **data)]
+    return [new_event(order, EventType.PENDING_CANCEL, now, **data)]
 
 
 def cancel_rejected(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
     """The exchange has nothing to cancel. How the order ended is to come on the feed; if it does not, a look-up tells."""
     end_cancel(order, now)
     look_up(order, now + FEED_GRACE)
-    return [event(order, EventType.CANCEL_REJECTED, now, reason=reason, **data)]
+    return [new_event(order, EventType.CANCEL_REJECTED, now, reason=reason, **data)]
 
 
-def cancel_not_carried(order: Order, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
+def cancel_not_executed(order: Order, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
     """The exchange could not be asked, or did not answer; asking twice does no harm."""
     order.next_attempt_at = now + timedelta(seconds=retry_delay_s(order.attempt_count, policy, random.random))
     order.claimed_until = None
@@ -334,7 +334,7 @@ def ended_by_operator(order: Order, now: datetime, *, by: str, reason: str) -> l
     order.execution_status = ExecutionStatus.CANCELED
     end_cancel(order, now)
     settle_discrepancy(order)
-    return [event(order, EventType.CANCELED, now, **data)]
+    return [new_event(order, EventType.CANCELED, now, **data)]
 
 
 def end_cancel(order: Order, now: datetime) -> None:

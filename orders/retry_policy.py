@@ -20,7 +20,7 @@ class PlacementPolicy:
     exchange_timeout_s: float
     # How far the exchange's clock may be behind ours when it judges `valid_until`.
     clock_margin_s: float
-    window: int
+    concurrency: int
 
     @classmethod
     def from_settings(cls) -> "PlacementPolicy":
@@ -31,7 +31,7 @@ class PlacementPolicy:
             lease_s=settings.PLACEMENT_LEASE,
             exchange_timeout_s=settings.EXCHANGE_TIMEOUT,
             clock_margin_s=settings.EXCHANGE_CLOCK_MARGIN,
-            window=settings.PLACEMENT_WINDOW,
+            concurrency=settings.PLACEMENT_CONCURRENCY,
         )
 
     def give_up_at(self, start: datetime, expires_at: datetime | None) -> datetime:

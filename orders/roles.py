@@ -7,7 +7,7 @@ from typing import Any
 Grants = dict[str, list[str]]
 READ: Grants = {
     "orders.order": ["view_order", "export_order"],
-    "orders.setasidereport": ["view_setasidereport"],
+    "orders.deadletter": ["view_deadletter"],
     "orders.feedposition": ["view_feedposition"],
     "orders.feedconnection": ["view_feedconnection"],
     "orders.halt": ["view_halt"],

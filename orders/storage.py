@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
 from infrastructure.database.base import run_prepared
-from orders.events.notify import ORDER_EVENTS, after_commit, ring_after_commit
+from orders.events.notify import ORDER_EVENTS, after_commit, notify_after_commit
 from orders.models import Order, OrderEvent
 
 log = structlog.get_logger()
@@ -75,7 +75,7 @@ def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
         run_prepared(UPDATE_ORDERS, [orders_as_json(orders)])
     if events:
         run_prepared(INSERT_EVENTS, [events_as_json(events)])
-        tell_events(events)
+        publish_events(events)
 
 
 def orders_as_json(orders: Iterable[Order]) -> str:
@@ -113,7 +113,7 @@ def as_json(rows: list[dict[str, Any]]) -> str:
         raise ValueError(str(error)) from error
 
 
-class Told(NamedTuple):
+class EventSummary(NamedTuple):
     """What is told of an event."""
 
     order_id: uuid.UUID
@@ -121,13 +121,13 @@ class Told(NamedTuple):
     event_id: str
 
 
-def tell_events(events: Sequence[Told | OrderEvent]) -> None:
-    """When the caller's transaction commits: ring for those who listen, and log them if so much is to be logged."""
-    ring_after_commit(ORDER_EVENTS)
+def publish_events(events: Sequence[EventSummary | OrderEvent]) -> None:
+    """When the caller's transaction commits: notify those who listen, and log them if so much is to be logged."""
+    notify_after_commit(ORDER_EVENTS)
     if settings.LOG_TRAFFIC:
         after_commit(partial(log_events, events))
 
 
-def log_events(events: Sequence[Told | OrderEvent]) -> None:
-    for happened in events:
-        log.info("order_event", order_id=str(happened.order_id), type=happened.type, event_id=happened.event_id)
+def log_events(events: Sequence[EventSummary | OrderEvent]) -> None:
+    for event in events:
+        log.info("order_event", order_id=str(event.order_id), type=event.type, event_id=event.event_id)

@@ -14,7 +14,7 @@ from exchange import gateway as venue
 from exchange.gateway import Gateway
 from exchange.http_gateway import HttpGateway
 from orders.models import Halt, Order
-from orders.placement.attempts import Claim, NotSent, Result, Step, carry_out, claim_due_orders, record
+from orders.placement.attempts import Claim, NotSent, Result, Step, claim_due_orders, execute, record
 from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
@@ -27,7 +27,7 @@ POLICY = PlacementPolicy(
     lease_s=60.0,
     exchange_timeout_s=5.0,
     clock_margin_s=2.0,
-    window=200,
+    concurrency=200,
 )
 IMPATIENT = replace(POLICY, exchange_timeout_s=0.3)
 
@@ -49,14 +49,14 @@ def run_loop(url: str, policy: PlacementPolicy = POLICY, breaker: Breaker | None
 def one_round(url: str, policy: PlacementPolicy = POLICY) -> None:
     """Exactly one call for each order that is due, whatever comes of it."""
 
-    async def carry_all(claims: list[Claim]) -> list[Result]:
+    async def execute_all(claims: list[Claim]) -> list[Result]:
         gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
         try:
-            return await asyncio.gather(*[carry_out(claim, gateway, policy) for claim in claims])
+            return await asyncio.gather(*[execute(claim, gateway, policy) for claim in claims])
         finally:
             await gateway.close()
 
-    record(asyncio.run(carry_all(claim_due_orders(1000, policy))), policy)
+    record(asyncio.run(execute_all(claim_due_orders(1000, policy))), policy)
 
 
 def claim_one(policy: PlacementPolicy = POLICY) -> Claim:
@@ -64,21 +64,21 @@ def claim_one(policy: PlacementPolicy = POLICY) -> Claim:
     return claim
 
 
-def carry(claim: Claim, url: str, policy: PlacementPolicy = POLICY) -> Result:
+def execute_at(claim: Claim, url: str, policy: PlacementPolicy = POLICY) -> Result:
     """The claim's one call of the exchange, its result not yet recorded."""
 
     async def run() -> Result:
         gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
         try:
-            return await carry_out(claim, gateway, policy)
+            return await execute(claim, gateway, policy)
         finally:
             await gateway.close()
 
     return asyncio.run(run())
 
 
-def carry_with(gateway: Gateway, claim: Claim, policy: PlacementPolicy = POLICY) -> Result:
-    return asyncio.run(carry_out(claim, gateway, policy))
+def execute_with(gateway: Gateway, claim: Claim, policy: PlacementPolicy = POLICY) -> Result:
+    return asyncio.run(execute(claim, gateway, policy))
 
 
 def many_like(order: Order, count: int, **changes: Any) -> None:

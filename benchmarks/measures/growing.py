@@ -22,7 +22,7 @@ FEW, MANY = "100,000 orders", "many more orders"
 PAGES = {
     "landing page": "/admin/",
     "order list": "/admin/orders/order/",
-    "failed list": "/admin/orders/order/?attention=person&status__exact=failed",
+    "failed list": "/admin/orders/order/?attention=operator&status__exact=failed",
 }
 CLAIMS_S = 120.0
 FIRST_PAGE_S = 60.0

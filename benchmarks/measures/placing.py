@@ -141,7 +141,7 @@ DRAINED = Measure(
     "place",
     "Accepted to completed",
     "Exchange latency 0.5 s, one in ten unavailable, on the same machine. Orders of one account were accepted before, and "
-    "nothing but placing happens meanwhile; the seed's design places while it accepts.",
+    "nothing but placing happens meanwhile; the original brief's design places while it accepts.",
     {OURS: drain, **dict.fromkeys(PEERS, drain)},
 )
 DRAINED_OF_MANY_ACCOUNTS = Measure(

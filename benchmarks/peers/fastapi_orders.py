@@ -1,4 +1,4 @@
-"""What the three FastAPI peers share: the seed's validation, its table, and the message to the exchange."""
+"""What the three FastAPI peers share: the original brief's validation, its table, and the message to the exchange."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -31,7 +31,7 @@ TOKEN_READS = {"knox_authtoken": 1, "auth_user": 1}
 @pytest.fixture
 def api(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     # Each request looks its token up, so that it makes no difference how long a test takes.
-    settings.TOKEN_REMEMBERED = 0.0
+    settings.TOKEN_CACHE_TTL = 0.0
     # Nor does the look at the clock, which is one query a second for all the orders that come in it.
     monkeypatch.setattr(clock, "MEASURE_EVERY_S", 3600.0)
     client = client_for(account)
@@ -54,7 +54,7 @@ def test_accepting_one_order(api: Any) -> None:
 
 
 def test_accepting_one_order_of_a_client_that_is_known(api: Any, settings: Any) -> None:
-    settings.TOKEN_REMEMBERED = 3600.0
+    settings.TOKEN_CACHE_TTL = 3600.0
     with counted() as cost:
         answer = api.post("/orders", json.dumps(MARKET), content_type="application/json")
     assert answer.status_code == 202
@@ -161,7 +161,7 @@ def test_reading_one_order_with_its_history(api: Any, account: Any) -> None:
     order = Order.objects.filter(account=account, status="completed").latest("id")
     with counted() as cost:
         answer = api.get(f"/orders/{order.id}")
-    assert [happened["type"] for happened in answer.json()["history"]] == ["accepted", "placed"]
+    assert [event["type"] for event in answer.json()["history"]] == ["accepted", "placed"]
     # The order, and its events.
     assert cost.queries == cost.round_trips == TOKEN_QUERIES + 2
     assert cost.read == {**TOKEN_READS, "orders_order": 1, "orders_orderevent": 2}

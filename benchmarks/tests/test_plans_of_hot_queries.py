@@ -12,7 +12,7 @@ from benchmarks.tests.reports import fill_report, open_orders
 from exchange.gateway import Acknowledged
 from orders.events.stream import (
     FROM_THE_BEGINNING,
-    Position,
+    StreamPosition,
     current_snapshot,
     encoded_events,
     events_after,
@@ -22,8 +22,8 @@ from orders.events.stream import (
 from orders.executions.feed_positions import open_at_exchange
 from orders.executions.look_ups import page_of
 from orders.executions.reports import apply_reports
-from orders.models import NEEDS_PERSON, Order, OrderEvent
-from orders.operations import status as standing
+from orders.models import NEEDS_OPERATOR, Order, OrderEvent
+from orders.operations import system_status
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement.attempts import Result, claim_due_orders, finish_overdue_orders, put_waiting_orders_back, record
 from orders.placement.sweep import oldest_due_order
@@ -131,7 +131,7 @@ def test_reconciling_reads_open_orders_only(account: Any) -> None:
 
 
 def test_the_live_stream_reads_new_events_only(account: Any) -> None:
-    before = Position(current_snapshot())
+    before = StreamPosition(current_snapshot())
     request = NewOrder(type="market", side="buy", instrument="AAPL_2025_03", quantity=100)
     accept_orders(account.pk, [request] * NEW)
     assert_found_by(lambda: events_after(before), EVENTS, "order_event_by_tx", rows=NEW)
@@ -152,18 +152,21 @@ def test_a_client_resumes_from_one_event(account: Any) -> None:
 
 def test_a_client_resumes_from_an_event_that_came_back_with_a_backup(account: Any) -> None:
     last = OrderEvent.objects.latest("id").pk
-    position = Position(FROM_THE_BEGINNING.snapshot, after_id=last - NEW)
+    position = StreamPosition(FROM_THE_BEGINNING.snapshot, after_id=last - NEW)
     # Every reader also finds the newest event of all.
     assert_found_by(lambda: events_after(position), EVENTS, "orders_orderevent_pkey", "order_event_by_tx", rows=NEW)
 
 
 def test_metrics_read_what_is_open_and_what_happened_in_the_last_minute(account: Any) -> None:
     now = timezone.now()
-    assert_found_by(lambda: standing.queue_age_s(now), ORDERS, "order_due", rows=1)
+    assert_found_by(lambda: system_status.queue_age_s(now), ORDERS, "order_due", rows=1)
     for status in (Status.FAILED, Status.ERROR):
-        of_the_desk = ("order_needs_person", "order_not_completed")
+        of_the_desk = ("order_needs_operator", "order_not_completed")
         assert_found_by(
-            partial(standing.needing_person, status), ORDERS, *of_the_desk, rows=Order.objects.filter(NEEDS_PERSON).count()
+            partial(system_status.needing_operator, status),
+            ORDERS,
+            *of_the_desk,
+            rows=Order.objects.filter(NEEDS_OPERATOR).count(),
         )
-    lately = OrderEvent.objects.filter(recorded_at__gt=now - standing.LATELY).count()
-    assert_found_by(lambda: standing.outcomes_lately(now), EVENTS, "order_event_outcome", rows=lately)
+    lately = OrderEvent.objects.filter(recorded_at__gt=now - system_status.LATELY).count()
+    assert_found_by(lambda: system_status.outcomes_lately(now), EVENTS, "order_event_outcome", rows=lately)

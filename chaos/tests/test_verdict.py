@@ -54,7 +54,7 @@ class Told:
     def query(self, statement: str) -> list[dict[str, Any]]:
         if "orders_halt" in statement:
             return self.halts
-        if "orders_setasidereport" in statement:
+        if "orders_deadletter" in statement:
             return [{"order_id": id} for id in self.flagged]
         if "orders_orderevent e" in statement:
             return [{"id": ID}] * self.wrong_fills

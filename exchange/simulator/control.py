@@ -16,7 +16,7 @@ from exchange.simulator.faults import BadOption
 from exchange.untrusted import BadValue
 
 ORDERS_PER_WRITE = 500
-# In the sequence in which they are carried out.
+# In the sequence in which they are executed.
 ACTIONS: dict[str, Callable[[SimulatedExchange], None]] = {
     "close": SimulatedExchange.shut,
     "open": SimulatedExchange.reopen,

@@ -18,7 +18,7 @@ from exchange.simulator.report_log import ReportLog
 
 logger = logging.getLogger(__name__)
 
-# What falls due within one tick is carried out, written and sent together.
+# What falls due within one tick is executed, written and sent together.
 SHORTEST_TICK_S = 0.002
 
 

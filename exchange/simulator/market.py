@@ -61,7 +61,7 @@ class Instrument:
 
 
 class Market:
-    """Carries out what is due. `changes` and `reports` collect what happened; their reader empties them."""
+    """Executes what is due. `changes` and `reports` collect what happened; their reader empties them."""
 
     def __init__(self, book: Book, faults: Faults, seed: int) -> None:
         self.faults = faults
@@ -72,7 +72,7 @@ class Market:
         self._book = book
         self._seed = seed
         self._instruments: dict[str, Instrument] = {}
-        # Heap of (due, tie-breaker, what to do); the action gets the time at which it is carried out.
+        # Heap of (due, tie-breaker, what to do); the action gets the time at which it is executed.
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._ticket = count()
 

@@ -88,7 +88,7 @@ class GatewayContract:
         async with open_gateway(simulator.url) as gateway:
             outcome = await gateway.place(placement)
             assert isinstance(outcome, Unavailable)
-            assert not outcome.exchange_is_away
+            assert not outcome.exchange_is_unavailable
             assert await gateway.look_up(placement) == NotFound()
 
     async def test_an_order_is_not_taken_after_valid_until(self, open_gateway, simulator):
@@ -114,7 +114,7 @@ class GatewayContract:
                 await gateway.cancel(placement.client_order_id),
             ):
                 assert isinstance(outcome, Unavailable)
-                assert outcome.exchange_is_away
+                assert outcome.exchange_is_unavailable
 
     async def test_a_frozen_exchange_is_unknown_until_it_answers_again(self, open_gateway, start_simulator):
         simulator, placement = start_simulator(), make_placement()

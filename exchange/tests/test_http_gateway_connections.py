@@ -106,14 +106,14 @@ async def test_a_refused_connection_is_provably_not_sent():
         async with open_http_gateway(f"http://127.0.0.1:{listener.getsockname()[1]}") as gateway:
             outcome = await gateway.place(PLACEMENT)
     assert isinstance(outcome, Unavailable)
-    assert outcome.exchange_is_away
+    assert outcome.exchange_is_unavailable
 
 
 async def test_a_host_without_an_address_is_provably_not_sent():
     async with open_http_gateway("http://exchange.invalid") as gateway:
         outcome = await gateway.place(PLACEMENT)
     assert isinstance(outcome, Unavailable)
-    assert outcome.exchange_is_away
+    assert outcome.exchange_is_unavailable
 
 
 @pytest.mark.parametrize(("timeout_s", "connect_timeout_s"), [(5, 0.2), (0.2, 5)], ids=["connect timeout", "total timeout"])
@@ -124,7 +124,7 @@ async def test_a_timeout_while_connecting_is_provably_not_sent(timeout_s, connec
         async with open_http_gateway(url, timeout_s, connect_timeout_s=connect_timeout_s) as gateway:
             outcome = await gateway.place(PLACEMENT)
     assert isinstance(outcome, Unavailable)
-    assert outcome.exchange_is_away
+    assert outcome.exchange_is_unavailable
 
 
 async def test_waiting_for_a_free_connection_is_provably_not_sent():
@@ -143,5 +143,5 @@ async def test_waiting_for_a_free_connection_is_provably_not_sent():
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
     assert isinstance(outcome, Unavailable)
-    assert not outcome.exchange_is_away
+    assert not outcome.exchange_is_unavailable
     assert len(exchange.requests) == 1

@@ -22,10 +22,10 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.postgresql import base, operations
 from psycopg import generators, waiting
 
-from infrastructure.database.away import one_line
+from infrastructure.database.breaker import database_breaker
 from infrastructure.database.errors import ErrorWrapper, StalePlan, TransactionUndone
-from infrastructure.database.hanging import hanging
 from infrastructure.database.parameters import connection_parameters
+from infrastructure.database.unavailable import one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,13 +36,13 @@ TRANSACTION_TRIES = 3
 
 
 @dataclass
-class Patience:
+class QueryBudget:
     """How long the answer to one statement may take, and whether one took longer."""
 
     limit_s: float
     is_over: bool = False
 
-    def spend(self, waited_s: float) -> None:
+    def consume(self, waited_s: float) -> None:
         """What was waited for an answer to somebody else's statement is not there for one's own, but for a little."""
         self.limit_s = max(self.limit_s - waited_s, LEAST_S)
 
@@ -52,28 +52,28 @@ LEAST_S = 0.25
 # Early enough that it is known when the first requests give up: a new connection has 2 s (settings.py, connect_timeout).
 SUSPECT_AFTER_S = 0.3
 CANCEL_S = 2.0
-_patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
+_query_budget: ContextVar[QueryBudget | None] = ContextVar("query_budget", default=None)
 
 
 @contextmanager
-def answers_within(limit_s: float) -> Iterator[None]:
+def query_timeout(limit_s: float) -> Iterator[None]:
     """A statement inside of this block that is not answered in time raises DatabaseUnavailable, and all after it do so at once.
 
     The limit is for each statement and not for the block, so that a busy process of ours is not taken for a database
-    that is away.
+    that is unavailable.
     """
-    token = _patience.set(Patience(limit_s))
+    token = _query_budget.set(QueryBudget(limit_s))
     try:
         yield
     finally:
-        _patience.reset(token)
+        _query_budget.reset(token)
 
 
-def parts_within(limit_s: float, parts: Iterable[T]) -> Iterator[T]:
+def each_within_query_timeout(limit_s: float, parts: Iterable[T]) -> Iterator[T]:
     """`parts`, the statements of each of which have to be answered in time: for an answer that is sent while it is read."""
     remaining = iter(parts)
     while True:
-        with answers_within(limit_s):
+        with query_timeout(limit_s):
             try:
                 part = next(remaining)
             except StopIteration:
@@ -81,9 +81,9 @@ def parts_within(limit_s: float, parts: Iterable[T]) -> Iterator[T]:
         yield part
 
 
-def patience() -> Patience | None:
+def query_budget() -> QueryBudget | None:
     """That of the request, if there is one."""
-    return _patience.get()
+    return _query_budget.get()
 
 
 class PunctualConnection(psycopg.Connection[Any]):
@@ -91,22 +91,22 @@ class PunctualConnection(psycopg.Connection[Any]):
 
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Any:
-        own = _patience.get()
-        if own is not None and (own.is_over or hanging.is_certain):
+        own = _query_budget.get()
+        if own is not None and (own.is_over or database_breaker.is_open):
             raise psycopg.OperationalError("the database has not answered before")
         try:
             return super().connect(*args, **options)
         except psycopg.errors.ConnectionTimeout:
             if own is not None:
-                own.is_over = hanging.is_certain = True
-                hanging.suspect(connection_parameters())
+                own.is_over = database_breaker.is_open = True
+                database_breaker.suspect(connection_parameters())
             raise
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-        own = _patience.get()
+        own = _query_budget.get()
         if own is None:
             return super().wait(gen, *args, **options)
-        if hanging.is_certain:
+        if database_breaker.is_open:
             own.is_over = True
             raise psycopg.OperationalError("the database has not answered other requests")
         try:
@@ -115,7 +115,7 @@ class PunctualConnection(psycopg.Connection[Any]):
             own.is_over = True
             self.give_up_statement()
             raise psycopg.OperationalError(f"the database did not answer within {own.limit_s:g} s") from error
-        hanging.is_certain = False
+        database_breaker.is_open = False
         return answer
 
     def wait_suspiciously(self, gen: Any, limit_s: float, *args: Any, **options: Any) -> Any:
@@ -124,7 +124,7 @@ class PunctualConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, *args, **options | {"timeout": min(SUSPECT_AFTER_S, limit_s)})
         except psycopg.errors._WaitTimeout:  # noqa: SLF001
-            hanging.suspect(connection_parameters())
+            database_breaker.suspect(connection_parameters())
         return super().wait(gen, *args, **options | {"timeout": max(0.0, limit_s - (monotonic() - started))})
 
     def give_up_statement(self) -> None:

@@ -15,7 +15,7 @@ def store_all_or_each(
 ) -> bool:
     """`store` the items, in one call if possible; whether it was. `refuse` is told of each that cannot be stored by itself.
 
-    Both have transactions of their own. Raises DatabaseUnavailable while the database is away; it is no item's fault.
+    Both have transactions of their own. Raises DatabaseUnavailable while the database is unavailable; it is no item's fault.
     """
     try:
         store(items)

@@ -13,7 +13,7 @@ __all__ = ["Finding", "Level", "examine"]
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding. What only the database can tell is left out while it is away."""
+    """Every finding. What only the database can tell is left out while it is unavailable."""
     yield from results("settings", check_settings)
     database = list(results("database", check_database))
     yield from database

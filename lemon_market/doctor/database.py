@@ -5,12 +5,12 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from infrastructure.database.away import one_line
-from infrastructure.database.base import answers_within, is_read_only
+from infrastructure.database.base import is_read_only, query_timeout
 from infrastructure.database.clock import read_clock
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results
-from orders.operations import status as standing
+from orders.operations import system_status
 from orders.operations.restore import is_renumbering_needed
 
 OLDEST_VERSION = 140_000
@@ -23,7 +23,7 @@ STATE = """
 
 def check_database() -> Iterator[Finding]:
     try:
-        with answers_within(settings.DATABASE_TIMEOUT_ADMIN):
+        with query_timeout(settings.DATABASE_TIMEOUT_ADMIN):
             yield from examine_database()
     except DatabaseUnavailable as error:
         reason = one_line(error)
@@ -81,7 +81,7 @@ def clock(difference_s: float) -> Finding:
 
 
 def connections() -> Iterator[Finding]:
-    found = standing.connections()
+    found = system_status.connections()
     share = found.all / found.most
     text = f"{found.all} of {found.most}"
     advice = "Raise max_connections, or run fewer processes: each web thread keeps one connection."

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 import structlog
 
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from infrastructure.database.clock import database_now
 from infrastructure.models import UNKNOWN_CLIENTS, RequestCount
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
 from orders.executions.feed_connection import SILENT_AFTER
-from orders.operations import status as standing
+from orders.operations import system_status
 from orders.placement.worker_state import SILENT_AFTER as WORKER_SILENT_AFTER
 from orders.placement.worker_state import heard_within
 from orders.risk.halts import halts_in_force, how_far
@@ -20,13 +20,13 @@ def check_work() -> Iterator[Finding]:
     yield from results("workers", workers)
     yield from results("queue", queue)
     yield from results("feed", feed)
-    yield from results("orders for a person", for_a_person)
+    yield from results("orders for an operator", for_an_operator)
     yield from results("addresses of clients", clients)
 
 
 def roles() -> Iterator[Finding]:
     """By the names of their connections. Servers connect only when they are asked for something; they are asked themselves."""
-    connected = standing.connections().by_program
+    connected = system_status.connections().by_program
     for role in transport().roles:
         count = connected.get(f"lemon_market {role}", 0)
         if count:
@@ -58,14 +58,14 @@ def workers() -> Iterator[Finding]:
 
 def queue() -> Finding:
     now = database_now()
-    age_s = standing.queue_age_s(now)
-    text = f"{standing.due_count(now)} due, the oldest for {age_s:.0f} s"
+    age_s = system_status.queue_age_s(now)
+    text = f"{system_status.due_count(now)} due, the oldest for {age_s:.0f} s"
     advice = "Workers do not keep up or are frozen: look at their log, at the exchange, and start more of them."
     return judged("queue", age_s, text, advice, warn_above=10, bad_above=60)
 
 
 def feed() -> Iterator[Finding]:
-    said = standing.feed(timezone.now())
+    said = system_status.feed(timezone.now())
     if said is None or said.said_age_s > SILENT_AFTER.total_seconds():
         silent = "never" if said is None else f"{said.said_age_s:.0f} s ago"
         yield bad("feed", f"its follower last said something {silent}", "Start manage.py run_update_consumer.")
@@ -82,13 +82,13 @@ def feed() -> Iterator[Finding]:
         yield judged("feed", said.behind, text, advice, warn_above=1_000, bad_above=50_000)
 
 
-def for_a_person() -> Iterator[Finding]:
+def for_an_operator() -> Iterator[Finding]:
     for status in (Status.FAILED, Status.ERROR):
-        if count := standing.needing_person(status):
+        if count := system_status.needing_operator(status):
             yield warn(f"orders in {status}", f"{count}", "The order desk decides: the back office, or manage.py retry_failed.")
-    if count := standing.set_aside_count():
-        yield warn("reports set aside", f"{count}", "Read their reasons in the back office, then run manage.py replay_reports.")
-    if count := standing.discrepancy_count():
+    if count := system_status.dead_letter_count():
+        yield warn("dead letters", f"{count}", "Read their reasons in the back office, then run manage.py replay_reports.")
+    if count := system_status.discrepancy_count():
         advice = "Read on each order's page what the exchange says; the back office lists them (attention: contradictions)."
         yield warn("contradictions", f"{count} order(s)", advice)
     for halt in halts_in_force():

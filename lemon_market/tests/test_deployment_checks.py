@@ -63,7 +63,7 @@ def test_a_trial_is_refused(tmp_path, change, found):
 
 
 @pytest.mark.parametrize(
-    "name", ["TRUSTED_PROXIES", "TOKEN_TTL", "TOKEN_REMEMBERED", "FAILED_LOGINS_PER_MINUTE", "ADDRESS_REQUESTS_PER_SECOND"]
+    "name", ["TRUSTED_PROXIES", "TOKEN_TTL", "TOKEN_CACHE_TTL", "FAILED_LOGINS_PER_MINUTE", "ADDRESS_REQUESTS_PER_SECOND"]
 )
 def test_a_limit_below_zero_is_refused(settings, name):
     setattr(settings, name, -1)

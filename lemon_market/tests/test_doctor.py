@@ -29,7 +29,7 @@ from lemon_market.doctor.machine import check_machine
 from lemon_market.doctor.outside import check_kafka, clock_of_exchange
 from orders.executions.feed_connection import save_connection
 from orders.executions.feed_positions import move_position
-from orders.models import Order, PlacementWorker, SetAsideReport
+from orders.models import DeadLetter, Order, PlacementWorker
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.risk.switches import confirm_halts, halt_trading
 from testsupport.installation import CHECKOUT, Installation
@@ -168,9 +168,9 @@ def test_workers_tell_on_every_machine_what_keeps_them_from_their_work(found: Ca
 
 def test_what_waits_for_a_person_is_told(found: Callable[[], dict[str, Finding]]) -> None:
     halt_trading("dora", "odd prices")
-    SetAsideReport.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
+    DeadLetter.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
     findings = found()
-    assert (findings["halt"].level, findings["reports set aside"].level) == (Level.WARN, Level.WARN)
+    assert (findings["halt"].level, findings["dead letters"].level) == (Level.WARN, Level.WARN)
     assert findings["halt"].text == "All trading is halted, stopping, 0 sends under way: odd prices"
     confirm_halts()
     assert found()["halt"].text.startswith("All trading is halted, confirmed at 20")
@@ -242,9 +242,9 @@ def test_a_time_without_a_zone_is_utc() -> None:
         ("lemon_market.doctor.database.read_clock", "clock of the database", {"clock of the database"}),
         ("lemon_market.doctor.database.is_renumbering_needed", "migrations", {"migrations"}),
         ("lemon_market.doctor.work.heard_within", "workers", set()),
-        ("orders.operations.status.queue_age_s", "queue", {"queue"}),
-        ("orders.operations.status.feed", "feed", {"feed"}),
-        ("lemon_market.doctor.work.halts_in_force", "orders for a person", set()),
+        ("orders.operations.system_status.queue_age_s", "queue", {"queue"}),
+        ("orders.operations.system_status.feed", "feed", {"feed"}),
+        ("lemon_market.doctor.work.halts_in_force", "orders for an operator", set()),
         ("lemon_market.doctor.outside.check_server", "web", {"web", "notifications"}),
         ("lemon_market.doctor.outside.ask", "exchange", {"exchange", "web", "notifications"}),
         ("shutil.disk_usage", "disk", {"disk"}),
@@ -271,7 +271,7 @@ def test_a_database_that_goes_away_in_the_middle_does_not_hide_the_rest(
     def away(_now: Any) -> float:
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr("orders.operations.status.queue_age_s", away)
+    monkeypatch.setattr("orders.operations.system_status.queue_age_s", away)
     findings = found()
     assert findings["check of queue"].text == "the database cannot be reached: gone"
     assert {"feed", "exchange", "disk"} <= findings.keys()

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from devstack.free_ports import free_port
-from orders.events.notify import doorbell
+from orders.events.notify import notifier
 from orders.kafka import lag
 from orders.kafka.lag import LagWatch
 from orders.order_entry.service import NewOrder, accept_orders
@@ -31,7 +31,7 @@ def accept(count: int) -> None:
     anna = User.objects.create_user("anna")
     accept_orders(anna.pk, [NewOrder("market", "buy", "AAPL_2025_03", 100) for _ in range(count)])
     orders_producer.producer().flush(10)
-    doorbell.close()
+    notifier.close()
 
 
 def test_the_lag_of_each_group_is_told(kafka: object, client: Client) -> None:

@@ -62,7 +62,7 @@ def test_neither_tokens_nor_passwords_nor_sessions_nor_keys_are_logged(talkative
             ask_in_every_way(web)
             web.kill_postgres()
             ask_in_every_way(web)
-            wait_until(lambda: said.read_text().count("database_away"), within_s=60, what="the others have noticed")
+            wait_until(lambda: said.read_text().count("database_unavailable"), within_s=60, what="the others have noticed")
             web.start_postgres()
         finally:
             for process in started:
@@ -70,7 +70,7 @@ def test_neither_tokens_nor_passwords_nor_sessions_nor_keys_are_logged(talkative
             for process in started:
                 process.wait(20)
     logged = web.output.read_text() + said.read_text()
-    assert "database_away" in web.output.read_text()
+    assert "database_unavailable" in web.output.read_text()
     assert "login" in logged
     install = local_install.load(web.data_dir)
     secrets = [web.token, WRONG_TOKEN, web.session, WRONG_PASSWORD, install.postgres_password, os.environ["SECRET_KEY"]]

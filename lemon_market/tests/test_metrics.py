@@ -21,7 +21,7 @@ from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import NAME
 from orders.executions.feed_connection import save_connection
 from orders.executions.feed_positions import move_position
-from orders.models import Order, PlacementWorker, SetAsideReport, event
+from orders.models import DeadLetter, Order, PlacementWorker, new_event
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.states import EventType
 from testsupport.installation import CHECKOUT
@@ -43,8 +43,8 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
     user = django_user_model.objects.create_user("anna")
     [order] = accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)]).orders
     Order.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=30))
-    event(order, EventType.RETRYING, timezone.now()).save()
-    SetAsideReport.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
+    new_event(order, EventType.RETRYING, timezone.now()).save()
+    DeadLetter.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
     move_position("exchange", "s1", 10)
     save_connection("exchange", None, "s1", 17)
     PlacementWorker.objects.create(
@@ -59,12 +59,12 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
     assert found["due_orders"] == 1
     assert found['outcomes_last_minute{outcome="retrying"}'] == 1
     assert found['outcomes_last_minute{outcome="placed"}'] == 0
-    assert found["reports_set_aside"] == 1
+    assert found["dead_letters"] == 1
     assert (found["feed_connected"], found["feed_lag_reports"]) == (1, 7)
     assert found["feed_said_age_seconds"] < 10
     assert (found["workers_with_problem"], found["worker_clock_offset_seconds"]) == (1, 60)
     assert any(name.startswith("database_connections{") for name in found)
-    assert 'orders_needing_person{status="failed"}' in found
+    assert 'orders_needing_operator{status="failed"}' in found
 
 
 def test_a_scrape_asks_as_much_whatever_there_is(scrape: Any, django_user_model: Any, django_assert_num_queries: Any) -> None:
@@ -81,7 +81,7 @@ def test_a_database_that_is_away_is_a_metric_and_no_error(scrape: Any, monkeypat
     def away(_now: Any) -> float:
         raise DatabaseUnavailable("away")
 
-    monkeypatch.setattr("orders.operations.status.queue_age_s", away)
+    monkeypatch.setattr("orders.operations.system_status.queue_age_s", away)
     found = scrape()
     assert found["database_up"] == 0
     assert "due_orders" not in found

@@ -90,7 +90,7 @@ def test_a_backup_made_under_load_comes_back_and_nothing_is_doubled(system: Syst
     assert lost_at_exchange
 
     def lost_are_reported() -> bool:
-        rows = system.query("SELECT raw FROM orders_setasidereport")
+        rows = system.query("SELECT raw FROM orders_deadletter")
         return {json.loads(row["raw"])["client_order_id"] for row in rows} == lost_at_exchange
 
     wait_until(lost_are_reported, within_s=60, what="reports of lost orders are set aside")

@@ -10,7 +10,7 @@ import pytest
 
 from devstack import processes
 from devstack.processes import ManagedProcess
-from devstack.supervision import LOG_JSON, LONGEST_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
+from devstack.supervision import LOG_JSON, MAX_RESTART_DELAY_S, PatientSupervisor, TerminalOptions
 from infrastructure.process_signals import STOP_SIGNALS
 from testsupport.installation import CHECKOUT
 from testsupport.waiting import wait_until
@@ -20,7 +20,7 @@ SUPERVISOR = """
 import sys
 from devstack import patient_process
 from devstack import supervision
-supervision.LONGEST_RESTART_DELAY_S = 1
+supervision.MAX_RESTART_DELAY_S = 1
 patient_process.RUNS_S = float(sys.argv[2])
 supervision.main()
 """
@@ -66,7 +66,7 @@ def test_nothing_is_ever_given_up_or_waits_for_long(read):
 
     supervisor.tick()
 
-    assert process.backoff < LONGEST_RESTART_DELAY_S
+    assert process.backoff < MAX_RESTART_DELAY_S
     assert all(p.startretries > 1000 for group in options.process_group_configs for p in group.process_configs)
 
 

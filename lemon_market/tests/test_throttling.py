@@ -95,7 +95,7 @@ def test_nothing_is_counted_without_a_limit(django_assert_num_queries: Any) -> N
 
 
 def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "MOST_COUNTED", 10)
+    monkeypatch.setattr(throttling, "MAX_COUNTED", 10)
     counter = Counter()
     for number in range(95):
         counter.add(rate(1000), str(number))
@@ -145,7 +145,7 @@ def counted(rate: str, who: Any) -> int:
 
 
 def test_each_request_counts_once_for_its_account_and_once_for_its_address(account: Any, settings: Any) -> None:
-    settings.TOKEN_REMEMBERED = 3600.0
+    settings.TOKEN_CACHE_TTL = 3600.0
     client = client_for(account)
     known = MARKET | {"client_order_id": "c1"}
     asked: list[tuple[Any, str, int]] = [
@@ -201,7 +201,7 @@ def test_good_tokens_are_not_counted_as_guesses(account: Any, settings: Any) -> 
 
 
 @pytest.fixture
-def person(db: None) -> User:
+def operator_name(db: None) -> User:
     return User.objects.create_user("paula", password=PASSWORD, is_staff=True)
 
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from lemon_market.tests.url_map import addresses
-from orders.models import AccountLimits, FeedConnection, FeedPosition, Halt, Order, OrderEvent, SafetyEvent, SetAsideReport
+from orders.models import AccountLimits, DeadLetter, FeedConnection, FeedPosition, Halt, Order, OrderEvent, SafetyEvent
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.roles import make_roles
 from testsupport.api_calls import MARKET
@@ -37,7 +37,7 @@ QUERIES = {
 }
 PASSWORD = "Quite-long-7-word"
 # Whatever else they do, these only read.
-WATCHED = [Order, OrderEvent, User, AuthToken, Group, Halt, AccountLimits, SafetyEvent, FeedPosition, SetAsideReport]
+WATCHED = [Order, OrderEvent, User, AuthToken, Group, Halt, AccountLimits, SafetyEvent, FeedPosition, DeadLetter]
 
 
 class World:
@@ -66,7 +66,7 @@ class World:
             "orders/feedposition": FeedPosition.objects.create(feed="f", session_id="s", sequence=1).pk,
             "orders/halt": halt.pk,
             "orders/safetyevent": SafetyEvent.objects.create(type="halted", account=people["other"], by="x", reason="x").pk,
-            "orders/setasidereport": SetAsideReport.objects.create(raw="x", reason="x", session_id="s").pk,
+            "orders/deadletter": DeadLetter.objects.create(raw="x", reason="x", session_id="s").pk,
         }
         self.clients = {name: Client(raise_request_exception=False) for name in VISITORS}
         for name, person in people.items():

@@ -10,7 +10,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from orders import lifecycle
-from orders.events.notify import ORDER_EVENTS, doorbell
+from orders.events.notify import ORDER_EVENTS, notifier
 from orders.models import Order, OrderEvent
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.storage import save_changes
@@ -51,4 +51,4 @@ def many_events(user: User, count: int, padding: int = 0, first: int = 1) -> Non
             " SELECT 'bulk-' || number, %s, %s, 'retrying', %s, now(), now() FROM generate_series(%s, %s) AS number",
             [order.id, user.pk, json.dumps({"reason": "x" * padding}), first, first + count - 1],
         )
-    doorbell.ring(ORDER_EVENTS)
+    notifier.notify(ORDER_EVENTS)

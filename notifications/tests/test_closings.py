@@ -3,11 +3,11 @@ import signal
 from django.contrib.auth.models import User
 
 from notifications import closings
-from notifications.closings import Closing
+from notifications.closings import CloseReason
 from notifications.tests.order_changes import accept, token_of
 from testsupport.raw_websocket import CLOSE, TEXT, RawClient, close_frame
 
-ALL = [value for value in vars(closings).values() if isinstance(value, Closing)]
+ALL = [value for value in vars(closings).values() if isinstance(value, CloseReason)]
 
 
 def test_a_reason_fits_into_a_close_frame():

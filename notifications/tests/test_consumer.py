@@ -16,8 +16,8 @@ from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
     Found,
-    Position,
     Snapshot,
+    StreamPosition,
     encoded_events,
     events_after,
     position_after,
@@ -36,7 +36,7 @@ class ScriptedDatabase:
 
     async def run(self, work: Any, *args: Any) -> Any:
         if work is position_after:
-            return Position(KNOWN, 9, 3)
+            return StreamPosition(KNOWN, 9, 3)
         if work is events_after:
             self.asked.append(args)
             return self.found.pop(0)
@@ -76,7 +76,11 @@ def test_what_happens_while_one_catches_up_and_joins_is_sent_too(monkeypatch: py
     asyncio.run(run())
     assert [orjson.loads(text).get("event_id") for text in sent] == [None, *map(str, [*first_page, 2001, 2002, 2003])]
     own = [ANNA.account_id]
-    assert database.asked == [(Position(KNOWN, 9, 3), own), (Position(SECOND), own), (Position(THIRD), own, JOINED)]
+    assert database.asked == [
+        (StreamPosition(KNOWN, 9, 3), own),
+        (StreamPosition(SECOND), own),
+        (StreamPosition(THIRD), own, JOINED),
+    ]
 
 
 def test_who_has_left_is_forgotten():
@@ -87,7 +91,7 @@ def test_who_has_left_is_forgotten():
         joining = asyncio.create_task(service.audience.join(connection))
         await asyncio.sleep(0)
         service.audience.admit(JOINED)
-        service.audience.seat()
+        service.audience.activate()
         assert await joining == JOINED
         assert service.audience.members() == [connection]
         service._of_account[ANNA.account_id] += 1

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from exchange.reports import ExecutionReport, ReportType
 from notifications import closings
-from notifications.closings import Closing
+from notifications.closings import CloseReason
 from notifications.tests.order_changes import accept, change, place
 from notifications.tests.talking import CHECKOUT
 from orders import lifecycle
@@ -90,7 +90,7 @@ def test_the_examples_are_as_the_schema_says():
 
 
 def test_every_close_code_is_explained():
-    codes = {value.code for value in vars(closings).values() if isinstance(value, Closing)}
+    codes = {value.code for value in vars(closings).values() if isinstance(value, CloseReason)}
     codes |= {closings.bad_query("").code, closings.wrong_credentials("").code}
     assert {int(code) for code in re.findall(r"^\| (\d{4}) ", TEXT, re.MULTILINE)} == codes
 

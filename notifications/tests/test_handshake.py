@@ -6,7 +6,7 @@ from urllib.parse import quote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notifications.closings import Refused
+from notifications.closings import ConnectionRefused
 from notifications.handshake import MAX_EVENT_ID_LENGTH, check_origin, read_address, read_after, read_credentials
 
 BYTES = st.binary(max_size=60)
@@ -28,7 +28,7 @@ def closing_of(read: Any, given: dict[str, Any]) -> Any:
     """What comes of reading; a refusal has to fit into a close frame (RFC 6455, section 5.5)."""
     try:
         return read(given)
-    except Refused as error:
+    except ConnectionRefused as error:
         refused = error
     assert 4400 <= refused.closing.code < 4500
     assert len(refused.closing.reason.encode()) <= 123
@@ -50,7 +50,7 @@ def test_any_query(query: bytes) -> None:
         # It can be asked for in the database.
         after.encode()
     else:
-        assert isinstance(after, Refused) or (after is None and not query)
+        assert isinstance(after, ConnectionRefused) or (after is None and not query)
 
 
 @settings(deadline=None)
@@ -58,7 +58,7 @@ def test_any_query(query: bytes) -> None:
 def test_any_headers(headers: list[tuple[bytes, bytes]], subprotocols: list[str]) -> None:
     given = scope(headers=headers, subprotocols=subprotocols)
     credentials = closing_of(read_credentials, given)
-    if not isinstance(credentials, Refused):
+    if not isinstance(credentials, ConnectionRefused):
         assert credentials.token is None or credentials.session_key is None
         # Whoever presents something is never taken for somebody who presents nothing.
         if subprotocols or any(name.lower() == b"authorization" for name, _ in headers):

@@ -16,14 +16,14 @@ from orders.admin.feed import FeedConnectionAdmin, FeedPositionAdmin, SetAsideRe
 from orders.admin.order_admin import OrderAdmin
 from orders.admin.people import AccountAdmin, RoleAdmin, TokenAdmin
 from orders.admin.safety import AccountLimitsAdmin, HaltAdmin, SafetyEventAdmin
-from orders.models import AccountLimits, FeedConnection, FeedPosition, Halt, Order, SafetyEvent, SetAsideReport
+from orders.models import AccountLimits, DeadLetter, FeedConnection, FeedPosition, Halt, Order, SafetyEvent
 
 # The queue holds nothing but wake-ups, and "Resubmit" on its pages asks nobody whether a person may do that.
 admin.site.unregister([Failure, OrmQ, Schedule, Success])
 admin.site.unregister([AuthToken, Group, User])
 
 admin.site.register(Order, OrderAdmin)
-admin.site.register(SetAsideReport, SetAsideReportAdmin)
+admin.site.register(DeadLetter, SetAsideReportAdmin)
 admin.site.register(FeedPosition, FeedPositionAdmin)
 admin.site.register(FeedConnection, FeedConnectionAdmin)
 admin.site.register(Halt, HaltAdmin)

@@ -14,7 +14,7 @@ BAR_GAP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What happened in one stretch of time: two rectangles side by side, a text for the mouse, a link to the list."""
+    """What event in one stretch of time: two rectangles side by side, a text for the mouse, a link to the list."""
 
     title: str
     link: str

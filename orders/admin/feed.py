@@ -1,4 +1,4 @@
-"""What came from the exchange: how far its feed has been followed, whether it is connected, and what was set aside."""
+"""What came from the exchange: how far its feed has been followed, whether it is connected, and what could not be applied."""
 
 from django.contrib import admin
 

@@ -39,6 +39,6 @@ def state(request: HttpRequest) -> dict[str, Any]:
             draw("Last hour, by minute", last_hour, timedelta(minutes=1)),
             draw("Last day, by hour", sum_by_hour(by_minute), timedelta(hours=1)),
         ],
-        "may_view_set_aside": request.user.has_perm("orders.view_setasidereport"),
+        "may_view_dead_letters": request.user.has_perm("orders.view_deadletter"),
         "may_view_position": request.user.has_perm("orders.view_feedposition"),
     }

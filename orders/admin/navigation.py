@@ -11,7 +11,7 @@ PAGES: dict[str, list[tuple[str, str, str, str | None]]] = {
         ("Overview", "monitoring", "admin:index", None),
         ("Blotter", "live_tv", "blotter", "orders.view_order"),
         ("Orders", "receipt_long", "admin:orders_order_changelist", "orders.view_order"),
-        ("Set-aside reports", "move_to_inbox", "admin:orders_setasidereport_changelist", "orders.view_setasidereport"),
+        ("Set-aside reports", "move_to_inbox", "admin:orders_deadletter_changelist", "orders.view_deadletter"),
         ("Feed position", "sync_alt", "admin:orders_feedposition_changelist", "orders.view_feedposition"),
         ("Feed connection", "cable", "admin:orders_feedconnection_changelist", "orders.view_feedconnection"),
     ],

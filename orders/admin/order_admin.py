@@ -21,7 +21,7 @@ from orders.admin.bulk_actions import CANCEL, RETRY, confirm_and_do, what_cancel
 from orders.admin.csv_export import export_orders
 from orders.admin.ending import end_order
 from orders.admin.order_list import LIST_FILTER, LOOKUPS, search_orders
-from orders.admin.order_page import MAX_EVENTS, MAX_SET_ASIDE, facts, timeline
+from orders.admin.order_page import MAX_DEAD_LETTERS, MAX_EVENTS, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.events.address import live_events_url
 from orders.models import Order
@@ -196,5 +196,5 @@ class OrderAdmin(ReadOnlyAdmin):
             "retry": self.has_retry_permission(request) and what_retry_does([order], alone=True)[0],
             "cancel": self.has_cancel_permission(request) and what_cancel_does(order),
             "may_end": request.user.has_perm("orders.end_order") and can_be_ended(order),
-            "set_aside": order.set_aside.order_by("-id")[:MAX_SET_ASIDE],
+            "dead_letters": order.dead_letters.order_by("-id")[:MAX_DEAD_LETTERS],
         }

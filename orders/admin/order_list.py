@@ -29,7 +29,7 @@ LAST_MOMENT = datetime.max.replace(tzinfo=UTC) - MILLISECOND
 
 
 ATTENTION = {
-    "person": "Needs a person: failed or error",
+    "operator": "Needs an operator: failed or error",
     "contradiction": "Contradicted by the exchange",
     "due": "Due: waits for a worker",
 }
@@ -46,7 +46,7 @@ class AttentionFilter(RadioFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Order]:
         match self.value():
-            case "person":
+            case "operator":
                 return queryset.needs_operator()
             case "contradiction":
                 return queryset.filter(discrepancy__isnull=False)

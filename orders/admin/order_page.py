@@ -13,7 +13,7 @@ from orders.templatetags.durations import duration
 
 # An order has some tens of events; one that is filled a piece at a time may have very many.
 MAX_EVENTS = 500
-MAX_SET_ASIDE = 20
+MAX_DEAD_LETTERS = 20
 BY_EXCHANGE = {EventType.PARTIALLY_FILLED, EventType.FILLED, EventType.REJECTED, EventType.EXPIRED}
 
 
@@ -30,35 +30,35 @@ class TimelineRow:
 
 
 def timeline(order: Order) -> list[TimelineRow]:
-    """The newest `MAX_EVENTS` events in the order in which they happened."""
+    """The newest `MAX_EVENTS` events in the order in which they event."""
     newest = list(order.events.order_by("-id")[:MAX_EVENTS])
     events = newest[::-1]
-    return [timeline_row(happened, before, order) for before, happened in zip([None, *events], events, strict=False)]
+    return [timeline_row(event, before, order) for before, event in zip([None, *events], events, strict=False)]
 
 
-def timeline_row(happened: OrderEvent, before: OrderEvent | None, order: Order) -> TimelineRow:
-    data = dict(happened.data)
+def timeline_row(event: OrderEvent, before: OrderEvent | None, order: Order) -> TimelineRow:
+    data = dict(event.data)
     took_ms = data.pop("took_ms", None)
-    who = who_did(happened, order)
+    who = who_did(event, order)
     data.pop("by", None)
     return TimelineRow(
-        type=happened.type,
-        occurred_at=happened.occurred_at,
-        since_before=None if before is None else happened.occurred_at - before.occurred_at,
+        type=event.type,
+        occurred_at=event.occurred_at,
+        since_before=None if before is None else event.occurred_at - before.occurred_at,
         took_ms=took_ms,
         who=who,
         details=", ".join(f"{name.replace('_', ' ')}: {text(value)}" for name, value in data.items()),
     )
 
 
-def who_did(happened: OrderEvent, order: Order) -> str:
+def who_did(event: OrderEvent, order: Order) -> str:
     """A person's or account's name, the exchange, or ourselves."""
-    if "by" in happened.data:
-        return str(happened.data["by"])
-    if happened.type == EventType.ACCEPTED:
+    if "by" in event.data:
+        return str(event.data["by"])
+    if event.type == EventType.ACCEPTED:
         return order.account.get_username()
     # What comes on the feed carries the report's sequence there.
-    if happened.type in BY_EXCHANGE or "sequence" in happened.data or "from_feed" in happened.data:
+    if event.type in BY_EXCHANGE or "sequence" in event.data or "from_feed" in event.data:
         return "exchange"
     return "Lemon Market"
 

@@ -3,13 +3,13 @@
 | what | how it is bounded |
 |---|---|
 | failed, in error, oldest pending | index `order_not_completed`; counted to 1,000 |
-| what needs a person | index `order_needs_person`; the newest 10 |
+| what needs an operator | index `order_needs_operator`; the newest 10 |
 | due orders | index `order_due`; counted to 1,000 |
 | outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to 1,000 |
 | latency | the same index; the newest 1,000 placements of the last hour, and the times in their orders' ids |
 | orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
 | halts in force | index `one_halt_in_force_per_scope`; one for each scope at most |
-| reports set aside | index `report_set_aside`; counted to 1,000 |
+| dead letters | index `dead_letter_waiting`; counted to 1,000 |
 | contradictions | index `order_with_discrepancy`; counted to 1,000 |
 | feed position, feed connection | one row for each feed |
 | outage | one row for each worker |
@@ -23,14 +23,14 @@ from django.db.models import QuerySet
 
 from orders.executions.feed_connection import SILENT_AFTER
 from orders.executions.feed_positions import active_feed
-from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, OrderQuerySet, PlacementWorker, SetAsideReport
+from orders.models import DeadLetter, FeedConnection, FeedPosition, Order, OrderEvent, OrderQuerySet, PlacementWorker
 from orders.order_ids import made_at
 from orders.placement.worker_state import outage
 from orders.risk.halts import halts_in_force
 from orders.states import ErrorCode, EventType, Status
 
 MAX_COUNTED = 1_000
-NEEDS_PERSON_SHOWN = 10
+NEEDS_OPERATOR_SHOWN = 10
 LATENCY_SAMPLE = 1_000
 MAX_FEEDS = 10
 LATELY = timedelta(minutes=1)
@@ -91,7 +91,7 @@ def with_status(status: Status) -> OrderQuerySet:
     return Order.objects.filter(status=status).order_by("-id")
 
 
-def needs_person() -> dict[str, Any]:
+def needs_operator() -> dict[str, Any]:
     error_codes = list(with_status(Status.ERROR).values_list("error_code", flat=True)[: MAX_COUNTED + 1])
     return {
         "failed": bounded_count(with_status(Status.FAILED).needs_operator()),
@@ -103,11 +103,11 @@ def needs_person() -> dict[str, Any]:
 
 
 def newest_needing_person() -> QuerySet[Order]:
-    return Order.objects.needs_operator().select_related("account").order_by("-id")[:NEEDS_PERSON_SHOWN]
+    return Order.objects.needs_operator().select_related("account").order_by("-id")[:NEEDS_OPERATOR_SHOWN]
 
 
-def set_aside_reports() -> QuerySet[SetAsideReport]:
-    return SetAsideReport.objects.filter(applied_at__isnull=True).order_by("id")
+def dead_letters_waiting() -> QuerySet[DeadLetter]:
+    return DeadLetter.objects.filter(applied_at__isnull=True).order_by("id")
 
 
 def queue(now: datetime) -> dict[str, Any]:
@@ -185,11 +185,11 @@ def overview(now: datetime) -> dict[str, Any]:
     return {
         "now": now,
         "verdict": judge_exchange(connection, lately, now, outage()),
-        "needs_person": needs_person(),
+        "needs_operator": needs_operator(),
         "queue": queue(now),
         "outcomes": lately,
         "latency": latency(now),
-        "set_aside": bounded_count(set_aside_reports()),
+        "dead_letters": bounded_count(dead_letters_waiting()),
         "contradictions": bounded_count(Order.objects.filter(discrepancy__isnull=False).order_by("-id")),
         "halts": halts_in_force(),
         "positions": list(FeedPosition.objects.order_by("feed")[:MAX_FEEDS]),

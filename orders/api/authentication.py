@@ -30,11 +30,11 @@ WHERE token.digest = %s"""  # noqa: S608 - only column names
 # Tokens with their users by the tokens' digests, and when they were read. Those of one process; nobody may change them.
 remembered: dict[str, tuple[float, AuthToken]] = {}
 # More tokens within a second are read again, rather than kept.
-MOST_REMEMBERED = 10_000
+MAX_CACHED_TOKENS = 10_000
 
 
 class TokenAuthentication(knox.auth.TokenAuthentication):
-    """Knox's tokens, each found by its digest in one statement, and remembered for TOKEN_REMEMBERED seconds.
+    """Knox's tokens, each found by its digest in one statement, and remembered for TOKEN_CACHE_TTL seconds.
 
     Knox itself loads all tokens of the user at each request, to delete those that have expired. Here only the one that
     is shown is looked at.
@@ -59,7 +59,7 @@ def token_with_user(digest: str) -> AuthToken | None:
     """Django's own way to the same two objects takes five times as long."""
     now_s = monotonic()
     read_at_s, known = remembered.get(digest, (0.0, None))
-    if known is not None and now_s - read_at_s < settings.TOKEN_REMEMBERED:
+    if known is not None and now_s - read_at_s < settings.TOKEN_CACHE_TTL:
         return known
     rows = run_prepared(TOKEN_WITH_USER, [digest])
     if not rows:
@@ -69,7 +69,7 @@ def token_with_user(digest: str) -> AuthToken | None:
     [row] = rows
     token = AuthToken.from_db(None, TOKEN_FIELDS, row[: len(TOKEN_FIELDS)])
     token.user = User.from_db(None, USER_FIELDS, row[len(TOKEN_FIELDS) :])
-    if len(remembered) >= MOST_REMEMBERED:
+    if len(remembered) >= MAX_CACHED_TOKENS:
         remembered.clear()
     remembered[digest] = (now_s, token)
     return token

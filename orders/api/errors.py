@@ -10,9 +10,9 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, NotFou
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from infrastructure.database.away import one_line
 from infrastructure.database.clock import ClockWrong
 from infrastructure.database.errors import DatabaseUnavailable, StatementTooSlow
+from infrastructure.database.unavailable import one_line
 
 log = structlog.get_logger()
 
@@ -22,10 +22,10 @@ DATABASE_AWAY = (
 )
 
 
-class DatabaseAway(APIException):
+class DatabaseUnavailableResponse(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = DATABASE_AWAY
-    default_code = "database_away"
+    default_code = "database_unavailable"
     wait = 1
 
 
@@ -44,7 +44,7 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
-class Refused(APIException):
+class RequestRefused(APIException):
     """Understood and not accepted: sending the same again without a change of circumstances will not help."""
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
@@ -69,7 +69,7 @@ class LengthRequired(APIException):
     default_code = "length_required"
 
 
-def database_away(request: HttpRequest, error: DatabaseUnavailable) -> HttpResponse:
+def database_unavailable(request: HttpRequest, error: DatabaseUnavailable) -> HttpResponse:
     """The answer wherever Django REST framework does not make it."""
     log_unavailable(error, path=request.path)
     return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
@@ -80,7 +80,7 @@ def log_unavailable(error: DatabaseUnavailable, **where: str) -> None:
         # Nobody but us can do anything about it.
         log.error("statement_too_slow", doing="request", error=one_line(error), exc_info=error, **where)
     else:
-        log.warning("database_away", doing="request", error=one_line(error), **where)
+        log.warning("database_unavailable", doing="request", error=one_line(error), **where)
 
 
 def clock_wrong(wrong: ClockWrong) -> HttpResponse:
@@ -121,7 +121,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     """Django REST framework's shapes for everything, the absence of the database included."""
     if isinstance(error, DatabaseUnavailable):
         log_unavailable(error)
-        error = DatabaseAway()
+        error = DatabaseUnavailableResponse()
     elif isinstance(error, ClockWrong):
         error = OurClockWrong(error)
     elif isinstance(error, IntegrityError) and "auth_user" in str(error):

@@ -16,10 +16,10 @@ class StrictJSONParser(JSONParser):
     """
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        return parsed(stream.read())
+        return parse_json(stream.read())
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """Raises ParseError, and ValidationError for a name that stands twice."""
     try:
         return json.loads(

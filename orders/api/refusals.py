@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from orders.api.errors import Refused, TooFast
+from orders.api.errors import RequestRefused, TooFast
 from orders.api.serializers import moment
 from orders.models import Halt, Order, OrderEvent
 from orders.order_entry.service import TooManyOrders, TradingHalted
@@ -58,8 +58,8 @@ def by_field(limit: str, message: str) -> dict[str, Any]:
     return {field: [message], "code": limit} if field else {"detail": message, "code": limit}
 
 
-def by_index(refusals: Mapping[int, Refusal]) -> Refused:
-    return Refused({str(index): by_field(refusal.limit.value, refusal.message) for index, refusal in refusals.items()})
+def by_index(refusals: Mapping[int, Refusal]) -> RequestRefused:
+    return RequestRefused({str(index): by_field(refusal.limit.value, refusal.message) for index, refusal in refusals.items()})
 
 
 def kept_refusals(orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
@@ -76,14 +76,14 @@ def kept_refusals(orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
     return {index: by_field(limits[id], order.error_message or "") for id, (index, order) in refused.items()}
 
 
-def halted_one(halted: TradingHalted) -> Refused:
-    return Refused(of_everything(halted.halts) if halted.halts else of_instrument(halted.by_index[0]))
+def halted_one(halted: TradingHalted) -> RequestRefused:
+    return RequestRefused(of_everything(halted.halts) if halted.halts else of_instrument(halted.by_index[0]))
 
 
-def halted_batch(halted: TradingHalted) -> Refused:
+def halted_batch(halted: TradingHalted) -> RequestRefused:
     if halted.halts:
-        return Refused(of_everything(halted.halts))
-    return Refused({str(index): of_instrument(halt) for index, halt in halted.by_index.items()})
+        return RequestRefused(of_everything(halted.halts))
+    return RequestRefused({str(index): of_instrument(halt) for index, halt in halted.by_index.items()})
 
 
 def of_everything(halts: Sequence[Halt]) -> dict[str, Any]:
@@ -97,6 +97,6 @@ def of_instrument(halt: Halt) -> dict[str, Any]:
     return INSTRUMENT_IS_HALTED | {"halted_since": moment(halt.started_at), "confirmed_at": moment(halt.confirmed_at)}
 
 
-def too_many(error: TooManyOrders) -> Refused | TooFast:
+def too_many(error: TooManyOrders) -> RequestRefused | TooFast:
     detail = {"detail": f"Too many orders: at most {error.per_second} per second.", "code": Limit.RATE.value}
-    return Refused(detail) if error.never_fits else TooFast(detail)
+    return RequestRefused(detail) if error.never_fits else TooFast(detail)

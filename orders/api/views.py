@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from orders.api.errors import Conflict, LengthRequired, Refused
+from orders.api.errors import Conflict, LengthRequired, RequestRefused
 from orders.api.filters import OrderFilter, OrderPagination
 from orders.api.refusals import (
     BATCH_REFUSED,
@@ -31,8 +31,8 @@ from orders.api.serializers import (
     OrderSerializer,
     OrderWithHistorySerializer,
     location,
-    represented,
-    validated,
+    serialize_order,
+    validate_order,
     with_idempotency_key,
 )
 from orders.models import CLIENT_ORDER_ID_PATTERN, Order
@@ -100,7 +100,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         examples=EXAMPLES,
     )
     def create(self, request: Request) -> Response:
-        requested = validated(with_idempotency_key(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.data))
+        requested = validate_order(with_idempotency_key(request.META.get("HTTP_IDEMPOTENCY_KEY"), request.data))
         try:
             accepted = accept_orders(caller_id(request), [requested], keep_refused=True)
         except AlreadyExpired:
@@ -115,7 +115,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         headers = {"Location": location(request, order)}
         for problem in kept_refusals(accepted.orders).values():
             return Response(problem, status.HTTP_422_UNPROCESSABLE_ENTITY, headers=headers)
-        return answer(accepted, represented(order), headers)
+        return answer(accepted, serialize_order(order), headers)
 
     @extend_schema(
         request=NewOrderSerializer(many=True),
@@ -147,8 +147,8 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         except RefusedByLimits as refused:
             raise by_index(refused.refusals) from None
         if problems := kept_refusals(accepted.orders):
-            raise Refused(problems)
-        return answer(accepted, [represented(order) for order in accepted.orders], {})
+            raise RequestRefused(problems)
+        return answer(accepted, [serialize_order(order) for order in accepted.orders], {})
 
     @extend_schema(
         request=None,
@@ -167,7 +167,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
         except TooLateToCancel as error:
             raise Conflict(str(error)) from None
         code = status.HTTP_200_OK if order.status == Status.CANCELED else status.HTTP_202_ACCEPTED
-        return Response(represented(order), code)
+        return Response(serialize_order(order), code)
 
 
 def caller_id(request: Request) -> int:
@@ -185,7 +185,7 @@ def validated_batch(request: Request) -> list[NewOrder]:
     requested, errors = [], {}
     for index, order in enumerate(request.data):
         try:
-            requested.append(validated(order))
+            requested.append(validate_order(order))
         except ValidationError as error:
             errors[str(index)] = error.detail
     if errors:

@@ -6,12 +6,12 @@ from contextlib import suppress
 import structlog
 from django.utils import timezone
 
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.database_thread import ActiveLock, DatabaseThread
-from orders.events.notify import ORDER_EVENTS, rings
+from orders.events.notify import ORDER_EVENTS, listen
 from orders.events.stream import FROM_THE_BEGINNING, Snapshot, encoded_events, events_since
-from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
+from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerUnavailable
 from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES
 from orders.models import RelayPosition
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 RELAY = "order_updates"
 PAGE_SIZE = 1000
-# Whoever rings may be unable to; nothing waits longer than this.
+# Whoever listen may be unable to; nothing waits longer than this.
 POLL_S = 0.25
 STANDBY_S = 1.0
 RETRY_S = 0.5
@@ -38,7 +38,7 @@ class OutboxRelay:
         self.producer = AcknowledgedProducer()
         self.lock = ActiveLock(RELAY)
         self.database = DatabaseThread("relay")
-        self.rung = asyncio.Event()
+        self.requested = asyncio.Event()
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -50,27 +50,27 @@ class OutboxRelay:
                         await asyncio.sleep(STANDBY_S)
                         continue
                 except DatabaseUnavailable as error:
-                    log.warning("database_away", doing="relay events", error=one_line(error))
+                    log.warning("database_unavailable", doing="relay events", error=one_line(error))
                     await asyncio.sleep(RETRY_S)
-                except BrokerAway as error:
-                    log.warning("kafka_away", doing="relay events", reason=str(error))
+                except BrokerUnavailable as error:
+                    log.warning("kafka_unavailable", doing="relay events", reason=str(error))
                     await asyncio.sleep(RETRY_S)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.rung.wait(), POLL_S)
-                self.rung.clear()
+                    await asyncio.wait_for(self.requested.wait(), POLL_S)
+                self.requested.clear()
         finally:
             listening.cancel()
             await self.database.close()
             await asyncio.to_thread(self.producer.close)
 
     async def listen(self) -> None:
-        async for _ in rings(ORDER_EVENTS):
-            self.rung.set()
+        async for _ in listen(ORDER_EVENTS):
+            self.requested.set()
 
     def publish_new(self) -> bool:
         """Publish what is new, and move the position; False when another relay is the active one.
 
-        Raises DatabaseUnavailable, BrokerAway: then it is to be done again from the same position.
+        Raises DatabaseUnavailable, BrokerUnavailable: then it is to be done again from the same position.
         """
         if not self.lock.hold():
             return False
@@ -83,7 +83,7 @@ class OutboxRelay:
         return True
 
     def publish(self, ids: list[int]) -> None:
-        """Raises BrokerAway unless every event is acknowledged."""
+        """Raises BrokerUnavailable unless every event is acknowledged."""
         for event in encoded_events(ids):
             headers = {"version": VERSION, "account": str(event.account_id), "tx": str(event.tx)}
             self.producer.send(

@@ -1,7 +1,7 @@
 """Telling other processes at once that something was committed, without slowing the commits down.
 
-A NOTIFY inside of a transaction serialises all commits of the database. So each process rings through one connection
-of its own, after its commits, at most once every `COALESCE_S` for each channel. A ring may be lost: whoever listens
+A NOTIFY inside of a transaction serialises all commits of the database. So each process listen through one connection
+of its own, after its commits, at most once every `COALESCE_S` for each channel. A notification may be lost: whoever listens
 polls as well.
 """
 
@@ -16,9 +16,9 @@ import psycopg
 import structlog
 from django.db import connection, transaction
 
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import is_unavailable
 from infrastructure.database.parameters import connection_parameters
+from infrastructure.database.unavailable import one_line
 
 log = structlog.get_logger()
 
@@ -26,12 +26,12 @@ ORDERS_DUE = "orders_due"
 ORDER_EVENTS = "order_events"
 COALESCE_S = 0.01
 RECONNECT_S = 1.0
-# Two threads may ring first at the same time.
+# Two threads may be the first to notify, at the same time.
 starting = threading.Lock()
 
 
-class Doorbell:
-    """Sends NOTIFY from a thread that is started by the first ring in each process."""
+class Notifier:
+    """Sends NOTIFY from a thread that the first notification in each process starts."""
 
     def __init__(self) -> None:
         self.reset()
@@ -39,12 +39,12 @@ class Doorbell:
     def reset(self) -> None:
         self.lock = threading.Lock()
         self.channels: set[str] = set()
-        self.rung = threading.Event()
+        self.requested = threading.Event()
         self.thread: threading.Thread | None = None
         self.process: int | None = None
         self.is_closing = False
 
-    def ring(self, channel: str) -> None:
+    def notify(self, channel: str) -> None:
         """Notify whoever listens to `channel`, soon. Never blocks, never fails."""
         if self.process != os.getpid():
             self.start()
@@ -53,31 +53,31 @@ class Doorbell:
             self.add({channel})
 
     def start(self) -> None:
-        """At the first ring, and at the first since a fork: a thread does not survive one."""
+        """At the first notification, and at the first since a fork: a thread does not survive one."""
         with starting:
             if self.process == os.getpid():
                 return
             self.reset()
             self.process = os.getpid()
-            self.thread = threading.Thread(target=self.notify_forever, name="doorbell", daemon=True)
+            self.thread = threading.Thread(target=self.notify_forever, name="notifier", daemon=True)
             self.thread.start()
 
     def add(self, channels: set[str]) -> None:
         with self.lock:
             self.channels |= channels
-        self.rung.set()
+        self.requested.set()
 
     def take(self) -> set[str]:
         with self.lock:
-            self.rung.clear()
+            self.requested.clear()
             channels, self.channels = self.channels, set()
         return channels
 
     def close(self) -> None:
-        """End the thread and its connection; a later ring starts them again."""
+        """End the thread and its connection; a later notification starts them again."""
         if self.thread is not None and self.process == os.getpid():
             self.is_closing = True
-            self.rung.set()
+            self.requested.set()
             self.thread.join()
         self.process = self.thread = None
 
@@ -86,7 +86,7 @@ class Doorbell:
         # Never set: only to wait with.
         pause = threading.Event()
         while not self.is_closing:
-            self.rung.wait()
+            self.requested.wait()
             pause.wait(COALESCE_S)
             channels = self.take()
             try:
@@ -96,7 +96,7 @@ class Doorbell:
             except psycopg.Error as error:
                 if not is_unavailable(error):
                     raise
-                log.debug("doorbell_not_heard", error=one_line(error))
+                log.debug("notification_not_sent", error=one_line(error))
                 if database is None:
                     pause.wait(RECONNECT_S)
                 else:
@@ -107,7 +107,7 @@ class Doorbell:
             database.close()
 
 
-doorbell = Doorbell()
+notifier = Notifier()
 
 
 def after_commit(act: Callable[[], object]) -> None:
@@ -121,14 +121,14 @@ def after_commit(act: Callable[[], object]) -> None:
         act()
 
 
-def ring_after_commit(channel: str) -> None:
-    after_commit(partial(doorbell.ring, channel))
+def notify_after_commit(channel: str) -> None:
+    after_commit(partial(notifier.notify, channel))
 
 
-async def rings(channel: str) -> AsyncIterator[None]:
-    """Yields once after each ring of `channel`, several that come together counting as one, and after each reconnect.
+async def listen(channel: str) -> AsyncIterator[None]:
+    """Yields once after each notification of `channel`, several that come together counting as one, and after each reconnect.
 
-    Never ends by itself. While the database is away it tries again every `RECONNECT_S`.
+    Never ends by itself. While the database is unavailable it tries again every `RECONNECT_S`.
     """
     while True:
         try:
@@ -140,5 +140,5 @@ async def rings(channel: str) -> AsyncIterator[None]:
         except psycopg.Error as error:
             if not is_unavailable(error):
                 raise
-            log.debug("doorbell_unreachable", error=one_line(error))
+            log.debug("listening_interrupted", error=one_line(error))
         await asyncio.sleep(RECONNECT_S)

@@ -50,7 +50,7 @@ class Snapshot:
         return Snapshot(f"{min(running, default=end)}:{end}:{','.join(map(str, running))}")
 
 
-class Position(NamedTuple):
+class StreamPosition(NamedTuple):
     """Up to where events are known: all that `snapshot` saw, and of transaction `tx` those up to the id `event`.
 
     `after_id` is a second bound: all events up to that id are known, whoever wrote them.
@@ -63,14 +63,14 @@ class Position(NamedTuple):
 
 
 # 3 is the first transaction that a database can have.
-FROM_THE_BEGINNING = Position(Snapshot("3:3:"))
+FROM_THE_BEGINNING = StreamPosition(Snapshot("3:3:"))
 # What a backup brought back was written by transactions of another server, whose numbers mean nothing here.
 # `orders.operations.restore` gives such events these two instead: one for those that the outbox relay had published, one for
 # those that it had not. Initdb uses up the first few hundred numbers, so nothing else carries them.
 RESTORED, RESTORED_UNPUBLISHED = 3, 4
 
 
-class Found(NamedTuple):
+class EventsFound(NamedTuple):
     """Ids of events, ascending, and the snapshot in which they were found; `is_too_much` when there are above MAX_EVENTS."""
 
     snapshot: Snapshot
@@ -102,7 +102,7 @@ def current_snapshot() -> Snapshot:
     return _snapshot(*row)
 
 
-def events_after(position: Position, accounts: Sequence[int] | None = None, until: Snapshot | None = None) -> Found:
+def events_after(position: StreamPosition, accounts: Sequence[int] | None = None, until: Snapshot | None = None) -> EventsFound:
     """What happened after `position`, as seen now or by `until`. `accounts` of None stands for all."""
     conditions = ["(tx >= %s::xid8 OR tx = ANY(%s::xid8[]))", "NOT (tx = %s::xid8 AND id <= %s)"]
     known = position.snapshot
@@ -121,7 +121,7 @@ def events_after(position: Position, accounts: Sequence[int] | None = None, unti
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_NOW}, ARRAY({query})", parameters)
         [(text, newest, ids)] = cursor.fetchall()
-    return Found(_snapshot(text, newest), sorted(ids), len(ids) > MAX_EVENTS)
+    return EventsFound(_snapshot(text, newest), sorted(ids), len(ids) > MAX_EVENTS)
 
 
 def events_since(known: Snapshot, page_size: int) -> Iterator[tuple[Snapshot, list[int]]]:
@@ -146,7 +146,7 @@ def encoded_events(ids: Sequence[int]) -> list[EncodedEvent]:
         return [EncodedEvent(account_id, _encoded(row), row[3], int(tx)) for account_id, tx, *row in cursor.fetchall()]
 
 
-def position_after(event_id: str, account_id: int | None) -> Position | None:
+def position_after(event_id: str, account_id: int | None) -> StreamPosition | None:
     """Where a client stands that has seen this event last; None when the account has no such event.
 
     All that such a client may lack was written by transactions that were not over when the event was written. Of the
@@ -158,8 +158,8 @@ def position_after(event_id: str, account_id: int | None) -> Position | None:
         cursor.execute(query + " AND account_id = %s" * (account_id is not None), [event_id, *_given(account_id)])
         for tx, floor, number in cursor.fetchall():
             if int(tx) in (RESTORED, RESTORED_UNPUBLISHED):
-                return Position(FROM_THE_BEGINNING.snapshot, after_id=int(floor) - 1)
-            return Position(Snapshot(f"{floor}:{floor}:"), int(tx), number)
+                return StreamPosition(FROM_THE_BEGINNING.snapshot, after_id=int(floor) - 1)
+            return StreamPosition(Snapshot(f"{floor}:{floor}:"), int(tx), number)
     return None
 
 

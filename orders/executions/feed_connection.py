@@ -8,8 +8,8 @@ from functools import partial
 import structlog
 from django.utils import timezone
 
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.database_thread import DatabaseThread
 from orders.models import FeedConnection
 
@@ -65,7 +65,7 @@ class ConnectionState:
                     state = self.problem, self.session_id, self.last_sequence, self.silent_since
                     await database.run(partial(save_connection, feed, *state))
                 except DatabaseUnavailable as error:
-                    log.warning("database_away", doing="tell connection", error=one_line(error))
+                    log.warning("database_unavailable", doing="tell connection", error=one_line(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
 

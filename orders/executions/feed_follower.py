@@ -10,8 +10,8 @@ from exchange.feed import FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Session
 from infrastructure.backoff import Backoff
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.database_thread import ActiveLock, DatabaseThread
 from orders.executions.feed_connection import ConnectionState
 from orders.executions.feed_silence import SilenceWatch
@@ -69,8 +69,8 @@ class FeedFollower:
             except* Superseded:
                 log.warning("superseded", feed=self.feed)
             except* DatabaseUnavailable as errors:
-                log.warning("database_away", doing="follow the feed", error=one_line(errors.exceptions[0]))
-                self.connection.lost("the database was away")
+                log.warning("database_unavailable", doing="follow the feed", error=one_line(errors.exceptions[0]))
+                self.connection.lost("the database was unavailable")
                 await asyncio.sleep(DATABASE_RETRY_S)
 
     async def follow_while_active(self) -> None:
@@ -110,7 +110,7 @@ class FeedFollower:
             try:
                 await self.silence.look(applied(), self.alone)
             except DatabaseUnavailable as error:
-                log.warning("database_away", doing="watch the feed", error=one_line(error))
+                log.warning("database_unavailable", doing="watch the feed", error=one_line(error))
 
 
 def missing_before(session: Session, position: FeedPosition) -> str | None:

@@ -18,11 +18,11 @@ from exchange.gateway import Contradiction, Found, LookUpOutcome, NotFound, Term
 from infrastructure.database.base import in_transaction
 from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
+from orders.dead_letters import contradicts
 from orders.exact import EXACT
 from orders.executions.fills import Fill, average_price, is_average_of, sum_of, value_up_to
 from orders.executions.reports import ENDS, advance, follow_fill, read_fills
-from orders.models import Order, OrderEvent, event
-from orders.set_aside import contradicts
+from orders.models import Order, OrderEvent, new_event
 from orders.states import TERMINAL_EXECUTION, EventType, ExecutionStatus, Status
 from orders.storage import lock_orders, save_changes
 
@@ -47,7 +47,7 @@ def apply_answers(answers: Mapping[uuid.UUID, Answer]) -> int:
 
     What contradicts itself or what is known of its order is kept with its raw text, and the order is flagged and looked up
     again. One answer that cannot be stored does not keep the others from it.
-    Raises DatabaseUnavailable while the database is away; nothing is stored then.
+    Raises DatabaseUnavailable while the database is unavailable; nothing is stored then.
     """
     differed: list[OrderEvent] = []
 
@@ -132,7 +132,7 @@ def reconcile(order: Order, found: Found, asked_at: datetime, fills: Sequence[Fi
     if before == view(order):
         return events
     order.updated_at = now
-    return [*events, event(order, EventType.RECONCILED, now, before=before, after=view(order))]
+    return [*events, new_event(order, EventType.RECONCILED, now, before=before, after=view(order))]
 
 
 def contradiction(order: Order, found: Found, fills: Sequence[Fill]) -> str | None:

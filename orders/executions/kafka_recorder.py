@@ -9,10 +9,10 @@ from confluent_kafka import KafkaException, TopicPartition
 from django.db import connection
 
 from exchange.reports import BadReport, ExecutionReport, Session, parse_frame, raw_text
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from orders.executions.reports import apply_reports
-from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway, Record, new_consumer, next_offsets, read_batch
+from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerUnavailable, Record, new_consumer, next_offsets, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS
 
 log = structlog.get_logger()
@@ -47,19 +47,19 @@ class UpdateRecorder:
         try:
             self.record(records)
         except DatabaseUnavailable as error:
-            log.warning("database_away", doing="record reports", error=one_line(error))
+            log.warning("database_unavailable", doing="record reports", error=one_line(error))
             connection.close()
             self.read_again(records)
             return 0
-        except BrokerAway as error:
-            log.warning("kafka_away", doing="keep dead reports", reason=str(error))
+        except BrokerUnavailable as error:
+            log.warning("kafka_unavailable", doing="keep dead reports", reason=str(error))
             self.read_again(records)
             return 0
         self.commit(records)
         return len(records)
 
     def record(self, records: Sequence[Record]) -> None:
-        """Raises DatabaseUnavailable, BrokerAway; nothing is lost or doubled by doing it again."""
+        """Raises DatabaseUnavailable, BrokerUnavailable; nothing is lost or doubled by doing it again."""
         of_session: defaultdict[str, list[ExecutionReport | BadReport]] = defaultdict(list)
         dead: list[tuple[Record, str]] = []
         for record in records:

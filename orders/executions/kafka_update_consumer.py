@@ -18,11 +18,11 @@ from django.utils import timezone
 from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import Gateway
 from exchange.reports import Envelope, Session, read_envelope
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from orders.executions.feed_follower import FeedFollower, Superseded, missing_before
 from orders.executions.feed_positions import load_position, look_up_open_orders, move_position
-from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerAway
+from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerUnavailable
 from orders.kafka.topics import EXECUTIONS
 from orders.models import FeedPosition
 from orders.transport import TRANSPORTS
@@ -133,19 +133,19 @@ class AppendingUpdateConsumer(FeedFollower):
             raise FeedDisconnected("the exchange began a new session")
 
     async def send_until_acknowledged(self, messages: Sequence[Envelope]) -> None:
-        """While the broker is away the exchange has to wait: what it retains comes to us later."""
-        is_away = False
+        """While the broker is unavailable the exchange has to wait: what it retains comes to us later."""
+        is_unavailable = False
         while messages:
             try:
                 await asyncio.get_running_loop().run_in_executor(self.broker, self.send, messages)
                 break
-            except BrokerAway as error:
-                if not is_away:
-                    log.warning("kafka_away", doing="append reports", reason=str(error))
-                is_away = True
+            except BrokerUnavailable as error:
+                if not is_unavailable:
+                    log.warning("kafka_unavailable", doing="append reports", reason=str(error))
+                is_unavailable = True
                 await asyncio.sleep(RETRY_S)
-        if is_away:
-            log.info("kafka_back", doing="append reports")
+        if is_unavailable:
+            log.info("kafka_available", doing="append reports")
 
     def send(self, messages: Sequence[Envelope]) -> None:
         headers = {"version": VERSION, "session": self.position.session_id}
@@ -158,7 +158,7 @@ class AppendingUpdateConsumer(FeedFollower):
 
     async def store_forever(self) -> None:
         """Store the position as it moves. Raises Superseded."""
-        is_away = False
+        is_unavailable = False
         while True:
             await asyncio.sleep(STORE_INTERVAL_S)
             try:
@@ -166,11 +166,11 @@ class AppendingUpdateConsumer(FeedFollower):
                     raise Superseded
                 if self.position != self.stored:
                     await self.database.run(partial(self.store, replace(self.position)))
-                is_away = False
+                is_unavailable = False
             except DatabaseUnavailable as error:
-                if not is_away:
-                    log.warning("database_away", doing="store position", error=one_line(error))
-                is_away = True
+                if not is_unavailable:
+                    log.warning("database_unavailable", doing="store position", error=one_line(error))
+                is_unavailable = True
 
     def store(self, position: Position) -> None:
         """The look-ups are stored together with the position beyond what is missing: a crash forgets neither."""

@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from exchange.gateway import Gateway, Unavailable, Unknown
 from infrastructure.backoff import Backoff
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from orders.executions.feed_positions import FIRST_ID, load_position, open_at_exchange, save
 from orders.executions.gap_recovery import Answer, apply_answers
 from orders.models import Order
@@ -49,7 +49,7 @@ class LookUps:
         self.backoff = Backoff()
 
     async def run(self) -> None:
-        """While the exchange or the database is away it tries again. Raises what `run_in_database` raises beside that."""
+        """While the exchange or the database is unavailable it tries again. Raises what `run_in_database` raises beside that."""
         while True:
             try:
                 if not await self.look_up_some():
@@ -59,7 +59,7 @@ class LookUps:
                 log.warning("look_ups_unanswered", reason=str(error))
                 await self.backoff.wait()
             except DatabaseUnavailable as error:
-                log.warning("database_away", doing="look up orders", error=one_line(error))
+                log.warning("database_unavailable", doing="look up orders", error=one_line(error))
                 await self.backoff.wait()
 
     async def look_up_some(self) -> bool:

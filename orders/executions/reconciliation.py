@@ -14,14 +14,14 @@ from django.utils import timezone
 
 from exchange.gateway import Contradiction, Gateway, NotFound, TermsConflict, Unavailable, Unknown
 from infrastructure.database_thread import DatabaseThread
+from orders.dead_letters import NOT_OURS
 from orders.executions.feed_positions import FIRST_ID, open_at_exchange
 from orders.executions.fills import Fill
 from orders.executions.gap_recovery import Answer, apply_answer, apply_answers, view
 from orders.executions.look_ups import ask, page_of, refuse_silence
 from orders.executions.reports import read_fills
-from orders.models import Order, SetAsideReport
+from orders.models import DeadLetter, Order
 from orders.order_ids import first_id_at
-from orders.set_aside import NOT_OURS
 from orders.states import Status
 from orders.storage import lock_orders
 
@@ -119,8 +119,8 @@ def in_words(order: Order) -> str:
 
 
 def orders_not_ours() -> dict[str, str]:
-    """What the newest reports that were set aside say of orders that are not in our database, by `client_order_id`."""
-    reports = SetAsideReport.objects.filter(applied_at__isnull=True, reason=NOT_OURS).order_by("-id")[:MAX_REPORTS]
+    """What the newest dead letters say of orders that are not in our database, by `client_order_id`."""
+    reports = DeadLetter.objects.filter(applied_at__isnull=True, reason=NOT_OURS).order_by("-id")[:MAX_REPORTS]
     known: dict[str, str] = {}
     for raw in reports.values_list("raw", flat=True):
         report = orjson.loads(raw)

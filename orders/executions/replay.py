@@ -1,18 +1,18 @@
-"""Trying what was set aside once more, when a person asks for it."""
+"""Applying dead letters once more, when an operator asks for it."""
 
 from django.db import transaction
 from django.utils import timezone
 
 from exchange.reports import BadReport, ExecutionReport, parse_frame
 from orders.executions.reports import CannotApply, apply_one, read_batch, store
-from orders.models import SetAsideReport
+from orders.models import DeadLetter
 
 
-def replay_set_aside() -> tuple[int, int]:
-    """Try every report that is set aside once more, oldest first; returns how many were applied and how many were not."""
+def replay_dead_letters() -> tuple[int, int]:
+    """Apply every dead letter once more, oldest first; returns how many were applied and how many were not."""
     applied = remaining = 0
     # Answers to look-ups are no reports: the next look-up makes up for them.
-    reports = SetAsideReport.objects.filter(applied_at__isnull=True).exclude(session_id="").order_by("id")
+    reports = DeadLetter.objects.filter(applied_at__isnull=True).exclude(session_id="").order_by("id")
     for kept in reports.iterator(chunk_size=500):
         with transaction.atomic():
             if apply_kept(kept):
@@ -24,7 +24,7 @@ def replay_set_aside() -> tuple[int, int]:
     return applied, remaining
 
 
-def apply_kept(kept: SetAsideReport) -> bool:
+def apply_kept(kept: DeadLetter) -> bool:
     """True when the report is applied now, or was before; else its reason is brought up to date."""
     report = parse_frame(kept.raw.encode())
     if not isinstance(report, ExecutionReport):

@@ -14,12 +14,12 @@ from exchange.reports import FILLS, BadReport, ExecutionReport, ReportType
 from infrastructure.database.base import in_transaction
 from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
+from orders.dead_letters import NOT_OURS, Rejected, keep_reports
 from orders.exact import EXACT
 from orders.executions.feed_positions import active_feed, look_up_open_orders_soon, move_position
 from orders.executions.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
 from orders.instruments import canonical_instrument
-from orders.models import LastPrice, Order, OrderEvent, SetAsideReport, event
-from orders.set_aside import NOT_OURS, SetAside, keep_reports
+from orders.models import DeadLetter, LastPrice, Order, OrderEvent, new_event
 from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
 from orders.storage import lock_orders, save_changes
 
@@ -65,7 +65,7 @@ class Batch:
     pruned: Collection[uuid.UUID]
     events: list[OrderEvent] = field(default_factory=list)
     changed: dict[uuid.UUID, Order] = field(default_factory=dict)
-    refused: list[SetAside] = field(default_factory=list)
+    refused: list[Rejected] = field(default_factory=list)
 
     def order_of(self, report: ExecutionReport | BadReport) -> Order | None:
         id = order_id_of(report)
@@ -79,10 +79,12 @@ class Batch:
 def apply_reports(
     reports: Sequence[ExecutionReport | BadReport], session_id: str, feed: str | None = None, position: int | None = None
 ) -> None:
-    """Apply reports of one feed session in one transaction; those that cannot be applied are set aside, their orders looked up.
+    """Apply reports of one feed session in one transaction.
+
+    Those that cannot be applied become dead letters, and their orders are looked up.
 
     With `feed` and `position` it also moves that feed's position, in the same transaction.
-    Raises DatabaseUnavailable while the database is away; nothing is stored then.
+    Raises DatabaseUnavailable while the database is unavailable; nothing is stored then.
     """
 
     def store(some: Sequence[ExecutionReport | BadReport]) -> None:
@@ -91,7 +93,7 @@ def apply_reports(
 
     def refuse(report: ExecutionReport | BadReport, error: Exception) -> None:
         log.error("report_not_storable", raw=report.raw, exc_info=error)
-        set_aside_alone(report, f"cannot be stored: {error}", session_id)
+        keep_dead_letter(report, f"cannot be stored: {error}", session_id)
 
     if not store_all_or_each(reports, store, refuse) and feed is not None and position is not None:
         move_position(feed, session_id, position)
@@ -106,14 +108,14 @@ def apply_together(
         try:
             apply_one(batch, report)
         except CannotApply as problem:
-            batch.refused.append(SetAside(report, problem.reason, problem.order))
+            batch.refused.append(Rejected(report, problem.reason, problem.order))
     store(batch)
     if feed is not None and position is not None:
         move_position(feed, session_id, position)
 
 
 def store(batch: Batch) -> None:
-    set_aside(batch)
+    keep_dead_letters(batch)
     save_changes(list(batch.changed.values()), batch.events)
     note_last_prices(batch.events, batch.now)
 
@@ -184,8 +186,8 @@ def apply_one(batch: Batch, report: ExecutionReport | BadReport) -> None:
     events = apply_report(order, report, new_fill, batch)
     # `new` has an event only when it completes the order, and it is the first then.
     own = events[:1] if report.type is ReportType.NEW else events[-1:]
-    for happened in own:
-        happened.event_id = event_id
+    for event in own:
+        event.event_id = event_id
     batch.known[event_id] = Known(order.id, own[0].data if own else {})
     batch.events += events
     batch.change(order)
@@ -259,7 +261,7 @@ def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch
     else:
         advance(order, ExecutionStatus(report.type.value))
     look_up_if_incomplete(order, now)
-    return [*events, event(order, EventType(report.type.value), report.occurred_at, **data)]
+    return [*events, new_event(order, EventType(report.type.value), report.occurred_at, **data)]
 
 
 def count_fill(order: Order, fill: Fill, fills: list[Fill] | None) -> None:
@@ -294,7 +296,7 @@ def look_up_if_incomplete(order: Order, now: datetime) -> None:
         lifecycle.look_up(order, now + lifecycle.FEED_GRACE)
 
 
-def set_aside(batch: Batch) -> None:
+def keep_dead_letters(batch: Batch) -> None:
     """Keep what was refused, and have the exchange asked about its orders, or about all that are open if it names none.
 
     What is kept already was seen to when it came first.
@@ -302,7 +304,7 @@ def set_aside(batch: Batch) -> None:
     if not batch.refused:
         return
     sequences = [one.report.sequence for one in batch.refused if one.report.sequence is not None]
-    kept = SetAsideReport.objects.filter(session_id=batch.session_id, sequence__in=sequences)
+    kept = DeadLetter.objects.filter(session_id=batch.session_id, sequence__in=sequences)
     known = set(kept.values_list("sequence", flat=True))
     new = [one for one in batch.refused if one.report.sequence not in known]
     for one in new:
@@ -315,11 +317,11 @@ def set_aside(batch: Batch) -> None:
 
 
 @in_transaction
-def set_aside_alone(report: ExecutionReport | BadReport, reason: str, session_id: str) -> None:
+def keep_dead_letter(report: ExecutionReport | BadReport, reason: str, session_id: str) -> None:
     """A report that the database itself refused."""
     id = order_id_of(report)
     batch = Batch(session_id, timezone.now(), lock_orders([id] if id else []), {}, {}, ())
-    batch.refused.append(SetAside(report, reason, batch.order_of(report)))
+    batch.refused.append(Rejected(report, reason, batch.order_of(report)))
     store(batch)
 
 
@@ -329,11 +331,11 @@ def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
     A time that the exchange puts into the future counts as now: no later execution would ever replace that price.
     """
     latest: dict[str, LastPrice] = {}
-    for happened in events:
-        instrument, executed_at = canonical_instrument(happened.order.instrument), min(happened.occurred_at, now)
+    for event in events:
+        instrument, executed_at = canonical_instrument(event.order.instrument), min(event.occurred_at, now)
         known = latest.get(instrument)
-        if "last_price" in happened.data and (known is None or known.executed_at <= executed_at):
-            latest[instrument] = LastPrice(instrument=instrument, price=happened.data["last_price"], executed_at=executed_at)
+        if "last_price" in event.data and (known is None or known.executed_at <= executed_at):
+            latest[instrument] = LastPrice(instrument=instrument, price=event.data["last_price"], executed_at=executed_at)
     if latest:
         # One order for all, so that two consumers cannot deadlock.
         rows = [latest[instrument] for instrument in sorted(latest)]

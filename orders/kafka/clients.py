@@ -21,7 +21,7 @@ BY_KEY = -1
 log = structlog.get_logger()
 
 
-class BrokerAway(Exception):
+class BrokerUnavailable(Exception):
     """The broker did not acknowledge in time, or refused; nothing is known of the messages, which may be sent again."""
 
 
@@ -34,7 +34,7 @@ def common_options() -> dict[str, Any]:
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
-        # Whoever uses a client says when it is away; librdkafka itself would say so for every attempt to connect.
+        # Whoever uses a client says when it is unavailable; librdkafka itself would say so for every attempt to connect.
         "log_level": 2,
         **settings.KAFKA_OPTIONS,
     }
@@ -83,7 +83,7 @@ class AcknowledgedProducer:
         self._failure: KafkaError | None = None
 
     def send(self, topic: str, value: bytes, *, key: str | None, headers: dict[str, str], partition: int = BY_KEY) -> None:
-        """Take one message in; `flush` tells whether it arrived. Raises BrokerAway when too many wait already."""
+        """Take one message in; `flush` tells whether it arrived. Raises BrokerUnavailable when too many wait already."""
         message: dict[str, Any] = {"key": key, "headers": [*headers.items()], "partition": partition}
         try:
             self._producer.produce(topic, value, on_delivery=self._delivered, **message)
@@ -94,23 +94,23 @@ class AcknowledgedProducer:
             raise self._away(error.args[0]) from error
 
     def flush(self) -> None:
-        """Wait until all that was sent is acknowledged. Raises BrokerAway: then some of it may have arrived, or none."""
+        """Wait until all that was sent is acknowledged. Raises BrokerUnavailable: then some of it may have arrived, or none."""
         # By then librdkafka itself has given every message up.
         remaining = self._producer.flush(DELIVERY_TIMEOUT_S + 2)
         failure, self._failure = self._failure, None
         if failure is not None:
             raise self._away(failure)
         if remaining:
-            raise BrokerAway("no acknowledgement in time")
+            raise BrokerUnavailable("no acknowledgement in time")
 
     def close(self) -> None:
         self._producer.close()
 
-    def _away(self, error: KafkaError) -> BrokerAway:
+    def _away(self, error: KafkaError) -> BrokerUnavailable:
         if error.fatal():
             # An idempotent producer that cannot keep its promise any more refuses everything from then on.
             self._producer = new_producer()
-        return BrokerAway(error.str())
+        return BrokerUnavailable(error.str())
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None and not (self._failure is not None and self._failure.fatal()):
@@ -140,7 +140,7 @@ def read_batch(consumer: Consumer, limit: int, wait_s: float) -> list[Record]:
         if error is None:
             records.append(record_of(message))
         else:
-            log.warning("kafka_away", doing="read", reason=error.str())
+            log.warning("kafka_unavailable", doing="read", reason=error.str())
     return records
 
 

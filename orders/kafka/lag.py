@@ -1,4 +1,4 @@
-"""How far the groups are behind, looked at beside whoever asks, so that no probe waits for a broker that is away."""
+"""How far the groups are behind, looked at beside whoever asks, so that no probe waits for a broker that is unavailable."""
 
 import threading
 from dataclasses import dataclass, field

@@ -35,7 +35,7 @@ class Topic:
 
 # Wake-ups: the rows are the truth, so that a day of them is plenty.
 ORDERS = Topic("orders", "exchange-consumers", DAY_MS)
-# As long as a recorder may be away before the exchange has to be asked again.
+# As long as a recorder may be unavailable before the exchange has to be asked again.
 EXECUTIONS = Topic("executions", "update-recorders", 7 * DAY_MS)
 DEAD_EXECUTIONS = Topic("executions.dead", None, 90 * DAY_MS)
 ORDER_UPDATES = Topic("order_updates", None, 7 * DAY_MS)

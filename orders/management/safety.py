@@ -7,9 +7,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from orders.instruments import canonical_instrument
-from orders.management.person import person
+from orders.management.operator_name import operator_name
 from orders.models import Halt
 from orders.risk.switches import AlreadyHalted, NotHalted
 
@@ -43,7 +43,7 @@ def switch(do: Callable[..., Halt], command: str, options: dict[str, Any]) -> Ha
                 account = User.objects.filter(username=options["account"]).first()
                 if account is None:
                     raise CommandError(f"There is no account {options['account']!r}.")
-            by = f"{person()} (manage.py {command})"
+            by = f"{operator_name()} (manage.py {command})"
             return do(by, options["reason"], account=account, instrument=options["instrument"])
     except (AlreadyHalted, NotHalted) as error:
         raise CommandError(str(error)) from error

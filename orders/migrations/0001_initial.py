@@ -195,7 +195,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='SetAsideReport',
+            name='DeadLetter',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('raw', models.TextField()),
@@ -204,7 +204,7 @@ class Migration(migrations.Migration):
                 ('sequence', models.BigIntegerField(null=True)),
                 ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('applied_at', models.DateTimeField(null=True)),
-                ('order', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='set_aside', to='orders.order')),
+                ('order', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='dead_letters', to='orders.order')),
             ],
             options={
                 'ordering': ['-id'],
@@ -261,7 +261,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='order',
-            index=models.Index(condition=models.Q(('status__in', ['failed', 'error']), models.Q(('error_code', 'refused_by_limits'), _negated=True)), fields=['-id'], name='order_needs_person'),
+            index=models.Index(condition=models.Q(('status__in', ['failed', 'error']), models.Q(('error_code', 'refused_by_limits'), _negated=True)), fields=['-id'], name='order_needs_operator'),
         ),
         migrations.AddIndex(
             model_name='order',
@@ -432,16 +432,16 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('type__in', ['halted', 'resumed', 'limits_changed'])), name='safety_event_type_known'),
         ),
         migrations.AddIndex(
-            model_name='setasidereport',
-            index=models.Index(condition=models.Q(('applied_at__isnull', True)), fields=['id'], name='report_set_aside'),
+            model_name='deadletter',
+            index=models.Index(condition=models.Q(('applied_at__isnull', True)), fields=['id'], name='dead_letter_waiting'),
         ),
         migrations.AddIndex(
-            model_name='setasidereport',
-            index=models.Index(condition=models.Q(('order__isnull', False)), fields=['order', 'id'], name='set_aside_by_order'),
+            model_name='deadletter',
+            index=models.Index(condition=models.Q(('order__isnull', False)), fields=['order', 'id'], name='dead_letter_by_order'),
         ),
         migrations.AddConstraint(
-            model_name='setasidereport',
-            constraint=models.UniqueConstraint(fields=('session_id', 'sequence'), name='set_aside_once'),
+            model_name='deadletter',
+            constraint=models.UniqueConstraint(fields=('session_id', 'sequence'), name='dead_letter_once'),
         ),
         migrations.RunSQL(APPEND_ONLY, NOT_APPEND_ONLY),
         migrations.RunPython(make_roles, migrations.RunPython.noop),

@@ -1,14 +1,14 @@
 """The tables, one module for each part of the domain."""
 
-from orders.models.feed import FeedConnection, FeedPosition, RelayPosition, SetAsideReport
+from orders.models.feed import DeadLetter, FeedConnection, FeedPosition, RelayPosition
 from orders.models.order import (
     CLIENT_ORDER_ID_PATTERN,
-    NEEDS_PERSON,
+    NEEDS_OPERATOR,
     OPEN,
     Order,
     OrderEvent,
     OrderQuerySet,
-    event,
+    new_event,
     new_event_id,
 )
 from orders.models.safety import AccountLimits, Halt, LastPrice, SafetyEvent
@@ -16,9 +16,10 @@ from orders.models.worker import PlacementWorker
 
 __all__ = [
     "CLIENT_ORDER_ID_PATTERN",
-    "NEEDS_PERSON",
+    "NEEDS_OPERATOR",
     "OPEN",
     "AccountLimits",
+    "DeadLetter",
     "FeedConnection",
     "FeedPosition",
     "Halt",
@@ -29,7 +30,6 @@ __all__ = [
     "PlacementWorker",
     "RelayPosition",
     "SafetyEvent",
-    "SetAsideReport",
-    "event",
+    "new_event",
     "new_event_id",
 ]

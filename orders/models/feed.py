@@ -65,7 +65,7 @@ class FeedConnection(models.Model):
         return f"{self.feed} {'connected' if self.is_connected else 'not connected'}"
 
 
-class SetAsideReport(models.Model):
+class DeadLetter(models.Model):
     """What the exchange said and could not be applied: unreadable, about no order of ours, or in contradiction to the rest.
 
     It is kept with its raw text. A report of the feed stays until `manage.py replay_reports` can apply it; the answer to a
@@ -74,7 +74,7 @@ class SetAsideReport(models.Model):
 
     raw = models.TextField()
     reason = models.TextField()
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, related_name="set_aside", db_index=False)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, related_name="dead_letters", db_index=False)
     session_id = models.CharField(max_length=64)
     sequence = models.BigIntegerField(null=True)
     received_at = models.DateTimeField(default=timezone.now)
@@ -82,10 +82,10 @@ class SetAsideReport(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [UniqueConstraint(fields=["session_id", "sequence"], name="set_aside_once")]
+        constraints = [UniqueConstraint(fields=["session_id", "sequence"], name="dead_letter_once")]
         indexes = [
-            Index(fields=["id"], name="report_set_aside", condition=Q(applied_at__isnull=True)),
-            Index(fields=["order", "id"], name="set_aside_by_order", condition=Q(order__isnull=False)),
+            Index(fields=["id"], name="dead_letter_waiting", condition=Q(applied_at__isnull=True)),
+            Index(fields=["order", "id"], name="dead_letter_by_order", condition=Q(order__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side
 # Printable ASCII without a space at either end.
 CLIENT_ORDER_ID_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"
 # A failure that a person can do something about. An order that was refused by limits is there for audit only.
-NEEDS_PERSON = Q(status__in=["failed", "error"]) & ~Q(error_code="refused_by_limits")
+NEEDS_OPERATOR = Q(status__in=["failed", "error"]) & ~Q(error_code="refused_by_limits")
 # What counts against an account's limit of open orders: the exchange works on it, may do so, or will.
 OPEN = Q(status__in=["pending", "error"]) | Q(execution_status__in=["new", "partially_filled", "pending_cancel"])
 
@@ -40,7 +40,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
 
     def needs_operator(self) -> Self:
         """Failures that a person can do something about."""
-        return self.filter(NEEDS_PERSON)
+        return self.filter(NEEDS_OPERATOR)
 
     def to_look_up(self, now: datetime) -> Self:
         """Those that the exchange is to be asked about by now, the one that has waited for longest first."""
@@ -52,7 +52,7 @@ class Order(models.Model):
 
     `id` is made before anything is sent and is the exchange's `client_order_id` on every attempt (FIX tag 11 ClOrdID),
     while `client_order_id` here is the client's own id. Times are UTC. `next_attempt_at` is the one sign of work to do:
-    whatever workers still have to carry out for an order (send, look up, cancel), it is due at that time, and a row
+    whatever workers still have to execute for an order (send, look up, cancel), it is due at that time, and a row
     without it needs nobody. While trading is halted, `held_at` takes its place: since then the order waits for the halt's end.
     """
 
@@ -223,7 +223,7 @@ class Order(models.Model):
             Index(fields=["next_attempt_at", "id"], name="order_due", condition=Q(next_attempt_at__isnull=False)),
             Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending", held_at__isnull=True)),
             Index(fields=["expires_at"], name="order_held", condition=Q(held_at__isnull=False)),
-            Index(fields=["-id"], name="order_needs_person", condition=NEEDS_PERSON),
+            Index(fields=["-id"], name="order_needs_operator", condition=NEEDS_OPERATOR),
             Index(fields=["account"], name="order_open_by_account", condition=OPEN),
             # All but `completed`, which is nearly every order: the newest or the oldest of each other status.
             # With the error's code, so that errors are counted from the index alone.
@@ -300,6 +300,6 @@ class OrderEvent(models.Model):
         return f"{self.type} {self.order_id}"
 
 
-def event(order: Order, type: EventType, occurred_at: datetime, **data: Any) -> OrderEvent:
+def new_event(order: Order, type: EventType, occurred_at: datetime, **data: Any) -> OrderEvent:
     """An event of `order` that is not stored yet."""
     return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=occurred_at)

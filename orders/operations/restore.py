@@ -41,7 +41,7 @@ RENUMBER = """
     WHERE tx <> %(first)s::xid8"""
 
 
-class NotAlone(Exception):
+class OtherSessionsConnected(Exception):
     """Other processes work on this database."""
 
 
@@ -65,10 +65,13 @@ def is_renumbering_needed() -> bool:
     return bool(is_needed)
 
 
-def make_fit_for_work(by: str) -> Restored:
-    """Halt trading, renumber events, have open orders looked up. All or nothing, and safe to repeat. Raises NotAlone."""
+def prepare_restored_database(by: str) -> Restored:
+    """Halt trading, renumber events, have open orders looked up. All or nothing, and safe to repeat.
+
+    Raises OtherSessionsConnected.
+    """
     with transaction.atomic():
-        refuse_company()
+        require_exclusive_access()
         halt(by)
         events, unpublished = renumber_events()
         looked_up = have_pending_orders_looked_up()
@@ -76,12 +79,12 @@ def make_fit_for_work(by: str) -> Restored:
     return Restored(events, unpublished, looked_up)
 
 
-def refuse_company() -> None:
+def require_exclusive_access() -> None:
     with connection.cursor() as cursor:
         cursor.execute(OTHERS_AT_WORK)
         [(others,)] = cursor.fetchall()
     if others:
-        raise NotAlone(f"{others} connection(s) of other processes of ours are open: stop every process first")
+        raise OtherSessionsConnected(f"{others} connection(s) of other processes of ours are open: stop every process first")
 
 
 def halt(by: str) -> None:

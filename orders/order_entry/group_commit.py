@@ -2,8 +2,8 @@
 
 A statement of its own for each order would have PostgreSQL read 24 CHECK constraints, write its log and wait for the disk
 each time. So of the threads that have something to store one leads: it stores all that has come together, and hands over
-to one of those that came meanwhile (group commit, as databases do it with their logs). Nobody waits for a clock, and who
-is alone is a group of one.
+to one of those that came meanwhile (batch commit, as databases do it with their logs). Nobody waits for a clock, and who
+is alone is a batch of one.
 """
 
 import threading
@@ -20,7 +20,7 @@ import orjson
 import psycopg
 from django.db import DatabaseError, connection, transaction
 
-from infrastructure.database.base import Patience, in_transaction, patience, run_prepared
+from infrastructure.database.base import QueryBudget, in_transaction, query_budget, run_prepared
 from infrastructure.database.errors import DatabaseUnavailable
 from orders.models import Order
 from orders.risk.pre_trade import nothing_to_check
@@ -29,16 +29,16 @@ from orders.storage import EVENT_COLUMNS, ORDER_COLUMNS
 from orders.wakeups import task_parameters
 from orders.wakeups.django_q import QUEUE_TASK
 
-# More wait for the next group, so that nobody waits for many others.
-LARGEST_GROUP = 50
+# More wait for the next batch, so that nobody waits for many others.
+MAX_BATCH = 50
 # One statement is one round trip and one transaction. What is in the way of one request is in no other's way; a lock that
 # somebody holds is in all of their ways, so it is waited for only so long, until the transaction ends. Known client order ids
 # are found by the index that forbids them: a query for them could be planned when the table was empty, to read all of it.
 STORE_AT_ONCE = f"""
-WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)), allowed AS MATERIALIZED (
+WITH lock_limit AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)), allowed AS MATERIALIZED (
     SELECT request.orders FROM json_to_recordset(%(requests)s::json) AS request
         (account_id integer, instruments text[], orders json)
-    WHERE EXISTS (SELECT FROM patience) AND {nothing_to_check("request.account_id", "request.instruments")}
+    WHERE EXISTS (SELECT FROM lock_limit) AND {nothing_to_check("request.account_id", "request.instruments")}
 ), stored AS (
     INSERT INTO orders_order ({ORDER_COLUMNS})
     SELECT {ORDER_COLUMNS} FROM allowed, json_populate_recordset(NULL::orders_order, allowed.orders)
@@ -54,7 +54,7 @@ SELECT id FROM stored"""  # noqa: S608 - no value stands in it
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PendingInsert:
     """New orders of one account. `orders` are their rows in JSON, each with the `event_id` of the event that tells it.
 
     They come in the sequence of their client order ids, of which `client_order_id` is the first.
@@ -67,39 +67,39 @@ class Request:
     orders: str
 
     @property
-    def sequence(self) -> tuple[int, str]:
+    def sort_key(self) -> tuple[int, str]:
         """Two transactions that insert the same client order ids in different sequences would wait for one another."""
         return self.account_id, self.client_order_id
 
 
-def store_requests(requests: Sequence[Request]) -> set[uuid.UUID]:
+def store_requests(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
     """Store the orders that nothing stands in the way of, and return their ids. Raises Django's database errors."""
     return {id for [id] in run_prepared(STORE_AT_ONCE, parameters(requests))}
 
 
-def parameters(requests: Sequence[Request]) -> dict[str, Any]:
+def parameters(requests: Sequence[PendingInsert]) -> dict[str, Any]:
     """Of STORE_AT_ONCE."""
     rows = [
         {"account_id": request.account_id, "instruments": request.instruments, "orders": orjson.Fragment(request.orders)}
-        for request in sorted(requests, key=attrgetter("sequence"))
+        for request in sorted(requests, key=attrgetter("sort_key"))
     ]
     return {"requests": orjson.dumps(rows).decode(), **task_parameters()}
 
 
-class Member:
-    """A request and the thread that waits for it: it is called when it is dealt with, and when it leads the next group."""
+class Waiter:
+    """A request and the thread that waits for it: it is called when it is dealt with, and when it leads the next batch."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: PendingInsert) -> None:
         self.request = request
         # One call too many does no harm, and one that comes late is not waited for.
-        self.calls: SimpleQueue[None] = SimpleQueue()
+        self.wakeup: SimpleQueue[None] = SimpleQueue()
         self.leads = False
-        self.is_dealt_with = False
-        # None when nobody knows, because the group failed for some reason of one of them.
+        self.is_done = False
+        # None when nobody knows, because the batch failed for some reason of one of them.
         self.is_stored: bool | None = None
-        # Such a group may have been stored all the same, or may yet be, unless the server said otherwise.
+        # Such a batch may have been stored all the same, or may yet be, unless the server said otherwise.
         self.is_in_doubt = True
-        self.database_away: DatabaseError | None = None
+        self.database_unavailable: DatabaseError | None = None
 
 
 class GroupCommit:
@@ -107,78 +107,78 @@ class GroupCommit:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.waiting: list[Member] = []
+        self.waiting: list[Waiter] = []
         self.has_leader = False
 
-    def store(self, request: Request) -> bool:
+    def store(self, request: PendingInsert) -> bool:
         """Whether its one order is stored: it is not when something stands in its way. Raises Django's database errors.
 
         Not inside of a transaction of the caller, who could not take it back. It takes no longer than one statement may.
         """
-        own = patience()
+        own = query_budget()
         if own is not None and own.is_over:
             raise DatabaseUnavailable("the database has not answered this request before")
-        member = Member(request)
+        waiter = Waiter(request)
         with self.lock:
-            self.waiting.append(member)
-            member.leads = not self.has_leader
+            self.waiting.append(waiter)
+            waiter.leads = not self.has_leader
             self.has_leader = True
-        if not member.leads:
-            self.wait(member, own)
-        if not member.is_dealt_with:
+        if not waiter.leads:
+            self.wait(waiter, own)
+        if not waiter.is_done:
             self.lead(own)
-        if member.database_away is not None:
-            raise DatabaseUnavailable(*member.database_away.args) from member.database_away
-        return store_alone(member) if member.is_stored is None else member.is_stored
+        if waiter.database_unavailable is not None:
+            raise DatabaseUnavailable(*waiter.database_unavailable.args) from waiter.database_unavailable
+        return store_alone(waiter) if waiter.is_stored is None else waiter.is_stored
 
-    def wait(self, member: Member, own: Patience | None) -> None:
-        """Until the member is dealt with, or leads. Raises DatabaseUnavailable when that takes too long."""
+    def wait(self, waiter: Waiter, own: QueryBudget | None) -> None:
+        """Until the waiter is dealt with, or leads. Raises DatabaseUnavailable when that takes too long."""
         began_s = monotonic()
         with suppress(Empty):
-            member.calls.get(timeout=None if own is None else own.limit_s)
+            waiter.wakeup.get(timeout=None if own is None else own.limit_s)
         if own is not None:
-            own.spend(monotonic() - began_s)
+            own.consume(monotonic() - began_s)
         with self.lock:
-            if member.leads or member.is_dealt_with:
+            if waiter.leads or waiter.is_done:
                 return
-            if member in self.waiting:
-                self.waiting.remove(member)
+            if waiter in self.waiting:
+                self.waiting.remove(waiter)
         raise DatabaseUnavailable("the database did not answer another request in time")
 
-    def lead(self, own: Patience | None) -> None:
-        """Store the group that waits, the caller's request among it, and let the next one begin."""
+    def lead(self, own: QueryBudget | None) -> None:
+        """Store the batch that waits, the caller's request among it, and let the next one begin."""
         with self.lock:
-            group, self.waiting = self.waiting[:LARGEST_GROUP], self.waiting[LARGEST_GROUP:]
+            batch, self.waiting = self.waiting[:MAX_BATCH], self.waiting[MAX_BATCH:]
         try:
-            stored = store_requests([member.request for member in group])
-            for member in group:
-                member.is_stored = stored.issuperset(member.request.ids)
+            stored = store_requests([waiter.request for waiter in batch])
+            for waiter in batch:
+                waiter.is_stored = stored.issuperset(waiter.request.ids)
         except DatabaseError as error:
             if own is not None and own.is_over:
                 # Nor would it answer the others, who have waited for as long as those who came meanwhile have.
                 with self.lock:
-                    group, self.waiting = group + self.waiting, []
-                for member in group:
-                    member.database_away = error
-            elif len(group) == 1:
+                    batch, self.waiting = batch + self.waiting, []
+                for waiter in batch:
+                    waiter.database_unavailable = error
+            elif len(batch) == 1:
                 raise
             # Else it is something that one of them did, or the fault of this connection: each tries by itself.
-            for member in group:
-                member.is_in_doubt = not is_rolled_back(error)
+            for waiter in batch:
+                waiter.is_in_doubt = not is_rolled_back(error)
         finally:
             with self.lock:
                 following = self.waiting[:1]
                 self.has_leader = bool(following)
-                for member in following:
-                    member.leads = True
-                for member in group:
-                    member.is_dealt_with = True
-            for member in group + following:
-                member.calls.put(None)
+                for waiter in following:
+                    waiter.leads = True
+                for waiter in batch:
+                    waiter.is_done = True
+            for waiter in batch + following:
+                waiter.wakeup.put(None)
 
 
 @in_transaction
-def store_whole(request: Request) -> bool:
+def store_whole(request: PendingInsert) -> bool:
     """All of its orders, or none when something stands in the way of one."""
     is_whole = store_requests([request]).issuperset(request.ids)
     if not is_whole:
@@ -186,17 +186,17 @@ def store_whole(request: Request) -> bool:
     return is_whole
 
 
-def store_alone(member: Member) -> bool:
-    """After a group that failed. Raises Django's database errors."""
-    ids = member.request.ids
+def store_alone(waiter: Waiter) -> bool:
+    """After a batch that failed. Raises Django's database errors."""
+    ids = waiter.request.ids
     try:
-        if store_requests([member.request]).issuperset(ids) or Order.objects.filter(id__in=ids).exists():
+        if store_requests([waiter.request]).issuperset(ids) or Order.objects.filter(id__in=ids).exists():
             return True
     except DatabaseUnavailable as error:
-        if not (member.is_in_doubt and is_rolled_back(error)):
+        if not (waiter.is_in_doubt and is_rolled_back(error)):
             raise
-    if member.is_in_doubt:
-        # The group may be in the middle of its commit, and hold the very lock. With another id there would be two orders.
+    if waiter.is_in_doubt:
+        # The batch may be in the middle of its commit, and hold the very lock. With another id there would be two orders.
         raise DatabaseUnavailable("whether the order is stored cannot be told yet")
     return False
 
@@ -209,7 +209,7 @@ def is_rolled_back(error: DatabaseError) -> bool:
 group_commit = GroupCommit()
 
 
-def store_request(request: Request) -> bool:
+def store_request(request: PendingInsert) -> bool:
     """Whether all of its orders are stored; none is when something stands in the way of one. Raises Django's database errors."""
     if len(request.ids) > 1:
         # Others would have to wait for it.

@@ -19,13 +19,13 @@ from infrastructure.database.clock import our_clock
 from infrastructure.database.errors import TransactionUndone
 from orders import lifecycle
 from orders.instruments import canonical_instrument
-from orders.models import AccountLimits, Halt, Order, event, new_event_id
-from orders.order_entry.group_commit import Request, store_request
+from orders.models import AccountLimits, Halt, Order, new_event, new_event_id
+from orders.order_entry.group_commit import PendingInsert, store_request
 from orders.retry_policy import PlacementPolicy
 from orders.risk.limits import is_too_fast, lock_limits, refusals
 from orders.risk.pre_trade import Safety, safety_of
 from orders.states import EventType, Refusal
-from orders.storage import Told, as_json, order_row, save_changes, tell_events
+from orders.storage import EventSummary, as_json, order_row, publish_events, save_changes
 from orders.wakeups import notify_workers, wake_workers
 
 
@@ -132,10 +132,10 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         return None
     policy = PlacementPolicy.from_settings()
     orders = [new_order(account_id, request, now, policy) for request in requested]
-    events = [Told(order.id, EventType.ACCEPTED.value, new_event_id()) for order in orders]
+    events = [EventSummary(order.id, EventType.ACCEPTED.value, new_event_id()) for order in orders]
     rows = [order_row(order) | {"event_id": event.event_id} for order, event in zip(orders, events, strict=True)]
     rows.sort(key=itemgetter("client_order_id"))
-    ask = Request(
+    ask = PendingInsert(
         ids=[order.id for order in orders],
         account_id=account_id,
         instruments=list({request.instrument for request in requested}),
@@ -148,7 +148,7 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
     except TransactionUndone:
         # Somebody holds a lock on the account, or stores the same client order id: `store` has more patience.
         return None
-    tell_events(events)
+    publish_events(events)
     notify_workers([order.id for order in orders])
     return orders
 
@@ -175,7 +175,7 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
         if index in refused:
             events += lifecycle.refused_by_limits(order, refused[index], now)
         else:
-            events.append(event(order, EventType.ACCEPTED, now))
+            events.append(new_event(order, EventType.ACCEPTED, now))
     # Two transactions that insert the same client order ids in different sequences would wait for one another.
     Order.objects.bulk_create(sorted(orders, key=attrgetter("client_order_id")))
     save_changes([], events)

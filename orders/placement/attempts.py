@@ -1,7 +1,7 @@
 """Claiming orders that are due, carrying each of them to the exchange, and recording what came of it.
 
 claim   one transaction: lease taken, attempt counted, `may_be_at_exchange` set - before anything is sent
-carry   one call of the gateway, no transaction open
+execute one call of the gateway, no transaction open
 record  one transaction: orders and events, in bulk
 """
 
@@ -23,11 +23,11 @@ from infrastructure.database.base import in_transaction
 from infrastructure.database.batches import store_all_or_each
 from infrastructure.database.clock import DatabaseClock, database_now, our_clock
 from orders import lifecycle
+from orders.dead_letters import contradicts, keep_answer
 from orders.models import Order, OrderEvent
 from orders.placement.circuit_breaker import Source
 from orders.retry_policy import PlacementPolicy
 from orders.risk.halts import halts_in_force, is_halted
-from orders.set_aside import contradicts, keep_answer
 from orders.states import ErrorCode, Status
 from orders.storage import lock_orders, save_changes
 
@@ -77,7 +77,7 @@ class NotSent:
 class Result:
     """What a claim came to. `sent_valid_until` is what the send carried, `started_at` when the call began.
 
-    `in_outage`: the exchange as a whole is away, so that this says nothing about the order.
+    `in_outage`: the exchange as a whole is unavailable, so that this says nothing about the order.
     """
 
     claim: Claim
@@ -145,7 +145,7 @@ def hold_halted(orders: Sequence[Order], now: datetime) -> set[uuid.UUID]:
     # Asked after the orders were selected: an order that came after the end of a halt must not be held by it.
     halts = halts_in_force() if sends else []
     held = [order for order in sends if is_halted(order, halts)]
-    save_changes(held, [happened for order in held for happened in lifecycle.held(order, now)])
+    save_changes(held, [event for order in held for event in lifecycle.held(order, now)])
     return {order.id for order in held}
 
 
@@ -153,7 +153,7 @@ def not_sent(claim: Claim) -> Result:
     return Result(claim, NotSent(), claim.clock.now(), 0.0)
 
 
-async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
+async def execute(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
     """Make the claim's one call. Never raises for what an exchange can do; see `exchange.gateway` for the outcomes."""
     started_at = claim.clock.now()
     deadline = claim.claimed_until - timedelta(seconds=policy.clock_margin_s)
@@ -180,7 +180,7 @@ async def carry_out(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> 
 def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
     """Store what the claims came to. One result that cannot be stored does not keep the others from it.
 
-    Raises DatabaseUnavailable while the database is away; nothing is stored then.
+    Raises DatabaseUnavailable while the database is unavailable; nothing is stored then.
     """
 
     def refuse(result: Result, error: Exception) -> None:
@@ -269,7 +269,7 @@ def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementP
         case venue.NotFound():
             return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, **data)
         case venue.Unavailable() | venue.Unknown():
-            return lifecycle.cancel_not_carried(order, now, policy)
+            return lifecycle.cancel_not_executed(order, now, policy)
     raise ValueError(f"no rule for a cancel and {result.outcome}")
 
 
@@ -280,7 +280,7 @@ def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
     if claim_is_current(order, result.claim):
         now = result.claim.clock.now()
         if order.status == Status.COMPLETED:
-            events = lifecycle.cancel_not_carried(order, now, policy)
+            events = lifecycle.cancel_not_executed(order, now, policy)
         else:
             message = f"What the exchange answered could not be stored: {result.outcome!r}"
             # A cancel that waits goes on being carried; otherwise only a person can tell what to do.
@@ -314,6 +314,6 @@ def finish_overdue_orders() -> int:
     halted = hold_halted([order for order in orders if order.expires_at is None or order.expires_at > now], now)
     over = [order for order in orders if order.id not in halted]
     over += unclaimed.filter(held_at__isnull=False, expires_at__lte=now).order_by("expires_at")[:MAX_OVERDUE]
-    events = [happened for order in over for happened in lifecycle.overdue(order, now)]
+    events = [event for order in over for event in lifecycle.overdue(order, now)]
     save_changes(over, events)
     return len(halted) + len(over)

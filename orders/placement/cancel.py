@@ -78,7 +78,7 @@ def cancel_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Canceled:
 
 def cancel_locked(orders: Sequence[Order], requested_by: str) -> None:
     now = database_now()
-    events = [happened for order in orders for happened in lifecycle.cancel_requested(order, now, by=requested_by)]
+    events = [event for order in orders for event in lifecycle.cancel_requested(order, now, by=requested_by)]
     save_changes(orders, events)
-    if to_be_carried := [order.id for order in orders if order.cancel_requested_at == now]:
-        wake_workers(to_be_carried)
+    if to_be_executed := [order.id for order in orders if order.cancel_requested_at == now]:
+        wake_workers(to_be_executed)

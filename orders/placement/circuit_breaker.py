@@ -16,9 +16,9 @@ class Source(NamedTuple):
 
 
 class Breaker:
-    """Lets everything through, until the exchange is away; then one probe, and the next not before the exchange wishes it.
+    """Lets everything through, until the exchange is unavailable; then one probe, and the next not before the exchange wishes it.
 
-    The exchange is away when one of these has happened since its last other answer:
+    The exchange is unavailable when one of these has happened since its last other answer:
 
     - `threshold` calls were answered with "unavailable", of which those about any one instrument count for half at most, and
       which are of several accounts, unless only one was tried within the last minute. So neither an order that is tried again
@@ -26,8 +26,8 @@ class Breaker:
     - `away_threshold` calls in a row found no connection, whatever they were about.
 
     Any answer but "unavailable" says that the exchange is there. Silence, and what nobody can make sense of, says neither:
-    that belongs to its order, which is looked up. Calls that began before the exchange was found to be away say nothing about
-    what it has been since. Whether the feed is connected does not matter here: that may be ours.
+    that belongs to its order, which is looked up. Calls that began before the exchange was found to be unavailable say nothing
+    about what it has been since. Whether the feed is connected does not matter here: that may be ours.
 
     Each probe goes to an instrument or an account that none before it went to, until all have been tried. So one that is
     never served cannot keep up the others for longer than a probe takes.
@@ -90,7 +90,7 @@ class Breaker:
             return
         if isinstance(outcome, Unavailable):
             self.count(source, outcome)
-            if self.is_open or self.is_away():
+            if self.is_open or self.is_unavailable():
                 self.open(outcome)
         elif isinstance(outcome, Unknown):
             self.without_connection = 0
@@ -100,9 +100,9 @@ class Breaker:
     def count(self, source: Source, outcome: Unavailable) -> None:
         self.by_instrument[source.instrument] = min(self.by_instrument[source.instrument] + 1, self.threshold // 2)
         self.accounts.add(source.account_id)
-        self.without_connection = self.without_connection + 1 if outcome.exchange_is_away else 0
+        self.without_connection = self.without_connection + 1 if outcome.exchange_is_unavailable else 0
 
-    def is_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         differed = self.accounts_differed_at
         is_one_account_of_several = len(self.accounts) == 1 and differed is not None and self.clock() - differed <= self.lately_s
         serves_nobody = self.by_instrument.total() >= self.threshold and not is_one_account_of_several

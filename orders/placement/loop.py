@@ -14,17 +14,17 @@ from time import monotonic
 import structlog
 
 from exchange.gateway import Gateway
-from infrastructure.database.away import one_line
 from infrastructure.database.clock import ClockWrong, our_clock
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.database_thread import DatabaseThread
 from orders.placement.attempts import (
     Claim,
     NotSent,
     Result,
     Step,
-    carry_out,
     claim_due_orders,
+    execute,
     not_sent,
     put_waiting_orders_back,
     record,
@@ -45,7 +45,7 @@ CLAIM_INTERVAL_S = 0.01
 # A retry waits about a second at first; staying that long saves a round through the queue.
 IDLE_BEFORE_RETURN_S = 3.0
 DATABASE_RETRY_S = 0.5
-# How long outcomes are kept in memory while the database is away. What is lost then is looked up later.
+# How long outcomes are kept in memory while the database is unavailable. What is lost then is looked up later.
 KEEP_RESULTS_S = 25.0
 
 
@@ -113,7 +113,7 @@ class PlacementLoop:
             self.work_arrived.clear()
             # Asked before the claim: what is recorded after it may leave an order due.
             is_busy = bool(self.calls or self.unrecorded_count or self.breaker.is_open or self.clock_problem)
-            free = self.policy.window - len(self.calls)
+            free = self.policy.concurrency - len(self.calls)
             # A probe goes alone, when all that came before is recorded and so has its place again.
             must_wait = self.breaker.is_open and (self.calls or self.unrecorded_count)
             allowed = 0 if must_wait else self.breaker.allow(free)
@@ -135,7 +135,7 @@ class PlacementLoop:
         except ClockWrong as wrong:
             claims, problem = [], wrong
         except DatabaseUnavailable as error:
-            log.warning("database_away", doing="claim", error=one_line(error))
+            log.warning("database_unavailable", doing="claim", error=one_line(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return []
         if bool(problem) != bool(self.clock_problem):
@@ -163,18 +163,18 @@ class PlacementLoop:
 
     def start(self, claim: Claim, group: asyncio.TaskGroup) -> None:
         self.claimed_count += 1
-        call = group.create_task(self.carry(claim, self.claim_began_s))
+        call = group.create_task(self.execute(claim, self.claim_began_s))
         self.calls.add(call)
         call.add_done_callback(self.calls.discard)
         if self.breaker.is_open:
             self.breaker.probed.append(source_of(claim))
 
-    async def carry(self, claim: Claim, claimed_s: float) -> None:
+    async def execute(self, claim: Claim, claimed_s: float) -> None:
         began_at = self.breaker.clock()
         if claim.step is Step.SEND and not await self.halt_check.allows(claim.order, claimed_s):
             result = not_sent(claim)
         else:
-            result = await carry_out(claim, self.gateway, self.policy)
+            result = await execute(claim, self.gateway, self.policy)
         if not isinstance(result.outcome, NotSent):
             was_open = self.breaker.is_open
             self.breaker.saw(source_of(claim), result.outcome, began_at)
@@ -218,7 +218,7 @@ class PlacementLoop:
         try:
             await self.database.run(partial(say, problem, pause_s))
         except DatabaseUnavailable as error:
-            log.warning("database_away", doing="say how it is", error=one_line(error))
+            log.warning("database_unavailable", doing="say how it is", error=one_line(error))
 
     async def record_results(self) -> None:
         while not (self.claiming_is_over and not self.results):
@@ -240,7 +240,7 @@ class PlacementLoop:
             try:
                 return await self.database.run(partial(record, results, self.policy))
             except DatabaseUnavailable as error:
-                log.warning("database_away", doing="record", results=len(results), error=one_line(error))
+                log.warning("database_unavailable", doing="record", results=len(results), error=one_line(error))
                 if monotonic() > give_up:
                     raise
                 await asyncio.sleep(DATABASE_RETRY_S)

@@ -71,7 +71,7 @@ class Sweep:
         return self.clock_problem is not None or is_explained(timedelta(seconds=self.stalled_after_s))
 
     def forget(self) -> None:
-        """Nothing can be said about the workers while the database is away."""
+        """Nothing can be said about the workers while the database is unavailable."""
         self.oldest_due = None
 
 

@@ -16,7 +16,7 @@ from orders.wakeups.django_q import queue_task
 # Shared memory, set by the cluster's parent when it is told to stop and read by every worker that it forked. It has no
 # lock: a worker that is killed while it reads must not hold up the others.
 stopping = multiprocessing.RawValue("b", 0)
-# Kept between the tasks of one worker process, so that a new loop does not storm an exchange that is known to be away.
+# Kept between the tasks of one worker process, so that a new loop does not storm an exchange that is known to be unavailable.
 breaker = Breaker()
 
 
@@ -34,7 +34,7 @@ def is_stopping() -> bool:
 
 async def run_loop() -> int:
     policy = PlacementPolicy.from_settings()
-    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.window)
+    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.concurrency)
     try:
         return await PlacementLoop(gateway, policy, breaker, is_stopping=is_stopping).run()
     finally:

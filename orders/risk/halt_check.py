@@ -9,8 +9,8 @@ from time import monotonic
 
 import structlog
 
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.database_thread import DatabaseThread
 from orders.models import Halt, Order
 from orders.risk.halts import halts_in_force, is_halted
@@ -38,7 +38,7 @@ class HaltCheck:
     async def allows(self, order: Order, checked_s: float) -> bool:
         """Whether the order may be sent now; `checked_s` is when its claim began, which reads the halts itself.
 
-        Nothing may be sent while the database is away, since nobody knows then.
+        Nothing may be sent while the database is unavailable, since nobody knows then.
         """
         if self.clock() - checked_s <= HALTS_FRESH_FOR_S:
             return True
@@ -58,7 +58,7 @@ class HaltCheck:
         try:
             self.read_began_s, self.halts = await self.database.run(partial(read_halts, self.clock))
         except DatabaseUnavailable as error:
-            log.warning("database_away", doing="look for halts", error=one_line(error))
+            log.warning("database_unavailable", doing="look for halts", error=one_line(error))
             raise
 
 

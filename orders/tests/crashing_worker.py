@@ -19,7 +19,7 @@ if __name__ == "__main__":
     from django.db import transaction
 
     from exchange.http_gateway import HttpGateway
-    from orders.placement.attempts import Claim, Result, carry_out, claim_due_orders, record
+    from orders.placement.attempts import Claim, Result, claim_due_orders, execute, record
     from orders.retry_policy import PlacementPolicy
 
     point, url = sys.argv[1:]
@@ -29,10 +29,10 @@ if __name__ == "__main__":
         if point == here:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def carry_all(claims: list[Claim]) -> list[Result]:
+    async def execute_all(claims: list[Claim]) -> list[Result]:
         gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
         try:
-            return [await carry_out(claim, gateway, policy) for claim in claims]
+            return [await execute(claim, gateway, policy) for claim in claims]
         finally:
             await gateway.close()
 
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     die_at("after_claim")
     if point == "frozen_before_send":
         os.kill(os.getpid(), signal.SIGSTOP)
-    results = asyncio.run(carry_all(claims))
+    results = asyncio.run(execute_all(claims))
     die_at("after_send")
     with transaction.atomic():
         record(results, policy)

@@ -1,4 +1,4 @@
-"""What the tests of the order desk share: orders that need a person, and a look at everything that a request may change."""
+"""What the tests of the order desk share: orders that need an operator, and a look at everything that a request may change."""
 
 from typing import Any
 

@@ -11,8 +11,8 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from exchange.gateway import Acknowledged
 from orders import lifecycle
 from orders.admin import read_only
-from orders.admin.overview import NEEDS_PERSON_SHOWN
-from orders.models import Order, SetAsideReport
+from orders.admin.overview import NEEDS_OPERATOR_SHOWN
+from orders.models import DeadLetter, Order
 from orders.retry_policy import PlacementPolicy
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, many_failed, page, refuse, snapshot
@@ -76,14 +76,14 @@ def test_a_search_for_nothing_shows_everything(viewer: Client, accept: Accept, t
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("attention=person", ["lost", "refused"]),
+        ("attention=operator", ["lost", "refused"]),
         ("status__exact=pending", ["plain"]),
         ("status__exact=error", ["lost"]),
         ("error_code__exact=refused_by_exchange", ["refused"]),
         ("execution_status__exact=new", ["placed"]),
         ("type__exact=limit", ["refused"]),
         ("side__exact=sell", ["placed"]),
-        ("attention=person&status__exact=pending", []),
+        ("attention=operator&status__exact=pending", []),
         ("attention=due", ["lost", "plain"]),
         ("status__exact=pending&status__exact=error", ["lost", "plain"]),
         ("status__exact=error&error_code__exact=outcome_unknown", ["lost"]),
@@ -139,7 +139,7 @@ def panel(client: Client) -> str:
 
 
 def test_the_panel_says_when_nothing_needs_a_person(viewer: Client, accept: Accept) -> None:
-    assert "Nothing needs a person." in panel(viewer)
+    assert "Nothing needs an operator." in panel(viewer)
     assert "<b>None</b> pending" in panel(viewer)
     order = accept()
     Order.objects.filter(id=order.id).update(created_at=timezone.now() - timedelta(hours=3, minutes=5))
@@ -161,7 +161,7 @@ def test_the_panel_stays_short(viewer: Client, account: Any) -> None:
     many_failed(account, 1001)
     shown = panel(viewer)
     assert "<b>1,000+</b> failed" in shown
-    assert shown.partition('id="needs-person"')[2].count("/change/") == NEEDS_PERSON_SHOWN
+    assert shown.partition('id="needs-operator"')[2].count("/change/") == NEEDS_OPERATOR_SHOWN
 
 
 def test_what_an_order_carries_is_escaped(viewer: Client, accept: Accept) -> None:
@@ -261,25 +261,25 @@ def test_nobody_sees_the_queue(staff: Any, admin_client: Client) -> None:
     assert (OrmQ.objects.count(), Task.objects.count()) == (0, 1)
 
 
-def test_reports_that_were_set_aside_can_be_read_and_not_changed(staff: Any) -> None:
-    report = SetAsideReport.objects.create(raw="{<b>", reason="unreadable", session_id="s1", sequence=7)
-    path = "/admin/orders/setasidereport/"
+def test_dead_letters_can_be_read_and_not_changed(staff: Any) -> None:
+    report = DeadLetter.objects.create(raw="{<b>", reason="unreadable", session_id="s1", sequence=7)
+    path = "/admin/orders/deadletter/"
     assert staff("view_order").get(path).status_code == 403
-    client = staff("view_setasidereport", "change_setasidereport", "delete_setasidereport", "add_setasidereport", name="emil")
+    client = staff("view_deadletter", "change_deadletter", "delete_deadletter", "add_deadletter", name="emil")
     assert "unreadable" in client.get(path).content.decode()
     assert "{&lt;b&gt;" in client.get(f"{path}{report.pk}/change/").content.decode()
     for odd in (f"{path}{report.pk}/change/", f"{path}{report.pk}/delete/", f"{path}add/"):
         assert client.post(odd, {"reason": "fine", "post": "yes"}).status_code == 403
-    assert SetAsideReport.objects.get().reason == "unreadable"
+    assert DeadLetter.objects.get().reason == "unreadable"
 
 
-def test_reports_that_were_set_aside_are_counted_and_shown(staff: Callable[..., Client]) -> None:
-    desk = staff("view_order", "view_setasidereport", name="dora")
-    assert "<b>0</b> reports set aside" in panel(desk)
-    SetAsideReport.objects.create(raw="{nonsense", reason="not JSON", session_id="s1", sequence=7)
-    SetAsideReport.objects.create(raw="{}", reason="applied", session_id="s1", sequence=8, applied_at=timezone.now())
-    assert "<b>1</b> reports set aside" in panel(desk)
-    shown = desk.get("/admin/orders/setasidereport/?applied_at__isempty=1").content.decode()
+def test_dead_letters_are_counted_and_shown(staff: Callable[..., Client]) -> None:
+    desk = staff("view_order", "view_deadletter", name="dora")
+    assert "<b>0</b> dead letters" in panel(desk)
+    DeadLetter.objects.create(raw="{nonsense", reason="not JSON", session_id="s1", sequence=7)
+    DeadLetter.objects.create(raw="{}", reason="applied", session_id="s1", sequence=8, applied_at=timezone.now())
+    assert "<b>1</b> dead letters" in panel(desk)
+    shown = desk.get("/admin/orders/deadletter/?applied_at__isempty=1").content.decode()
     assert "not JSON" in shown
-    kept = SetAsideReport.objects.get(sequence=7)
-    assert "{nonsense" in desk.get(f"/admin/orders/setasidereport/{kept.pk}/change/").content.decode()
+    kept = DeadLetter.objects.get(sequence=7)
+    assert "{nonsense" in desk.get(f"/admin/orders/deadletter/{kept.pk}/change/").content.decode()

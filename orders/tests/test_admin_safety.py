@@ -225,8 +225,8 @@ def test_what_limits_refused_waits_for_nobody_and_is_retried_on_its_own_page_onl
     change_limits(account, "emil", "new client", max_quantity=99)
     post(client_for(account), MARKET)
     order = Order.objects.get()
-    assert str(order.id) not in text(client.get(f"{LIST}?attention=person"))
-    assert "Nothing needs a person." in text(client.get("/admin/"))
+    assert str(order.id) not in text(client.get(f"{LIST}?attention=operator"))
+    assert "Nothing needs an operator." in text(client.get("/admin/"))
     assert "<b>0</b> failed" in text(client.get("/admin/"))
     bulk = {"action": "retry_selected", "_selected_action": str(order.id)}
     assert "nothing: it was refused by limits: retry it alone" in text(client.post(LIST, bulk))

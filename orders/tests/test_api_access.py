@@ -26,7 +26,7 @@ METHODS = ["get", "head", "options", "post", "put", "patch", "delete"]
 
 @pytest.fixture(autouse=True)
 def tokens_looked_up_each_time(settings: Any) -> None:
-    settings.TOKEN_REMEMBERED = 0.0
+    settings.TOKEN_CACHE_TTL = 0.0
 
 
 @pytest.fixture

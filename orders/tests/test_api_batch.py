@@ -32,7 +32,7 @@ def test_a_batch_is_answered_with_its_orders_in_the_same_sequence(client: Any) -
     assert [order["client_order_id"] for order in answer.json()][1:4] == ["z", "a", "m"]
     for order in answer.json():
         shown = client.get(f"/orders/{order['id']}").json()
-        assert [happened["type"] for happened in shown.pop("history")] == ["accepted"]
+        assert [event["type"] for event in shown.pop("history")] == ["accepted"]
         assert shown == order
 
 

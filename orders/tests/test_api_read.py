@@ -11,7 +11,7 @@ from rest_framework.serializers import ModelSerializer
 
 from exchange import gateway as venue
 from orders import lifecycle
-from orders.api.serializers import OrderSerializer, represented
+from orders.api.serializers import OrderSerializer, serialize_order
 from orders.models import Order
 from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
@@ -214,12 +214,12 @@ def test_an_order_is_shown_with_its_whole_history(client: Any, accept: Accept, p
     shown = client.get(f"/orders/{order.id}").json()
     assert (shown["status"], shown["exchange_order_id"], shown["execution_status"]) == ("completed", "X1", "new")
     accepted, retrying, placed = shown["history"]
-    assert [happened["type"] for happened in shown["history"]] == ["accepted", "retrying", "placed"]
+    assert [event["type"] for event in shown["history"]] == ["accepted", "retrying", "placed"]
     assert set(accepted) == {"event_id", "type", "occurred_at", "recorded_at", "data"}
     assert accepted["data"] == {}
     assert retrying["data"]["error_message"] == "The exchange did not take the order: busy"
     assert placed["data"] == {"exchange_order_id": "X1", "attempt": 2, "took_ms": 7.5}
-    assert len({happened["event_id"] for happened in shown["history"]}) == 3
+    assert len({event["event_id"] for event in shown["history"]}) == 3
 
 
 def test_an_order_that_failed_says_why(client: Any, accept: Accept) -> None:
@@ -247,7 +247,7 @@ def test_an_order_is_shown_as_the_serializers_fields_would_show_it(accept: Accep
     for name, value in changes.items():
         setattr(order, name, value)
     by_fields = ModelSerializer.to_representation(OrderSerializer(), order)
-    assert json.dumps(represented(order)) == json.dumps(by_fields)
+    assert json.dumps(serialize_order(order)) == json.dumps(by_fields)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.placement.circuit_breaker import Breaker, Source
 from orders.states import Status
-from testsupport.placement import POLICY, carry, claim_one, let_time_pass, run_loop
+from testsupport.placement import POLICY, claim_one, execute_at, let_time_pass, run_loop
 
 BUSY = Unavailable("busy")
-AWAY = Unavailable("refused", exchange_is_away=True)
+AWAY = Unavailable("refused", exchange_is_unavailable=True)
 TAKEN = Acknowledged("X1")
 A, B, C = Source("AAPL_2025_03", 1), Source("TSLA_2025_06", 1), Source("GOOG_2025_09", 1)
 OTHERS = Source("AAPL_2025_03", 2)
@@ -137,7 +137,7 @@ def test_a_backlog_is_not_spent_on_an_exchange_that_is_away_and_drains_when_it_i
 def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accepted(
     simulator: SimulatorProcess, account: Any, window: int
 ) -> None:
-    one_by_one = replace(POLICY, window=window)
+    one_by_one = replace(POLICY, concurrency=window)
     breaker = Breaker(probe_interval_s=0.1)
     simulator.control(close=True)
     accepted = accept_many(account, 60, "AAPL_2025_03", "TSLA_2025_06", "GOOG_2025_09")
@@ -148,7 +148,7 @@ def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accept
     assert not Order.objects.filter(next_attempt_at__gt=timezone.now()).exists(), "nobody waits for a pause of their own"
     accepted += accept_many(account, 10, "MSFT_2025_12", "AAPL_2025_03")
     simulator.control(open=True)
-    run_loop(simulator.url, replace(POLICY, window=1), breaker, run_for_s=90.0)
+    run_loop(simulator.url, replace(POLICY, concurrency=1), breaker, run_for_s=90.0)
     arrived = list(simulator.book())
     assert set(arrived) == set(accepted)
     # The probe that was taken may be the oldest of another instrument.
@@ -160,12 +160,12 @@ def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accept
 @pytest.mark.django_db(transaction=True)
 def test_what_waited_for_another_workers_pause_goes_out_in_its_place(simulator: SimulatorProcess, account: Any) -> None:
     [first] = accept_many(account, 1, "AAPL_2025_03")
-    # Of another worker, which had too few to see that the exchange was away.
-    record([replace(carry(claim_one(), simulator.url), outcome=Unavailable("closed", retry_after_s=300.0))], POLICY)
+    # Of another worker, which had too few to see that the exchange was unavailable.
+    record([replace(execute_at(claim_one(), simulator.url), outcome=Unavailable("closed", retry_after_s=300.0))], POLICY)
     others = accept_many(account, 5, "TSLA_2025_06")
     breaker = told(Breaker(), *[(A, AWAY)] * 5)
     breaker.next_probe_at = 0.0
-    run_loop(simulator.url, replace(POLICY, window=1), breaker)
+    run_loop(simulator.url, replace(POLICY, concurrency=1), breaker)
     assert list(simulator.book()) == [first, *others]
 
 

@@ -20,7 +20,7 @@ from orders.placement.cancel import TooLateToCancel, cancel_order
 from orders.states import ExecutionStatus, Status
 from orders.tests.following import follow_until_settled
 from orders.tests.reporting import report
-from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, answered, claim_one, execute_at, history, let_time_pass, one_round, run_loop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
@@ -142,7 +142,7 @@ def test_a_crashed_claim_does_not_hold_a_cancel_up_for_ever(desk: Desk, simulato
 def test_a_cancel_outlives_the_order_s_time(desk: Desk, simulator: SimulatorProcess, accept: Accept) -> None:
     there, never_sent = accept(instrument="TIMEOUT_____"), accept()
     [claim, other] = claim_due_orders(2, IMPATIENT)
-    record([carry(claim, simulator.url, IMPATIENT), answered(other, venue.Unknown("lost"))], IMPATIENT)
+    record([execute_at(claim, simulator.url, IMPATIENT), answered(other, venue.Unknown("lost"))], IMPATIENT)
     assert (desk.cancel(there), desk.cancel(never_sent)) == (202, 202)
     let_time_pass(1000)
     finish_overdue_orders()

@@ -24,7 +24,7 @@ from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
 from orders.states import ErrorCode, ExecutionStatus, Status
 from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
-from testsupport.placement import POLICY, carry, carry_with, claim_one, run_loop
+from testsupport.placement import POLICY, claim_one, execute_at, execute_with, run_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -110,7 +110,7 @@ def test_a_clock_that_jumps_after_the_claim_changes_neither_deadlines_nor_what_i
     order = accept()
     claim = claim_one()
     set_clock(jump_s)
-    result = carry(claim, simulator.url)
+    result = execute_at(claim, simulator.url)
     assert result.outcome == venue.Acknowledged(simulator.book()[str(order.id)]["exchange_order_id"])
     assert result.sent_valid_until is not None
     assert abs(result.sent_valid_until - right_now()) < timedelta(seconds=60)
@@ -141,7 +141,7 @@ class JumpingExchange:
 
 def test_a_clock_that_jumps_during_a_call_does_not_make_the_call_long(accept: Accept, set_clock: SetClock) -> None:
     accept()
-    assert 0 <= carry_with(JumpingExchange(set_clock), claim_one()).took_s < HOUR_S / 2
+    assert 0 <= execute_with(JumpingExchange(set_clock), claim_one()).took_s < HOUR_S / 2
 
 
 def test_a_claim_that_ended_sends_nothing_whatever_our_clock_says(
@@ -153,7 +153,7 @@ def test_a_claim_that_ended_sends_nothing_whatever_our_clock_says(
     # As if the process had been stopped for a minute, and the clock then set back by that.
     later = replace(began, asked_at=began.asked_at + timedelta(seconds=60))
     set_clock(-60)
-    record([carry(replace(claim, clock=later), simulator.url)], POLICY)
+    record([execute_at(replace(claim, clock=later), simulator.url)], POLICY)
     assert simulator.book() == {}
 
 

@@ -30,12 +30,12 @@ def assert_flagged(order: Order, reason: str) -> None:
     assert order.discrepancy == reason
     assert order.look_up_at is not None
     assert order.look_up_at <= timezone.now()
-    assert [kept.reason for kept in order.set_aside.all()] == [reason]
+    assert [kept.reason for kept in order.dead_letters.all()] == [reason]
 
 
 def assert_not_flagged(order: Order) -> None:
     order.refresh_from_db()
-    assert (order.discrepancy, order.set_aside.count()) == (None, 0)
+    assert (order.discrepancy, order.dead_letters.count()) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_fill_counts_each_unit_once(
     assert_not_flagged(other)
     apply_reports(reports, SESSION)
     assert totals(order)[2] == filled
-    assert order.set_aside.count() == 1, "a report that comes again is kept once"
+    assert order.dead_letters.count() == 1, "a report that comes again is kept once"
 
 
 def test_a_contradiction_that_comes_again_after_it_was_settled_is_not_looked_into_again(accept: Accept) -> None:
@@ -160,7 +160,7 @@ def test_an_average_that_is_not_that_of_the_fills_is_a_contradiction(accept: Acc
         ({"exchange_order_id": "X2"}, "the order is X1 at the exchange"),
     ],
 )
-def test_a_report_in_whose_words_the_order_is_another_one_is_set_aside(
+def test_a_report_in_whose_words_the_order_is_another_one_is_a_dead_letter(
     accept: Accept, change: dict[str, str], reason: str
 ) -> None:
     order = accept()

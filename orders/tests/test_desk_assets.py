@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from orders.models import Order, SetAsideReport
+from orders.models import DeadLetter, Order
 from orders.tests.desk import LIST, page, refuse
 
 pytestmark = pytest.mark.django_db
@@ -34,10 +34,10 @@ def static_file(client: Client, path: str) -> str:
 
 def test_no_page_and_no_style_sheet_names_another_host(admin_client: Client, accept: Accept) -> None:
     order = refuse(accept())
-    report = SetAsideReport.objects.create(raw="{", reason="unreadable", session_id="s1", sequence=7)
+    report = DeadLetter.objects.create(raw="{", reason="unreadable", session_id="s1", sequence=7)
     role = Group.objects.create(name="a role")
     paths = ["/admin/", LIST, page(order), f"{LIST}?status__exact=failed&q=x", f"{LIST}{order.id}/history/"]
-    paths += ["/admin/orders/setasidereport/", f"/admin/orders/setasidereport/{report.pk}/change/", "/admin/orders/feedposition/"]
+    paths += ["/admin/orders/deadletter/", f"/admin/orders/deadletter/{report.pk}/change/", "/admin/orders/feedposition/"]
     paths += ["/admin/orders/feedconnection/", "/admin/auth/user/", "/admin/auth/user/add/", "/admin/auth/group/"]
     paths += [f"/admin/auth/group/{role.pk}/change/", "/admin/knox/authtoken/", "/admin/password_change/"]
     pages = [admin_client.get(path).content.decode() for path in paths]

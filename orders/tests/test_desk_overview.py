@@ -148,7 +148,7 @@ def test_each_bar_leads_to_the_orders_of_its_time(viewer: Client, accept: Accept
 
 @pytest.mark.django_db
 def test_every_number_leads_to_a_list_that_opens(staff: Callable[..., Client], accept: Accept, policy: PlacementPolicy) -> None:
-    client = staff("view_order", "view_setasidereport", "view_feedposition")
+    client = staff("view_order", "view_deadletter", "view_feedposition")
     placed = accept()
     save_changes([placed], lifecycle.acknowledged(placed, "X", timezone.now()))
     accept()

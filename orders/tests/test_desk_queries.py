@@ -119,7 +119,7 @@ def test_the_minutes_of_a_day_are_counted_from_that_days_rows(viewer: Client) ->
         "status__exact=canceled",
         "status__exact=completed",
         "status__exact=error&error_code__exact=outcome_unknown",
-        "attention=person",
+        "attention=operator",
         "attention=due",
         "created_at_from_0=2030-01-31&created_at_from_1=00:00:00",
         "q=client-77",

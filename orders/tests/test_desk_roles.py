@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from knox.models import AuthToken
 
-from orders.models import Order, SetAsideReport
+from orders.models import DeadLetter, Order
 from orders.roles import make_roles
 from orders.states import Status
 from orders.tests.desk import LIST, page, refuse, snapshot
@@ -21,7 +21,7 @@ Accept = Callable[..., Order]
 ROLES = ["desk viewer", "desk operator", "administrator"]
 ACTING = ["desk operator", "administrator"]
 ADMINISTRATION = ["/admin/auth/user/", "/admin/auth/group/", "/admin/knox/authtoken/"]
-READING = ["/admin/orders/setasidereport/", "/admin/orders/feedposition/", "/admin/orders/feedconnection/"]
+READING = ["/admin/orders/deadletter/", "/admin/orders/feedposition/", "/admin/orders/feedconnection/"]
 
 
 @pytest.fixture(autouse=True)
@@ -87,14 +87,14 @@ def test_operators_and_administrators_act_and_viewers_do_not(
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_edits_orders_or_reports(sign_in: Callable[..., Client], accept: Accept, role: str) -> None:
     client, order = sign_in(role), accept()
-    report = SetAsideReport.objects.create(raw="{", reason="unreadable", session_id="s1", sequence=7)
+    report = DeadLetter.objects.create(raw="{", reason="unreadable", session_id="s1", sequence=7)
     before = snapshot()
-    reports = "/admin/orders/setasidereport/"
+    reports = "/admin/orders/deadletter/"
     for path in (page(order), f"{LIST}add/", f"{LIST}{order.id}/delete/", f"{reports}add/", f"{reports}{report.pk}/delete/"):
         assert client.post(path, {"quantity": 1, "status": "completed", "post": "yes"}).status_code == 403, path
     client.post(LIST, {"action": "delete_selected", "_selected_action": str(order.id), "post": "yes"})
     assert snapshot() == before
-    assert SetAsideReport.objects.count() == 1
+    assert DeadLetter.objects.count() == 1
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -18,7 +18,7 @@ from orders.placement.attempts import record
 from orders.placement.cancel import cancel_order
 from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 from orders.tests.reporting import SESSION, report, totals
-from testsupport.placement import POLICY, carry, claim_one, history
+from testsupport.placement import POLICY, claim_one, execute_at, history
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -38,7 +38,7 @@ def test_a_cancel_that_the_exchange_answers_with_404_has_the_order_looked_up(acc
     apply_reports([report(order, 1, ReportType.NEW)], SESSION)
     cancel_order(order.id, requested_by="anna")
     # An exchange with an empty book.
-    record([carry(claim_one(), simulator.url)], POLICY)
+    record([execute_at(claim_one(), simulator.url)], POLICY)
     order.refresh_from_db()
     assert history(order)[-1] == "cancel_rejected"
     assert order.look_up_at is not None, "the only thing that can tell what became of it"

@@ -6,7 +6,14 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from orders.events.stream import FROM_THE_BEGINNING, Position, current_snapshot, encoded_events, events_after, position_after
+from orders.events.stream import (
+    FROM_THE_BEGINNING,
+    StreamPosition,
+    current_snapshot,
+    encoded_events,
+    events_after,
+    position_after,
+)
 from orders.models import Order, OrderEvent
 from testsupport.event_writers import INSERT, STEPS, WRITERS
 
@@ -29,10 +36,10 @@ def test_every_event_is_read_once_and_can_be_resumed_after(steps, writers, order
         elif step == "roll back":
             writers[number].rollback()
         else:
-            found = events_after(Position(known))
+            found = events_after(StreamPosition(known))
             known = found.snapshot
             delivered += found.ids
-    committed = events_after(Position(begun)).ids
+    committed = events_after(StreamPosition(begun)).ids
     assert sorted(delivered) == committed
     for count, last in enumerate(delivered, start=1):
         position = position_after(OrderEvent.objects.get(id=last).event_id, order.account_id)

@@ -13,7 +13,7 @@ from django.db import connection
 from devstack import local_install
 from devstack.embedded_postgres import Server
 from orders.events import stream as event_stream
-from orders.events.stream import Position, current_snapshot, events_after
+from orders.events.stream import StreamPosition, current_snapshot, events_after
 
 TABLE = (
     "CREATE TABLE orders_orderevent (id bigserial, account_id integer, tx xid8 DEFAULT pg_current_xact_id());"
@@ -54,7 +54,7 @@ def test_an_event_is_found_whose_transaction_has_the_number_of_one_that_the_cras
         server = Server(tmp_path)
         with psycopg.connect(url, autocommit=True) as writer:
             [(number, tx)] = writer.execute(WRITE)
-        assert events_after(Position(known)).ids == [number]
+        assert events_after(StreamPosition(known)).ids == [number]
         # Otherwise this shows nothing.
         assert int(tx) < int(used)
     finally:

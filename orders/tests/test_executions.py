@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from exchange.reports import BadReport, ReportType
 from orders.executions.reports import apply_reports
-from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.models import DeadLetter, FeedPosition, Order, OrderEvent
 from orders.states import ExecutionStatus, Status
 from orders.tests.reporting import FILLED, SESSION, report, three_reports, totals
 from testsupport.placement import history
@@ -55,22 +55,22 @@ def test_a_repeated_report_counts_once(accept: Accept) -> None:
     apply_reports(reports, SESSION)
     assert totals(order) == FILLED
     assert OrderEvent.objects.count() == 4
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
 
 
-def test_a_report_with_the_id_of_one_about_another_order_is_set_aside(accept: Accept) -> None:
+def test_a_report_with_the_id_of_one_about_another_order_is_a_dead_letter(accept: Accept) -> None:
     order, other = accept(), accept()
     first, second = (report(one, 5, ReportType.PARTIALLY_FILLED, 40) for one in (order, other))
     apply_reports([first], SESSION)
     apply_reports([replace(second, raw="second")], SESSION)
     assert (totals(order)[2], totals(other)[:3]) == (40, (Status.PENDING, None, 0))
-    kept = SetAsideReport.objects.get()
+    kept = DeadLetter.objects.get()
     assert (kept.raw, kept.reason) == ("second", "its execution_id is that of a report about another order")
     third = accept()
     apply_reports(
         [report(order, 6, ReportType.PARTIALLY_FILLED, 7, total=47), report(third, 6, ReportType.PARTIALLY_FILLED, 7)], SESSION
     )
-    assert (totals(order)[2], totals(third)[2], SetAsideReport.objects.count()) == (47, 0, 2)
+    assert (totals(order)[2], totals(third)[2], DeadLetter.objects.count()) == (47, 0, 2)
 
 
 def test_a_report_before_the_acknowledgement_completes_the_order(accept: Accept) -> None:
@@ -101,7 +101,7 @@ def test_more_than_was_ordered_is_never_filled(accept: Accept) -> None:
     apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 41, total=101)], SESSION)
     assert totals(order)[2] == 60
     assert order.reported_quantity == 60, "what cannot be is not remembered"
-    assert SetAsideReport.objects.get().reason == "more would be filled than was ordered"
+    assert DeadLetter.objects.get().reason == "more would be filled than was ordered"
 
 
 def test_one_bad_report_does_not_keep_the_others_from_being_applied(accept: Accept) -> None:
@@ -112,34 +112,34 @@ def test_one_bad_report_does_not_keep_the_others_from_being_applied(accept: Acce
     garbage = BadReport("{nonsense", "not JSON", None)
     apply_reports([garbage, new, stranger, partial, no_id, filled], SESSION, "exchange", 8)
     assert totals(order) == FILLED
-    kept = {(aside.raw, aside.reason) for aside in SetAsideReport.objects.all()}
+    kept = {(aside.raw, aside.reason) for aside in DeadLetter.objects.all()}
     unknown = "no order of ours has this client_order_id"
     assert kept == {("{nonsense", "not JSON"), ('{"kept": true}', unknown)}
-    assert SetAsideReport.objects.count() == 3
+    assert DeadLetter.objects.count() == 3
     assert FeedPosition.objects.get().sequence == 8
 
 
-def test_a_report_that_the_database_refuses_is_set_aside_and_the_rest_applied(accept: Accept) -> None:
+def test_a_report_that_the_database_refuses_is_a_dead_letter_and_the_rest_applied(accept: Accept) -> None:
     first, second = accept(), accept()
     impossible = replace(report(first, 1, ReportType.NEW), exchange_order_id="X" * 100)
     apply_reports([impossible, report(second, 2, ReportType.NEW)], SESSION, "exchange", 2)
     assert [totals(order)[0] for order in (first, second)] == [Status.PENDING, Status.COMPLETED]
-    assert SetAsideReport.objects.get().reason.startswith("cannot be stored")
+    assert DeadLetter.objects.get().reason.startswith("cannot be stored")
     assert FeedPosition.objects.get().sequence == 2
 
 
-def test_a_report_that_was_set_aside_is_applied_when_its_order_is_there(
+def test_a_report_that_is_a_dead_letter_is_applied_when_its_order_is_there(
     accept: Accept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     order = accept()
     document = {"sequence": 5, "execution_id": "e5", "client_order_id": str(order.id), "exchange_order_id": "X1"}
     document |= {"account": str(order.account_id), "type": "new", "filled_quantity": 0, "occurred_at": "2030-01-01T00:00:00Z"}
     raw = json.dumps(document | dict.fromkeys(["last_quantity", "last_price", "average_price", "reason"]))
-    SetAsideReport.objects.create(raw=raw, reason="unknown", session_id=SESSION, sequence=5)
-    SetAsideReport.objects.create(raw="{nonsense", reason="?", session_id=SESSION, sequence=6)
+    DeadLetter.objects.create(raw=raw, reason="unknown", session_id=SESSION, sequence=5)
+    DeadLetter.objects.create(raw="{nonsense", reason="?", session_id=SESSION, sequence=6)
     call_command("replay_reports")
-    assert capsys.readouterr().out == "1 report(s) applied, 1 still set aside.\n"
+    assert capsys.readouterr().out == "1 report(s) applied, 1 left.\n"
     assert totals(order)[0] == Status.COMPLETED
     call_command("replay_reports")
-    assert capsys.readouterr().out == "0 report(s) applied, 1 still set aside.\n"
+    assert capsys.readouterr().out == "0 report(s) applied, 1 left.\n"
     assert history(order) == ["accepted", "placed"]

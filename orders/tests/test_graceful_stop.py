@@ -74,7 +74,7 @@ def test_workers_finish_what_they_are_sending(
 def test_orders_that_nobody_has_begun_to_send_are_left_to_the_next_worker(
     transport: Transport, simulator: SimulatorProcess, accept: Accept, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PLACEMENT_WINDOW", "2")
+    monkeypatch.setenv("PLACEMENT_CONCURRENCY", "2")
     simulator.control(latency=LATENCY_S)
     workers = start("run_exchange_consumer" if transport.is_kafka else "qcluster")
     orders = [accept() for _ in range(30)]

@@ -10,13 +10,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, connections
 
-from infrastructure.database.base import Patience, answers_within, patience
+from infrastructure.database.base import QueryBudget, query_budget, query_timeout
 from infrastructure.database.errors import DatabaseUnavailable
 from infrastructure.database.parameters import connection_parameters
 from orders.models import Order
 from orders.order_entry import group_commit
 from orders.order_entry import service as accepting
-from orders.order_entry.group_commit import STORE_AT_ONCE, GroupCommit, Member, Request, parameters, store_requests
+from orders.order_entry.group_commit import STORE_AT_ONCE, GroupCommit, PendingInsert, Waiter, parameters, store_requests
 from orders.order_entry.service import NewOrder, accept_orders
 from testsupport.api_calls import stored
 
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MARKET = NewOrder("market", "buy", "AAPL_2025_03", 100)
 Accepted = accepting.Accepted
-Store = Callable[[Sequence[Request]], set[uuid.UUID]]
+Store = Callable[[Sequence[PendingInsert]], set[uuid.UUID]]
 WAIT_S = 30
 
 
 class Meeting:
-    """Holds the first group, of one, until everybody else has come."""
+    """Holds the first batch, of one, until everybody else has come."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commit = GroupCommit()
@@ -42,7 +42,7 @@ class Meeting:
         monkeypatch.setattr(group_commit, "store_requests", self.store)
         self.pool = ThreadPoolExecutor(100)
 
-    def store(self, requests: Sequence[Request]) -> set[uuid.UUID]:
+    def store(self, requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
         self.groups.append(len(requests))
         if self.holds_next:
             self.holds_next = False
@@ -53,7 +53,7 @@ class Meeting:
     def accept(self, account: User, requested: NewOrder, patience_s: float = WAIT_S) -> Future[Accepted]:
         def accept_and_leave() -> Accepted:
             try:
-                with answers_within(patience_s):
+                with query_timeout(patience_s):
                     return accept_orders(account.pk, [requested])
             finally:
                 connections.close_all()
@@ -112,12 +112,12 @@ def test_who_comes_while_others_are_stored_is_stored_with_all_who_wait(meeting: 
     assert writers() == 2
     assert [answer.orders[0].account_id for answer in accepted] == [account.pk] + [account.pk, bert.pk] * 5
     assert {answer.orders[0].id for answer in accepted} == set(Order.objects.values_list("id", flat=True))
-    # One wake-up is enough for those of a group.
+    # One wake-up is enough for those of a batch.
     assert stored() == {"orders": 11, "events": 11, "wake_ups": 2}
 
 
 def test_a_group_is_not_larger_than_allowed(meeting: Meeting, account: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "LARGEST_GROUP", 4)
+    monkeypatch.setattr(group_commit, "MAX_BATCH", 4)
     first = meeting.begin(account)
     others = [meeting.accept(account, MARKET) for _ in range(10)]
     meeting.all_wait(10)
@@ -178,8 +178,8 @@ def test_what_the_database_refuses_of_one_it_takes_of_the_others(meeting: Meetin
 
 
 def test_when_the_database_does_not_answer_all_who_wait_hear_of_it_at_once(meeting: Meeting, account: User) -> None:
-    def wait_in_vain(requests: Sequence[Request]) -> set[uuid.UUID]:
-        own = patience()
+    def wait_in_vain(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
+        own = query_budget()
         assert own is not None
         own.is_over = True
         raise DatabaseUnavailable("no answer")
@@ -200,7 +200,7 @@ def test_when_the_database_does_not_answer_all_who_wait_hear_of_it_at_once(meeti
 def test_a_connection_that_is_lost_concerns_its_own_thread_only(meeting: Meeting, account: User) -> None:
     really_store = meeting.really_store
 
-    def fail_together(requests: Sequence[Request]) -> set[uuid.UUID]:
+    def fail_together(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
         if len(requests) > 1:
             raise DatabaseUnavailable("the connection is closed")
         return really_store(requests)
@@ -219,7 +219,7 @@ def test_a_connection_that_is_lost_concerns_its_own_thread_only(meeting: Meeting
 def test_orders_whose_answer_was_lost_after_the_commit_are_stored_once(meeting: Meeting, account: User, error: Exception) -> None:
     really_store = meeting.really_store
 
-    def lose_the_answer(requests: Sequence[Request]) -> set[uuid.UUID]:
+    def lose_the_answer(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
         done = really_store(requests)
         if len(requests) > 1:
             raise error
@@ -243,7 +243,7 @@ def test_a_group_that_is_still_being_committed_is_not_stored_a_second_time(meeti
     """The connection was cut while the server waits for its disk, or for a replica."""
     with psycopg.connect(**connection_parameters()) as server:
 
-        def cut_the_connection(requests: Sequence[Request]) -> set[uuid.UUID]:
+        def cut_the_connection(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
             if len(requests) == 1:
                 return store_requests(requests)
             with server.cursor() as cursor:
@@ -293,8 +293,8 @@ def test_nobody_waits_longer_than_one_statement_may_take(meeting: Meeting, accou
 
 
 def test_who_has_waited_in_vain_already_does_not_wait_again(meeting: Meeting, account: User) -> None:
-    with answers_within(WAIT_S):
-        own = patience()
+    with query_timeout(WAIT_S):
+        own = query_budget()
         assert own is not None
         own.is_over = True
         with pytest.raises(DatabaseUnavailable, match="has not answered this request before"):
@@ -305,7 +305,7 @@ def test_who_has_waited_in_vain_already_does_not_wait_again(meeting: Meeting, ac
 def test_after_a_failure_the_next_one_leads(meeting: Meeting, account: User) -> None:
     really_store = meeting.really_store
 
-    def fail_once(requests: Sequence[Request]) -> set[uuid.UUID]:
+    def fail_once(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
         meeting.really_store = really_store
         raise DatabaseUnavailable("away")
 
@@ -321,7 +321,7 @@ def test_after_a_failure_the_next_one_leads(meeting: Meeting, account: User) -> 
 def test_an_error_of_ours_in_the_leader_costs_nobody_else_the_order(meeting: Meeting, account: User) -> None:
     really_store = meeting.really_store
 
-    def break_once(requests: Sequence[Request]) -> set[uuid.UUID]:
+    def break_once(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
         meeting.really_store = really_store
         raise RuntimeError("a mistake of ours")
 
@@ -340,16 +340,16 @@ def test_an_error_of_ours_in_the_leader_costs_nobody_else_the_order(meeting: Mee
 @pytest.mark.parametrize("calls", [0, 1, 2])
 def test_a_call_that_comes_when_the_wait_for_it_ends_is_heard_and_one_too_many_does_no_harm(calls: int) -> None:
     """Else nobody would lead, or whoever leads would fail when it calls the others: a 500 for an order that may be stored."""
-    member = Member(Request(ids=[], account_id=1, instruments=[], client_order_id="c", orders="[]"))
+    waiter = Waiter(PendingInsert(ids=[], account_id=1, instruments=[], client_order_id="c", orders="[]"))
 
-    class LastMoment(Patience):
-        def spend(self, waited_s: float) -> None:
-            member.leads = True
+    class LastMoment(QueryBudget):
+        def consume(self, waited_s: float) -> None:
+            waiter.leads = True
             for _ in range(calls):
-                member.calls.put(None)
+                waiter.wakeup.put(None)
 
     group_commit = GroupCommit()
-    group_commit.wait(member, LastMoment(0.0))
-    group_commit.waiting.append(member)
+    group_commit.wait(waiter, LastMoment(0.0))
+    group_commit.waiting.append(waiter)
     group_commit.lead(None)
-    assert member.is_dealt_with
+    assert waiter.is_done

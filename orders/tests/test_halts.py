@@ -24,7 +24,7 @@ from orders.tests.desk import refuse
 from orders.tests.following import follow_until_settled
 from orders.tests.halting import halt, resume
 from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
-from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, many_like, one_round, run_loop
+from testsupport.placement import POLICY, claim_one, execute_at, history, let_time_pass, many_like, one_round, run_loop
 from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
@@ -124,11 +124,11 @@ def test_the_history_tells_what_the_halt_did(accept: Accept) -> None:
     claim_due_orders(10, POLICY)
     resume()
     release_orders()
-    happened = order.events.latest("id")
+    event = order.events.latest("id")
     order.refresh_from_db()
     assert history(order) == ["accepted", "held", "released"]
-    assert happened.data["halted_s"] > 300
-    assert datetime.fromisoformat(happened.data["give_up_at"]) - order.give_up_at < timedelta(milliseconds=1)
+    assert event.data["halted_s"] > 300
+    assert datetime.fromisoformat(event.data["give_up_at"]) - order.give_up_at < timedelta(milliseconds=1)
 
 
 def test_an_account_or_an_instrument_is_halted_while_others_are_sent(
@@ -166,7 +166,7 @@ def test_a_send_that_came_to_nothing_is_not_repeated_during_a_halt(simulator: Si
     order = accept(instrument="OFFLINE_____")
     claim = claim_one()
     halt()
-    record([carry(claim, simulator.url)], POLICY)
+    record([execute_at(claim, simulator.url)], POLICY)
     let_time_pass(30)
     for _ in range(3):
         assert claim_due_orders(10, POLICY) == []
@@ -178,7 +178,7 @@ def test_look_ups_go_on(simulator: SimulatorProcess, accept: Accept) -> None:
     found, absent = accept(), accept()
     # Both were sent, and what became of it was never recorded; one of them arrived.
     claims = {claim.order.id: claim for claim in claim_due_orders(2, POLICY)}
-    carry(claims[found.id], simulator.url)
+    execute_at(claims[found.id], simulator.url)
     halt()
     let_time_pass(70)
     for _ in range(3):

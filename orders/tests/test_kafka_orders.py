@@ -168,7 +168,7 @@ def test_three_consumers_share_the_work_and_place_each_order_once(
     # Each has room for 5 orders, and is not answered before all three can have filled theirs.
     simulator.control(latency=8)
     times = {"EXCHANGE_TIMEOUT": "60", "PLACEMENT_LEASE": "150"}
-    with roles(EXCHANGE_URL=simulator.url, PLACEMENT_WINDOW="5", **times) as running:
+    with roles(EXCHANGE_URL=simulator.url, PLACEMENT_CONCURRENCY="5", **times) as running:
         running.start(*["run_exchange_consumer"] * 3)
         wait_until(lambda: members_with_work(ORDERS) == 3, within_s=60)
         # So many that every partition has some.

@@ -11,7 +11,7 @@ from django.utils import timezone
 from orders import lifecycle
 from orders.events import kafka_relay as relay_module
 from orders.events.kafka_relay import OutboxRelay
-from orders.kafka.clients import BrokerAway
+from orders.kafka.clients import BrokerUnavailable
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import Order, OrderEvent, RelayPosition
 from orders.storage import lock_orders, save_changes
@@ -67,11 +67,11 @@ def test_what_the_broker_did_not_acknowledge_is_published_again(accept: Accept, 
     def fail_at_the_second_page(ids: list[int]) -> None:
         calls.append(ids)
         if len(calls) == 2:
-            raise BrokerAway("not now")
+            raise BrokerUnavailable("not now")
         publish(ids)
 
     monkeypatch.setattr(relay, "publish", fail_at_the_second_page)
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         relay.publish_new()
     assert not RelayPosition.objects.exists()
     assert relay.publish_new()

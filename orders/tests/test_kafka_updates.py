@@ -13,7 +13,7 @@ from exchange.testing import SimulatorProcess
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
-from orders.models import Order, OrderEvent, SetAsideReport
+from orders.models import DeadLetter, Order, OrderEvent
 from orders.tests.following import assert_equal_to_the_book, follow_until_settled
 from orders.tests.on_kafka import all_messages, append_all, committed_offsets, record_all
 from testsupport.database import database_url
@@ -57,7 +57,7 @@ def test_reports_that_come_twice_and_in_any_order_count_once(accept: Accept, sim
     send_again([*backwards, *shuffled])
     record_all()
     assert_equal_to_the_book(simulator)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
 
 
 def test_a_recorder_that_dies_between_the_two_commits_records_nothing_twice(accept: Accept, simulator: SimulatorProcess) -> None:
@@ -72,7 +72,7 @@ def test_a_recorder_that_dies_between_the_two_commits_records_nothing_twice(acce
     assert committed_offsets(EXECUTIONS) == 0, "and Kafka does not know"
     record_all()
     assert_equal_to_the_book(simulator)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
 
 
 def test_what_cannot_be_read_again_is_given_up_and_read_by_whoever_gets_it(accept: Accept, simulator: SimulatorProcess) -> None:
@@ -113,7 +113,7 @@ def test_a_rebalance_in_the_middle_of_a_batch_records_nothing_twice(accept: Acce
         finally:
             first.kill()
     assert_equal_to_the_book(simulator)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
 
 
 def test_poison_is_kept_with_its_reason_and_does_not_stop_the_rest(accept: Accept, simulator: SimulatorProcess) -> None:
@@ -139,7 +139,7 @@ def test_poison_is_kept_with_its_reason_and_does_not_stop_the_rest(accept: Accep
         assert reason in message.headers["reason"]
         assert message.headers["origin"].startswith(EXECUTIONS.full_name)
     # The desk sees them, too.
-    assert SetAsideReport.objects.count() == len(poison)
+    assert DeadLetter.objects.count() == len(poison)
     assert_equal_to_the_book(simulator)
 
 
@@ -176,7 +176,7 @@ def test_switching_the_transport_loses_nothing(accept: Accept, simulator: Simula
     follow_until_settled(simulator.url)
     assert Order.objects.filter(execution_status="filled").count() == 17
     assert_equal_to_the_book(simulator)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
 
 
 def test_the_partitions_of_a_member_that_reads_nothing_any_more_go_to_others_soon() -> None:

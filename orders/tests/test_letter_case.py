@@ -26,7 +26,7 @@ from orders.states import ExecutionStatus, Status
 from orders.tests.desk import LIST, refuse
 from orders.tests.reporting import report
 from testsupport.api_calls import LIMIT, MARKET, client_for, post
-from testsupport.placement import POLICY, carry, claim_one, history, let_time_pass, one_round
+from testsupport.placement import POLICY, claim_one, execute_at, history, let_time_pass, one_round
 
 pytestmark = pytest.mark.django_db
 Accept = Callable[..., Order]
@@ -203,7 +203,7 @@ def test_the_exchange_is_asked_for_an_order_in_the_spelling_that_it_was_sent_in(
 ) -> None:
     order = sent_in_lower_case(accept())
     # Sent again and taken, but the answer is never recorded: so it is looked up.
-    carry(claim_one(), simulator.url)
+    execute_at(claim_one(), simulator.url)
     let_time_pass(70)
     one_round(simulator.url)
     order.refresh_from_db()

@@ -17,7 +17,7 @@ from django.utils import timezone
 from exchange.reports import ReportType
 from orders import lifecycle
 from orders.executions.reports import apply_reports
-from orders.models import NEEDS_PERSON, OPEN, AccountLimits, LastPrice, Order, SafetyEvent
+from orders.models import NEEDS_OPERATOR, OPEN, AccountLimits, LastPrice, Order, SafetyEvent
 from orders.order_entry.service import NewOrder
 from orders.placement.attempts import claim_due_orders
 from orders.placement.manual_retry import retry_orders
@@ -100,9 +100,9 @@ def test_a_refused_order_is_told_by_field_with_a_code_and_kept_for_audit(client:
     assert (answer.status_code, answer.json()) == (422, TOO_MUCH)
     assert answer.headers["Location"] == f"http://testserver/orders/{order.id}"
     assert (order.status, order.error_code, order.error_message) == ("failed", "refused_by_limits", "At most 99 in one order.")
-    [happened] = client.get(answer.headers["Location"]).json()["history"]
-    assert happened["type"] == "failed"
-    assert happened["data"] == {
+    [event] = client.get(answer.headers["Location"]).json()["history"]
+    assert event["type"] == "failed"
+    assert event["data"] == {
         "error_code": "refused_by_limits",
         "error_message": "At most 99 in one order.",
         "limit": "max_quantity",
@@ -114,7 +114,7 @@ def test_a_refused_order_is_never_sent_and_needs_nobody(client: Any, limit: Any)
     limit(max_quantity=99)
     post(client, MARKET)
     assert claim_due_orders(10, POLICY) == []
-    assert not Order.objects.filter(NEEDS_PERSON).exists()
+    assert not Order.objects.filter(NEEDS_OPERATOR).exists()
     output = io.StringIO()
     call_command("retry_failed", stdout=output)
     assert output.getvalue() == "Nothing to retry.\n"
@@ -122,8 +122,8 @@ def test_a_refused_order_is_never_sent_and_needs_nobody(client: Any, limit: Any)
 
 @pytest.mark.parametrize(
     ("condition", "index"),
-    [(NEEDS_PERSON, "order_needs_person"), (OPEN & Q(account__username="anna"), "order_open_by_account")],
-    ids=["what needs a person", "what is open"],
+    [(NEEDS_OPERATOR, "order_needs_operator"), (OPEN & Q(account__username="anna"), "order_open_by_account")],
+    ids=["what needs an operator", "what is open"],
 )
 def test_what_is_asked_for_often_is_found_without_passing_old_orders(accept: Accept, condition: Q, index: str) -> None:
     many_like(accept(), 3000, status="canceled", next_attempt_at=None)

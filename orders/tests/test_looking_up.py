@@ -20,7 +20,7 @@ from orders.models import Order
 from orders.placement.attempts import record
 from orders.tests.answering_exchange import AnsweringExchange, answering_exchange
 from orders.tests.reporting import SESSION, report
-from testsupport.placement import POLICY, carry, claim_one
+from testsupport.placement import POLICY, claim_one, execute_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]
@@ -93,7 +93,7 @@ def test_one_odd_answer_concerns_its_order_only(
     assert odd.discrepancy is not None
     assert odd.discrepancy.startswith(reason)
     assert odd.look_up_at is not None
-    assert odd.set_aside.get().raw == exchange.answers[str(odd.id)][1].decode()
+    assert odd.dead_letters.get().raw == exchange.answers[str(odd.id)][1].decode()
     assert (odd.filled_quantity, odd.execution_status) == (0, "new")
     assert (other.filled_quantity, other.discrepancy, other.look_up_at) == (40, None, None)
     assert load_position(active_feed()).look_up_open_after is None, "the look-up of all open orders is over"
@@ -104,11 +104,11 @@ def test_an_odd_answer_to_the_worker_s_look_up_proves_nothing_and_is_kept(exchan
     order = accept()
     Order.objects.update(may_be_at_exchange=True, sent_valid_until=timezone.now())
     exchange.tell(order, status="filled", filled_quantity=30, average_price="10")
-    record([carry(claim_one(), exchange.url)], POLICY)
+    record([execute_at(claim_one(), exchange.url)], POLICY)
     order.refresh_from_db()
     assert (order.status, order.may_be_at_exchange) == ("pending", True)
     assert order.discrepancy == "status is filled, and filled_quantity is 30 of 100"
-    assert order.set_aside.count() == 1
+    assert order.dead_letters.count() == 1
 
 
 @pytest.mark.parametrize("broken", [(500, b"{}"), (200, b"{nonsense"), (200, b"[]"), (200, b'{"client_order_id": "another"}')])

@@ -23,7 +23,7 @@ from orders.placement.attempts import Claim, Result, Step, claim_due_orders, fin
 from orders.placement.manual_retry import retry_orders
 from orders.risk.switches import halt_trading, release_orders, resume_trading
 from orders.states import Status
-from testsupport.placement import POLICY, carry_with, let_time_pass
+from testsupport.placement import POLICY, execute_with, let_time_pass
 
 # The exchange's clock is behind ours, by less than the margin that we allow for.
 EXCHANGE_IS_BEHIND = timedelta(seconds=POLICY.clock_margin_s * 0.9)
@@ -121,7 +121,7 @@ class LifeOfOrders(RuleBasedStateMachine):
     def call_the_exchange(self, data: Any, fate: str, look_up_works: bool, recorded_at_once: bool) -> None:
         claim = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
         self.exchange.fate, self.exchange.look_up_works = fate, look_up_works
-        result = carry_with(self.exchange, claim)
+        result = execute_with(self.exchange, claim)
         if recorded_at_once:
             record([result], POLICY)
         else:
@@ -211,7 +211,7 @@ class LifeOfOrders(RuleBasedStateMachine):
         for _ in range(6):
             self.time_passes(61)
             self.sweep()
-            record([carry_with(self.exchange, claim) for claim in claim_due_orders(100, POLICY)], POLICY)
+            record([execute_with(self.exchange, claim) for claim in claim_due_orders(100, POLICY)], POLICY)
             self.rows_events_and_book_agree()
         assert not Order.objects.filter(next_attempt_at__isnull=False).exists(), "everything is settled in the end"
         assert set(Order.objects.values_list("status", flat=True)) <= {Status.COMPLETED, Status.FAILED}

@@ -11,7 +11,7 @@ from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.states import ErrorCode, ExecutionStatus, Status
-from testsupport.placement import IMPATIENT, POLICY, carry, claim_one, history, let_time_pass, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, claim_one, execute_at, history, let_time_pass, one_round, run_loop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
@@ -142,7 +142,7 @@ def test_nothing_is_sent_after_the_order_has_expired(simulator: SimulatorProcess
 def test_the_exchange_is_told_not_to_take_the_order_after_it_has_expired(accept: Accept) -> None:
     expires_at = timezone.now() + timedelta(seconds=2)
     accept(expires_at=expires_at)
-    result = carry(claim_one(), "http://127.0.0.1:9", POLICY)
+    result = execute_at(claim_one(), "http://127.0.0.1:9", POLICY)
     assert result.sent_valid_until == expires_at
 
 
@@ -151,7 +151,7 @@ def test_a_claim_with_too_little_left_of_its_lease_sends_nothing(simulator: Simu
     claim = claim_one()
     let_time_pass(55)
     held_up = replace(claim, order=Order.objects.get(), claimed_until=claim.claimed_until - timedelta(seconds=55))
-    record([carry(held_up, simulator.url)], POLICY)
+    record([execute_at(held_up, simulator.url)], POLICY)
     order.refresh_from_db()
     assert (order.status, order.may_be_at_exchange, order.claimed_until) == (Status.PENDING, False, None)
     assert order.next_attempt_at is not None

@@ -13,7 +13,7 @@ from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.placement.attempts import NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.states import ErrorCode, Status
-from testsupport.placement import IMPATIENT, POLICY, answered, carry, claim_one, history, let_time_pass, one_round, run_loop
+from testsupport.placement import IMPATIENT, POLICY, answered, claim_one, execute_at, history, let_time_pass, one_round, run_loop
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
@@ -90,7 +90,7 @@ def test_a_404_before_the_send_lands_proves_nothing(simulator: SimulatorProcess,
     assert (order.status, order.may_be_at_exchange) == (Status.PENDING, True)
     assert order.next_attempt_at is not None
     assert order.next_attempt_at > valid_until + timedelta(seconds=POLICY.clock_margin_s)
-    carry(claim, simulator.url)
+    execute_at(claim, simulator.url)
     assert str(order.id) in simulator.book()
     Order.objects.update(next_attempt_at=timezone.now())
     run_loop(simulator.url)
@@ -147,7 +147,7 @@ def test_an_order_that_may_be_there_at_the_end_of_its_time_is_an_error_and_is_st
     there, not_there = accept(instrument="TIMEOUT_____"), accept()
     for claim in claim_due_orders(2, IMPATIENT):
         if claim.order.id == there.id:
-            record([carry(claim, simulator.url, IMPATIENT)], IMPATIENT)
+            record([execute_at(claim, simulator.url, IMPATIENT)], IMPATIENT)
         else:
             record([answered(claim, venue.Unknown("lost on its way"))], IMPATIENT)
     let_time_pass(1000)

@@ -26,7 +26,7 @@ def test_a_worker_has_a_connection_for_each_of_its_slots(
     # As in a worker that has just started: many files may be open, and no exchange was ever away.
     allow_many_sockets()
     monkeypatch.setattr(tasks, "breaker", Breaker())
-    settings.PLACEMENT_WINDOW = SLOTS
+    settings.PLACEMENT_CONCURRENCY = SLOTS
     settings.EXCHANGE_TIMEOUT, settings.PLACEMENT_LEASE = 60.0, 150.0
     accept_orders(account.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)] * SLOTS)
 

@@ -15,7 +15,7 @@ from exchange.reports import ReportType
 from orders.api.refusals import kept_refusals
 from orders.events.stream import current_snapshot, position_after
 from orders.executions.reports import apply_reports
-from orders.models import Order, OrderEvent, RelayPosition, SafetyEvent, SetAsideReport
+from orders.models import DeadLetter, Order, OrderEvent, RelayPosition, SafetyEvent
 from orders.operations.pruning import prune_page
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.order_ids import first_id_at
@@ -115,7 +115,7 @@ def test_a_report_that_comes_again_when_its_event_is_gone_counts_once(old: Calla
     apply_reports(reports, SESSION)
     assert totals(order)[1:3] == (ExecutionStatus.CANCELED, 30)
     assert not OrderEvent.objects.exists()
-    assert not SetAsideReport.objects.exists()
+    assert not DeadLetter.objects.exists()
 
 
 def test_the_history_of_an_order_that_limits_refused_stays(account: User) -> None:

@@ -14,7 +14,7 @@ from exchange.reports import ReportType
 from infrastructure.database.errors import DatabaseUnavailable
 from orders.executions.gap_recovery import Answer, apply_answers
 from orders.executions.reports import apply_reports
-from orders.models import FeedPosition, Order, SetAsideReport
+from orders.models import DeadLetter, FeedPosition, Order
 from orders.placement.attempts import Result, record
 from orders.states import Status
 from orders.tests.reporting import SESSION, report, three_reports
@@ -38,7 +38,7 @@ def read_only() -> Iterator[None]:
 def rows() -> Mapping[str, Any]:
     return {
         "orders": list(Order.objects.values().order_by("id")),
-        "set aside": list(SetAsideReport.objects.values()),
+        "dead letters": list(DeadLetter.objects.values()),
         "positions": list(FeedPosition.objects.values()),
     }
 

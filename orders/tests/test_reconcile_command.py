@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from exchange.testing import SimulatorProcess
-from orders.models import Order, SetAsideReport
+from orders.models import DeadLetter, Order
 from orders.order_ids import first_id_at
 from orders.states import ExecutionStatus, Status
 from testsupport.placement import run_loop
@@ -108,7 +108,7 @@ def test_orders_that_only_the_exchange_knows_are_named(exchange: SimulatorProces
     Order.objects.filter(id=accept().id).update(**ended)
     raw = {"client_order_id": "c-1", "exchange_order_id": "X-9", "type": "filled", "filled_quantity": 5, "account": "7"}
     reason = "no order of ours has this client_order_id"
-    SetAsideReport.objects.create(raw=json.dumps(raw), reason=reason, session_id="s", sequence=1)
+    DeadLetter.objects.create(raw=json.dumps(raw), reason=reason, session_id="s", sequence=1)
     assert reconcile(exit_code=1)["not_ours"] == {"c-1": "X-9: filled, 5 filled, account 7"}
 
 

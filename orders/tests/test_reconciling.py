@@ -162,11 +162,11 @@ def test_an_answer_that_contradicts_what_is_known_flags_its_order_and_is_kept(
     assert order.discrepancy == reason
     assert order.look_up_at is not None
     assert order.look_up_at > timezone.now(), "it is looked up again, and not all the time"
-    kept = order.set_aside.get()
+    kept = order.dead_letters.get()
     assert (kept.reason, kept.raw) == (reason, outcome.raw)
     answer(order, found(100, "filled", "10.60"))
     assert is_settled(order)
-    assert order.set_aside.count() == 1, "a person may read later what was said"
+    assert order.dead_letters.count() == 1, "a person may read later what was said"
 
 
 @pytest.mark.parametrize("outcome", [found(40), found(0, "new")])

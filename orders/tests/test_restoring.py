@@ -18,7 +18,7 @@ from orders.models import FeedPosition, Order, OrderEvent, RelayPosition
 from orders.operations.restore import (
     have_pending_orders_looked_up,
     is_renumbering_needed,
-    make_fit_for_work,
+    prepare_restored_database,
     renumber_events,
     want_reconciliation,
 )
@@ -153,11 +153,11 @@ def test_nothing_is_prepared_beside_other_processes(accept: Accept, writers: Any
 
 def test_preparing_halts_trading_and_can_be_repeated(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     # The test's own process has more than one connection.
-    monkeypatch.setattr("orders.operations.restore.refuse_company", lambda: None)
+    monkeypatch.setattr("orders.operations.restore.require_exclusive_access", lambda: None)
     accept()
     as_from_another_server(current_snapshot())
-    first = make_fit_for_work("dora")
-    second = make_fit_for_work("dora")
+    first = prepare_restored_database("dora")
+    second = prepare_restored_database("dora")
     assert (first.events, first.looked_up) == (1, 1)
     assert second.events == 0
     assert len(halts_in_force()) == 1

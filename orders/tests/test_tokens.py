@@ -21,7 +21,7 @@ from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
 
 @pytest.fixture(autouse=True)
 def looked_up_each_time(settings: Any) -> None:
-    settings.TOKEN_REMEMBERED = 0.0
+    settings.TOKEN_CACHE_TTL = 0.0
 
 
 def create_token(*options: str) -> str:
@@ -78,7 +78,7 @@ def test_an_administrator_revokes_a_token(account: Any, admin_user: Any) -> None
 def test_for_a_second_a_token_is_believed_without_being_looked_up(
     account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.TOKEN_REMEMBERED = 1.0
+    settings.TOKEN_CACHE_TTL = 1.0
     now_s = 1000.0
     monkeypatch.setattr(authentication, "monotonic", lambda: now_s)
     revoked, kept = create_token(), create_token()
@@ -100,7 +100,7 @@ def test_for_a_second_a_token_is_believed_without_being_looked_up(
 def test_a_token_that_is_believed_ends_at_its_end_all_the_same(
     account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.TOKEN_REMEMBERED = 3600.0
+    settings.TOKEN_CACHE_TTL = 3600.0
     token = create_token("--days", "1")
     assert status_with(token) == 200
     later = timezone.now() + timedelta(days=2)
@@ -111,7 +111,7 @@ def test_a_token_that_is_believed_ends_at_its_end_all_the_same(
 def test_an_account_that_is_switched_off_is_believed_for_a_second_at_most(
     account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.TOKEN_REMEMBERED = 1.0
+    settings.TOKEN_CACHE_TTL = 1.0
     now_s = 1000.0
     monkeypatch.setattr(authentication, "monotonic", lambda: now_s)
     token = create_token()
@@ -125,7 +125,7 @@ def test_an_account_that_is_switched_off_is_believed_for_a_second_at_most(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/orders", "/orders/batch"])
 def test_an_account_that_is_gone_is_told_so(settings: Any, path: str) -> None:
-    settings.TOKEN_REMEMBERED = 3600.0
+    settings.TOKEN_CACHE_TTL = 3600.0
     account = User.objects.create_user("zoe")
     client = client_for(account)
     assert client.get("/orders").status_code == 200
@@ -136,9 +136,9 @@ def test_an_account_that_is_gone_is_told_so(settings: Any, path: str) -> None:
 
 
 def test_only_so_many_tokens_are_remembered(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.TOKEN_REMEMBERED = 1.0
+    settings.TOKEN_CACHE_TTL = 1.0
     monkeypatch.setattr(authentication, "remembered", {})
-    monkeypatch.setattr(authentication, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(authentication, "MAX_CACHED_TOKENS", 3)
     tokens = [create_token() for _ in range(8)]
     for token in tokens:
         assert status_with(token) == 200

@@ -17,7 +17,7 @@ from django.db import OperationalError, connection
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
-from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.models import DeadLetter, FeedPosition, Order, OrderEvent
 from orders.placement.cancel import cancel_order
 from orders.tests.following import (
     assert_equal_to_the_book,
@@ -120,7 +120,7 @@ def test_a_consumer_killed_again_and_again_applies_every_report_once(
     start_consumer()
     wait_until(everything_is_settled)
     assert_equal_to_the_book(simulator)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
 
 
 def test_a_new_session_is_reconciled_by_looking_up_the_open_orders(simulator: SimulatorProcess, accept: Accept) -> None:
@@ -324,4 +324,4 @@ def test_sessions_that_begin_while_the_last_one_is_reconciled_count_nothing_twic
         simulator.control(new_session=True)
     wait_until(lambda: is_equal_to_the_book(simulator), within_s=40)
     assert_equal_to_the_book(simulator)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.signing import SignedPackage
 
-from orders.events.notify import ORDERS_DUE, ring_after_commit, rings
+from orders.events.notify import ORDERS_DUE, listen, notify_after_commit
 
 QUEUE = str(settings.Q_CLUSTER["name"])
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
@@ -31,7 +31,7 @@ class QueuedWakeUps:
     """A running loop deletes the tasks that it can see, so that none is started for nothing."""
 
     def arrivals(self) -> AsyncIterator[None]:
-        return rings(ORDERS_DUE)
+        return listen(ORDERS_DUE)
 
     def begin_claim(self) -> None:
         delete_visible_tasks()
@@ -45,7 +45,7 @@ def wake_workers(_order_ids: Sequence[uuid.UUID]) -> None:
 
 
 def notify_workers(_order_ids: Sequence[uuid.UUID]) -> None:
-    ring_after_commit(ORDERS_DUE)
+    notify_after_commit(ORDERS_DUE)
 
 
 def wake_workers_again() -> None:
@@ -56,7 +56,7 @@ def queue_task() -> None:
     """In the caller's transaction; loops that are running already are notified when it commits."""
     with connection.cursor() as cursor:
         cursor.execute(QUEUE_TASK, task_parameters())
-    ring_after_commit(ORDERS_DUE)
+    notify_after_commit(ORDERS_DUE)
 
 
 def task_parameters() -> dict[str, Any]:

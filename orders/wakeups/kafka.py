@@ -26,7 +26,8 @@ log = structlog.get_logger()
 WAKE_UP_TIMEOUT_MS = 3000
 POLL_S = 0.5
 MESSAGES_PER_READ = 1000
-# Of those that no claim has followed yet, as while the exchange is away: older ones are only read once more after a restart.
+# Of those that no claim has followed yet, as while the exchange is unavailable. Older ones are only read once more after a
+# restart.
 MESSAGES_KEPT = 10_000
 # As many the sweep sends at most in one round: enough for every partition, so that every consumer hears of it.
 WAKE_UPS_OF_SWEEP = 200
@@ -38,7 +39,7 @@ class OrdersProducer:
     def __init__(self) -> None:
         self.key: object = None
         self.lock = threading.Lock()
-        self.is_away = False
+        self.is_unavailable = False
 
     def publish(self, order_ids: Sequence[uuid.UUID]) -> None:
         """Send one wake-up for each order."""
@@ -48,10 +49,10 @@ class OrdersProducer:
                 value = orjson.dumps({"version": int(VERSION), "order_id": order_id})
                 producer.produce(ORDERS.full_name, value, key=str(order_id), on_delivery=self.delivered)
         except BufferError:
-            self.tell_away("too many wake-ups wait already")
+            self.tell_unavailable("too many wake-ups wait already")
         except KafkaException as error:
             # The order is committed, and its client must not hear otherwise. A producer that has failed for good is replaced.
-            self.tell_away(error.args[0].str())
+            self.tell_unavailable(error.args[0].str())
             self.key = None
         producer.poll(0)
 
@@ -66,16 +67,16 @@ class OrdersProducer:
 
     def delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
-            self.tell_away(error.str())
-        elif self.is_away:
-            self.is_away = False
-            log.info("kafka_back", doing="wake workers")
+            self.tell_unavailable(error.str())
+        elif self.is_unavailable:
+            self.is_unavailable = False
+            log.info("kafka_available", doing="wake workers")
 
-    def tell_away(self, reason: str) -> None:
+    def tell_unavailable(self, reason: str) -> None:
         """Once, and not for each order of an hour without Kafka."""
-        if not self.is_away:
-            self.is_away = True
-            log.warning("kafka_away", doing="wake workers", reason=reason)
+        if not self.is_unavailable:
+            self.is_unavailable = True
+            log.warning("kafka_unavailable", doing="wake workers", reason=reason)
 
 
 orders_producer = OrdersProducer()

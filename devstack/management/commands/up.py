@@ -18,7 +18,7 @@ from devstack.embedded_postgres import Server
 from devstack.local_install import LocalInstall, LocalInstallError
 from devstack.postgres_programs import PostgresError
 from infrastructure import addresses
-from infrastructure.database.away import one_line
+from infrastructure.database.unavailable import one_line
 from infrastructure.process_signals import STOP_SIGNALS
 
 log = structlog.get_logger()

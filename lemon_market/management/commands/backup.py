@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from lemon_market.backup import BackupError, make_backup
 from lemon_market.backup_directory import add_backup
 

@@ -11,7 +11,7 @@ from django.db import connection
 from devstack import local_install
 from devstack.embedded_postgres import Server
 from devstack.postgres_programs import PostgresError
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from lemon_market.backup import BackupError, restore_backup
 
 

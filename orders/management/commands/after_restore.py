@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from infrastructure.database.away import database_needed
-from orders.management.person import person
-from orders.operations.restore import NotAlone, make_fit_for_work
+from infrastructure.database.unavailable import database_needed
+from orders.management.operator_name import operator_name
+from orders.operations.restore import OtherSessionsConnected, prepare_restored_database
 
 
 class Command(BaseCommand):
@@ -13,8 +13,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with database_needed():
-                restored = make_fit_for_work(f"{person()} (manage.py after_restore)")
-        except NotAlone as error:
+                restored = prepare_restored_database(f"{operator_name()} (manage.py after_restore)")
+        except OtherSessionsConnected as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             f"Trading is halted. {restored.events} event(s) renumbered, {restored.unpublished} of them to be published;"

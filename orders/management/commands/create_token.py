@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from knox.models import AuthToken
 
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 
 MAX_DAYS = 3650
 

@@ -3,8 +3,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from infrastructure.database.away import database_needed
-from orders.management.person import person
+from infrastructure.database.unavailable import database_needed
+from orders.management.operator_name import operator_name
 from orders.management.safety import words
 from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with database_needed():
-                order = end_absent_order(options["order_id"], f"{person()} (manage.py end_order)", options["reason"])
+                order = end_absent_order(options["order_id"], f"{operator_name()} (manage.py end_order)", options["reason"])
         except KeyError:
             raise CommandError(f"There is no order {options['order_id']}.") from None
         except NotProvedAbsent as error:

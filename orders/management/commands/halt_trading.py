@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from orders.management.safety import add_scope, switch
 from orders.models import Halt
 from orders.risk.halts import how_far

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from orders.operations.pruning import SHORTEST_RETENTION_DAYS, prune_events
 
 

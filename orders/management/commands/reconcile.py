@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from exchange.http_gateway import HttpGateway
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from orders.executions.look_ups import ExchangeUnavailable
 from orders.executions.reconciliation import Comparison, compare_open_orders
 

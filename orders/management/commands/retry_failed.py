@@ -11,9 +11,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
-from infrastructure.database.away import database_needed
+from infrastructure.database.unavailable import database_needed
 from orders.instruments import in_instrument
-from orders.management.person import person
+from orders.management.operator_name import operator_name
 from orders.management.safety import instrument
 from orders.models import Order
 from orders.placement.manual_retry import RETRYABLE, Retried, reasons_not_to_retry, retry_orders
@@ -82,7 +82,7 @@ class Command(BaseCommand):
         total = Retried()
         with tqdm(total=len(ids), unit=" orders", file=sys.stderr, disable=None) as progress:
             for chunk in chunks(ids):
-                total.add(retry_orders(chunk, requested_by=f"{person()} (manage.py retry_failed)"))
+                total.add(retry_orders(chunk, requested_by=f"{operator_name()} (manage.py retry_failed)"))
                 progress.update(len(chunk))
         return total
 

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from exchange.http_gateway import HttpGateway
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from infrastructure.sockets import allow_many_sockets
 from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
@@ -36,7 +36,7 @@ async def place_until_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     policy = PlacementPolicy.from_settings()
-    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.window)
+    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.concurrency)
     topic = OrdersTopic()
     endless = {"run_for_s": float("inf"), "idle_before_return_s": float("inf")}
     try:

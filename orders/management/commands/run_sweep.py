@@ -6,8 +6,8 @@ import structlog
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
-from infrastructure.database.away import one_line
 from infrastructure.database.errors import DatabaseUnavailable
+from infrastructure.database.unavailable import one_line
 from orders.placement.sweep import Sweep
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             try:
                 sweep.run_once()
             except DatabaseUnavailable as error:
-                log.warning("database_away", doing="sweep", error=one_line(error))
+                log.warning("database_unavailable", doing="sweep", error=one_line(error))
                 connection.close()
                 sweep.forget()
             stopping.wait(options["interval"])

@@ -4,7 +4,7 @@ import { call, problemOf, Unanswered } from "./api.js";
 import { fillRow, newRow } from "./rows.js";
 
 const READ_AGAIN_MS = 2_000;
-const MOST_ROWS = 500;
+const MAX_ROWS = 500;
 // What these events say of a cancel that is under way is not in the order that they carry.
 const CANCEL_EVENTS = { cancel_requested: true, pending_cancel: true, cancel_rejected: false, canceled: false };
 
@@ -72,7 +72,7 @@ export class OrderList {
     this.#body.insertBefore(row, next);
     this.#know(order, row);
     // Begin with one page again, rather than grow with every order as long as the page is open.
-    if (this.#orders.size > MOST_ROWS) this.read();
+    if (this.#orders.size > MAX_ROWS) this.read();
   }
 
   find(clientOrderId) {

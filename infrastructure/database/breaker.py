@@ -10,33 +10,33 @@ from typing import Any
 
 import psycopg
 
-ASK_AGAIN_S = 0.2
+PROBE_INTERVAL_S = 0.2
 
 
-class Hanging:
-    """`is_certain` from a connection that was not answered in time until anything is answered again."""
+class DatabaseBreaker:
+    """`is_open` from a connection that was not answered in time until anything is answered again."""
 
     def __init__(self) -> None:
-        self.is_certain = False
-        self.is_asking = False
+        self.is_open = False
+        self.is_probing = False
         self.lock = threading.Lock()
 
     def suspect(self, parameters: dict[str, Any]) -> None:
         """A statement takes long. Connects in the background, again and again, until the server says anything at all."""
         with self.lock:
-            if self.is_asking:
+            if self.is_probing:
                 return
-            self.is_asking = True
-        threading.Thread(target=self.ask, args=[parameters], name="does it answer", daemon=True).start()
+            self.is_probing = True
+        threading.Thread(target=self.probe, args=[parameters], name="does it answer", daemon=True).start()
 
-    def ask(self, parameters: dict[str, Any]) -> None:
+    def probe(self, parameters: dict[str, Any]) -> None:
         pause = threading.Event()
         try:
             while not answers(parameters):
-                self.is_certain = True
-                pause.wait(ASK_AGAIN_S)
+                self.is_open = True
+                pause.wait(PROBE_INTERVAL_S)
         finally:
-            self.is_certain = self.is_asking = False
+            self.is_open = self.is_probing = False
 
 
 def answers(parameters: dict[str, Any]) -> bool:
@@ -51,4 +51,4 @@ def answers(parameters: dict[str, Any]) -> bool:
     return True
 
 
-hanging = Hanging()
+database_breaker = DatabaseBreaker()

@@ -8,11 +8,11 @@ import pytest
 from django.db import connection, transaction
 
 from infrastructure.database.parameters import connection_parameters
-from orders.events.notify import ORDER_EVENTS, ORDERS_DUE, Doorbell, rings
+from orders.events.notify import ORDER_EVENTS, ORDERS_DUE, Notifier
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Only the test rings it.
+# Only the test listen it.
 THE_END = "the_end"
 
 
@@ -25,8 +25,8 @@ def listening() -> Iterator["psycopg.Connection[Any]"]:
 
 
 def heard(listener: "psycopg.Connection[Any]") -> list[str]:
-    """The channel of the next ring, and of those that came together with it; nothing when none comes."""
-    return [ring.channel for ring in listener.notifies(timeout=10, stop_after=1)]
+    """The channel of the next notification, and of those that came together with it; nothing when none comes."""
+    return [heard.channel for heard in listener.notifies(timeout=10, stop_after=1)]
 
 
 def cut_other_connections() -> None:
@@ -39,34 +39,34 @@ def cut_other_connections() -> None:
 
 
 def test_each_ring_is_heard_once_by_another_connection() -> None:
-    with listening() as listener, closing(Doorbell()) as bell:
+    with listening() as listener, closing(Notifier()) as notifier:
         for channel in (ORDERS_DUE, ORDER_EVENTS, ORDERS_DUE):
-            bell.ring(channel)
+            notifier.notify(channel)
             assert heard(listener) == [channel]
         # All that it sends comes before what is sent now.
-        bell.close()
+        notifier.close()
         listener.execute(f"NOTIFY {THE_END}")
         assert heard(listener) == [THE_END]
 
 
 def test_a_bell_whose_connection_was_cut_rings_again() -> None:
-    with closing(Doorbell()) as bell:
+    with closing(Notifier()) as notifier:
         with listening() as listener:
-            bell.ring(ORDERS_DUE)
+            notifier.notify(ORDERS_DUE)
             assert heard(listener) == [ORDERS_DUE]
         cut_other_connections()
         with listening() as listener:
-            bell.ring(ORDERS_DUE)
+            notifier.notify(ORDERS_DUE)
             assert heard(listener) == [ORDERS_DUE]
 
 
 def test_a_listener_is_told_of_a_ring_and_of_a_connection_that_was_cut() -> None:
     async def listen() -> None:
-        told = rings(ORDERS_DUE)
+        told = listen(ORDERS_DUE)
         async with asyncio.timeout(30):
             # Listening from here on.
             await anext(told)
-            await asyncio.to_thread(bell.ring, ORDERS_DUE)
+            await asyncio.to_thread(notifier.notify, ORDERS_DUE)
             await anext(told)
             await asyncio.to_thread(cut)
             await anext(told)
@@ -78,14 +78,14 @@ def test_a_listener_is_told_of_a_ring_and_of_a_connection_that_was_cut() -> None
         finally:
             connection.close()
 
-    with closing(Doorbell()) as bell:
+    with closing(Notifier()) as notifier:
         asyncio.run(listen())
 
 
 def test_an_accepted_order_rings_only_after_its_commit(accept: Callable[..., Order], monkeypatch: pytest.MonkeyPatch) -> None:
-    rung: list[str] = []
-    monkeypatch.setattr("orders.events.notify.doorbell.ring", rung.append)
+    requested: list[str] = []
+    monkeypatch.setattr("orders.events.notify.notifier.notify", requested.append)
     with transaction.atomic():
         accept()
-        assert rung == []
-    assert sorted(rung) == ["order_events", "orders_due"]
+        assert requested == []
+    assert sorted(requested) == ["order_events", "orders_due"]

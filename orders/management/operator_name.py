@@ -4,7 +4,7 @@ import getpass
 import os
 
 
-def person() -> str:
+def operator_name() -> str:
     """The name of the account that runs the command, for the events that it leaves."""
     try:
         return getpass.getuser()

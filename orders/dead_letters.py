@@ -9,7 +9,7 @@ from django.conf import settings
 
 from exchange.reports import BadReport, ExecutionReport
 from orders import lifecycle
-from orders.models import Order, SetAsideReport
+from orders.models import DeadLetter, Order
 
 log = structlog.get_logger()
 
@@ -17,7 +17,7 @@ NOT_OURS = "no order of ours has this client_order_id"
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class Rejected:
     """A report and why it was not applied; `order` is the one that it names, if it is ours."""
 
     report: ExecutionReport | BadReport
@@ -25,24 +25,22 @@ class SetAside:
     order: Order | None = None
 
 
-def keep_reports(kept: Sequence[SetAside], session_id: str) -> None:
+def keep_reports(kept: Sequence[Rejected], session_id: str) -> None:
     """In the caller's transaction. A report that comes again is kept once."""
     for one in kept:
-        log.warning("report_set_aside", reason=one.reason, session_id=session_id, sequence=one.report.sequence)
+        log.warning("dead_letter_kept", reason=one.reason, session_id=session_id, sequence=one.report.sequence)
     rows = [
-        SetAsideReport(
-            raw=one.report.raw, reason=one.reason, session_id=session_id, sequence=one.report.sequence, order=one.order
-        )
+        DeadLetter(raw=one.report.raw, reason=one.reason, session_id=session_id, sequence=one.report.sequence, order=one.order)
         for one in kept
     ]
-    SetAsideReport.objects.bulk_create(rows, ignore_conflicts=True)
+    DeadLetter.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def keep_answer(order: Order, reason: str, raw: str) -> None:
     """The answer to a look-up, in the caller's transaction. One that is given again and again is kept once."""
     log.error("look_up_contradicts", order_id=str(order.id), reason=reason)
-    if not SetAsideReport.objects.filter(order=order, reason=reason, sequence=None, session_id="").exists():
-        SetAsideReport.objects.create(raw=raw, reason=reason, session_id="", sequence=None, order=order)
+    if not DeadLetter.objects.filter(order=order, reason=reason, sequence=None, session_id="").exists():
+        DeadLetter.objects.create(raw=raw, reason=reason, session_id="", sequence=None, order=order)
 
 
 def contradicts(order: Order, reason: str, raw: str, now: datetime) -> None:

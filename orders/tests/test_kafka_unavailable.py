@@ -8,7 +8,7 @@ import pytest
 
 from exchange.testing import SimulatorProcess
 from orders.kafka.topics import ORDER_UPDATES
-from orders.models import FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.models import DeadLetter, FeedPosition, Order, OrderEvent
 from orders.states import Status
 from orders.tests.following import assert_equal_to_the_book, everything_is_settled
 from orders.tests.on_kafka import Roles, all_messages, published, roles
@@ -63,7 +63,7 @@ def test_a_broker_killed_under_load_costs_time_and_nothing_else(
     assert_equal_to_the_book(simulator)
     assert {order["times_received"] for order in simulator.book().values()} == {1}
     wait_until(lambda: set(published()) == set(OrderEvent.objects.values_list("event_id", flat=True)), within_s=40)
-    assert SetAsideReport.objects.count() == 0
+    assert DeadLetter.objects.count() == 0
     assert [role.poll() for role in running.started] == [None] * len(EVERY_ROLE), "nobody had to be started again"
 
 

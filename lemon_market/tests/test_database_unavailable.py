@@ -133,7 +133,7 @@ def test_the_log_names_the_trouble_without_a_stack_trace(dead: WebProcess) -> No
     dead.order()
     dead.ask("GET", "/admin/", Cookie=f"sessionid={dead.session}")
     said = dead.output.read_text()[said_before:]
-    assert said.count("database_away") == 2
+    assert said.count("database_unavailable") == 2
     assert "Traceback" not in said
 
 

@@ -3,9 +3,9 @@
 | what | how it is bounded |
 |---|---|
 | due orders | index `order_due`; counted to `MAX_COUNTED` |
-| failed, in error | indexes `order_needs_person`, `order_not_completed`; counted to `MAX_COUNTED` |
+| failed, in error | indexes `order_needs_operator`, `order_not_completed`; counted to `MAX_COUNTED` |
 | outcomes of the last minute | index `order_event_outcome`; each counted to `MAX_COUNTED` |
-| reports set aside | index `report_set_aside`; counted to `MAX_COUNTED` |
+| dead letters | index `dead_letter_waiting`; counted to `MAX_COUNTED` |
 | contradictions | index `order_with_discrepancy`; counted to `MAX_COUNTED` |
 | look-ups due | index `order_to_look_up`; counted to `MAX_COUNTED` |
 | feed position, feed connection | one row |
@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from orders.executions.feed_positions import active_feed
-from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, SetAsideReport
+from orders.models import DeadLetter, FeedConnection, FeedPosition, Order, OrderEvent
 from orders.states import EventType, Status
 
 MAX_COUNTED = 100_000
@@ -65,7 +65,7 @@ def due_count(now: datetime) -> int:
     return counted(Order.objects.due(now))
 
 
-def needing_person(status: Status) -> int:
+def needing_operator(status: Status) -> int:
     return counted(Order.objects.needs_operator().filter(status=status))
 
 
@@ -74,8 +74,8 @@ def outcomes_lately(now: datetime) -> dict[str, int]:
     return {type.value: counted(OrderEvent.objects.filter(type=type.value, recorded_at__gt=since)) for type in OUTCOMES}
 
 
-def set_aside_count() -> int:
-    return counted(SetAsideReport.objects.filter(applied_at__isnull=True))
+def dead_letter_count() -> int:
+    return counted(DeadLetter.objects.filter(applied_at__isnull=True))
 
 
 def discrepancy_count() -> int:
