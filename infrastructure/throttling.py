@@ -30,7 +30,7 @@ from infrastructure.passwords import sign_ins, too_many_sign_ins
 
 log = structlog.get_logger()
 
-SHARES = 100
+FLUSHES_PER_WINDOW = 100
 # Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
 MAX_COUNTED = 20_000
 MAX_USERNAME_LENGTH = 255
@@ -47,8 +47,8 @@ class Rate:
     window_s: int
 
     @property
-    def share(self) -> int:
-        return max(1, self.limit // SHARES)
+    def flush_threshold(self) -> int:
+        return max(1, self.limit // FLUSHES_PER_WINDOW)
 
 
 def account_rate() -> Rate:
@@ -71,11 +71,11 @@ def unknown_rate() -> Rate:
 
 @dataclass(slots=True)
 class Count:
-    """`known` stands in the table, `own` does not yet."""
+    """`shared` is in the table that all processes have, `pending` is not yet."""
 
     ends_at: int
-    known: int = 0
-    own: int = 0
+    shared: int = 0
+    pending: int = 0
 
 
 class Counter:
@@ -86,27 +86,27 @@ class Counter:
         self.counts: dict[tuple[str, str], Count] = {}
 
     def add(self, rate: Rate, who: str) -> float | None:
-        """Count one of `who`; returns None, or when it is one too many, for how many seconds all others will be, too."""
+        """Count one request of `who`; returns None, or the seconds until the next one is allowed."""
         if not rate.limit:
             return None
         now = time()
         with self.lock:
             count = self.current(rate, who, now)
-            if count.known + count.own >= rate.limit:
+            if count.shared + count.pending >= rate.limit:
                 return count.ends_at - now
-            count.own += 1
-            if count.own < rate.share:
+            count.pending += 1
+            if count.pending < rate.flush_threshold:
                 return None
-            settled, count.own = count.own, 0
-            count.known += settled
+            settled, count.pending = count.pending, 0
+            count.shared += settled
         try:
-            known = RequestCount.add(rate.name, who, count.ends_at, settled)
+            shared = RequestCount.add(rate.name, who, count.ends_at, settled)
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", doing="count requests", error=one_line(error))
             return None
         with self.lock:
-            count.known = max(count.known, known)
-        return count.ends_at - now if known > rate.limit else None
+            count.shared = max(count.shared, shared)
+        return count.ends_at - now if shared > rate.limit else None
 
     def take_back(self, rate: Rate, who: str) -> None:
         """What `add` counted of `who` a moment ago was none."""
@@ -114,13 +114,13 @@ class Counter:
             return
         with self.lock:
             count = self.current(rate, who, time())
-            if count.own:
-                count.own -= 1
+            if count.pending:
+                count.pending -= 1
                 return
-            if not count.known:
+            if not count.shared:
                 # It was counted in the window before.
                 return
-            count.known -= 1
+            count.shared -= 1
         try:
             RequestCount.add(rate.name, who, count.ends_at, -1)
         except DatabaseUnavailable as error:

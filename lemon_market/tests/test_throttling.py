@@ -60,7 +60,7 @@ def test_threads_of_one_process_count_together() -> None:
     # No share becomes full, which would take a connection for each thread.
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: let_in(counter, 100_000, 100), range(9)))
-    assert counter.current(rate(100_000), "anna", 1_000_000_000.0).own == 900
+    assert counter.current(rate(100_000), "anna", 1_000_000_000.0).pending == 900
 
 
 @pytest.mark.django_db
@@ -141,7 +141,7 @@ def test_an_account_that_asks_too_often_has_to_wait(account: Any, django_user_mo
 
 def counted(rate: str, who: Any) -> int:
     count = throttling.counter.counts.get((rate, str(who)))
-    return 0 if count is None else count.known + count.own
+    return 0 if count is None else count.shared + count.pending
 
 
 def test_each_request_counts_once_for_its_account_and_once_for_its_address(account: Any, settings: Any) -> None:
