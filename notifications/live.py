@@ -13,7 +13,7 @@ from orders.events.notify import ORDER_EVENTS, listen
 from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
-    Found,
+    EventsFound,
     Snapshot,
     StreamPosition,
     current_snapshot,
@@ -76,7 +76,7 @@ class LiveStream:
         """Let in those who are waiting, and offer what is new to those who were here before."""
         try:
             if self._snapshot is None:
-                found = Found(await self._database.run(current_snapshot), [], is_too_much=False)
+                found = EventsFound(await self._database.run(current_snapshot), [], is_too_much=False)
             else:
                 found = await self._database.run(events_after, StreamPosition(self._snapshot), self._audience.accounts)
         except ReadsUnavailable as error:
@@ -96,7 +96,7 @@ class LiveStream:
         self._snapshot = found.snapshot
         self._audience.activate()
 
-    async def _offer_all(self, found: Found) -> None:
+    async def _offer_all(self, found: EventsFound) -> None:
         for start in range(0, len(found.ids), EVENTS_PER_PAGE):
             for event in await self._messages(found.ids[start : start + EVENTS_PER_PAGE]):
                 for connection, _joined_at in self._audience.recipients(event.account_id):

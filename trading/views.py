@@ -22,7 +22,7 @@ from infrastructure.throttling import account_rate, counter, too_many_requests
 from orders.api.authentication import anonymous_account
 from orders.api.filters import OrderPagination
 from orders.api.refusals import FOR_PROGRAMS, halted_one, kept_refusals, too_many
-from orders.api.serializers import validated
+from orders.api.serializers import validate_order
 from orders.events.address import live_events_url
 from orders.models import Order
 from orders.order_entry.service import ClientOrderIdConflict, TooManyOrders, TradingHalted, accept_orders
@@ -100,7 +100,7 @@ def place(request: HttpRequest, account: User) -> HttpResponse:
     ticket = {name: request.POST.get(name, "") for name in TICKET_FIELDS}
     another = ticket | {"client_order_id": str(uuid.uuid4())}
     try:
-        accepted = accept_orders(account.pk, [validated(terms(request.POST))], keep_refused=True)
+        accepted = accept_orders(account.pk, [validate_order(terms(request.POST))], keep_refused=True)
     except ValidationError as error:
         return show(request, account, ticket, error.detail)
     except ClientOrderIdConflict:

@@ -16,7 +16,7 @@ from exchange.gateway import Acknowledged
 from infrastructure.database import clock
 from orders.executions.reports import apply_reports
 from orders.models import Order, new_event_id
-from orders.order_entry.group_commit import Request, store_requests
+from orders.order_entry.group_commit import PendingInsert, store_requests
 from orders.order_entry.service import NewOrder, new_order
 from orders.placement.attempts import Result, claim_due_orders, record
 from orders.storage import as_json, order_row
@@ -78,11 +78,11 @@ def test_accepting_orders_that_come_together_takes_no_more_round_trips_than_one(
     assert cost.updated == cost.deleted == {}
 
 
-def a_request(account_id: int, client_order_id: str) -> Request:
+def a_request(account_id: int, client_order_id: str) -> PendingInsert:
     new = NewOrder(**MARKET, client_order_id=client_order_id)
     order = new_order(account_id, new, timezone.now(), POLICY)
     row = as_json([order_row(order) | {"event_id": new_event_id()}])
-    return Request([order.id], account_id, [new.instrument], client_order_id, row)
+    return PendingInsert([order.id], account_id, [new.instrument], client_order_id, row)
 
 
 def test_accepting_500_orders_takes_no_more_statements_than_one(api: Any) -> None:

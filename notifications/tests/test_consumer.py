@@ -15,7 +15,7 @@ from notifications.tests.talking import never
 from orders.events.stream import (
     EVENTS_PER_PAGE,
     EncodedEvent,
-    Found,
+    EventsFound,
     Snapshot,
     StreamPosition,
     encoded_events,
@@ -30,7 +30,7 @@ KNOWN, SECOND, THIRD, JOINED = Snapshot("10:10:"), Snapshot("20:25:21"), Snapsho
 class ScriptedDatabase:
     """Answers reads with what is expected next, and notes what was asked."""
 
-    def __init__(self, found: list[Found]) -> None:
+    def __init__(self, found: list[EventsFound]) -> None:
         self.found = found
         self.asked: list[tuple[Any, ...]] = []
 
@@ -56,7 +56,7 @@ def connection_to(sent: list[str]) -> Connection:
 
 def test_what_happens_while_one_catches_up_and_joins_is_sent_too(monkeypatch: pytest.MonkeyPatch):
     first_page = list(range(1, EVENTS_PER_PAGE + 1))
-    script = [Found(SECOND, first_page, False), Found(THIRD, [2001], False), Found(JOINED, [2002, 2003], False)]
+    script = [EventsFound(SECOND, first_page, False), EventsFound(THIRD, [2001], False), EventsFound(JOINED, [2002, 2003], False)]
     database = ScriptedDatabase(script)
     sent: list[str] = []
 

@@ -8,11 +8,11 @@ import pytest
 from django.db import connection, transaction
 
 from infrastructure.database.parameters import connection_parameters
-from orders.events.notify import ORDER_EVENTS, ORDERS_DUE, Notifier
+from orders.events.notify import ORDER_EVENTS, ORDERS_DUE, Notifier, listen
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Only the test listen it.
+# Nobody else notifies it.
 THE_END = "the_end"
 
 
@@ -26,7 +26,7 @@ def listening() -> Iterator["psycopg.Connection[Any]"]:
 
 def heard(listener: "psycopg.Connection[Any]") -> list[str]:
     """The channel of the next notification, and of those that came together with it; nothing when none comes."""
-    return [heard.channel for heard in listener.notifies(timeout=10, stop_after=1)]
+    return [notification.channel for notification in listener.notifies(timeout=10, stop_after=1)]
 
 
 def cut_other_connections() -> None:
@@ -60,17 +60,17 @@ def test_a_bell_whose_connection_was_cut_rings_again() -> None:
             assert heard(listener) == [ORDERS_DUE]
 
 
-def test_a_listener_is_told_of_a_ring_and_of_a_connection_that_was_cut() -> None:
-    async def listen() -> None:
-        told = listen(ORDERS_DUE)
+def test_a_listener_hears_of_a_notification_and_of_a_connection_that_was_cut() -> None:
+    async def hear() -> None:
+        heard = listen(ORDERS_DUE)
         async with asyncio.timeout(30):
             # Listening from here on.
-            await anext(told)
+            await anext(heard)
             await asyncio.to_thread(notifier.notify, ORDERS_DUE)
-            await anext(told)
+            await anext(heard)
             await asyncio.to_thread(cut)
-            await anext(told)
-        await told.aclose()  # type: ignore[attr-defined]
+            await anext(heard)
+        await heard.aclose()  # type: ignore[attr-defined]
 
     def cut() -> None:
         try:
@@ -79,7 +79,7 @@ def test_a_listener_is_told_of_a_ring_and_of_a_connection_that_was_cut() -> None
             connection.close()
 
     with closing(Notifier()) as notifier:
-        asyncio.run(listen())
+        asyncio.run(hear())
 
 
 def test_an_accepted_order_rings_only_after_its_commit(accept: Callable[..., Order], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,15 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 
 from exchange.testing import SimulatorProcess
-from orders.events.stream import Position, Snapshot, current_snapshot, events_after, events_since, last_event_id, position_after
+from orders.events.stream import (
+    Snapshot,
+    StreamPosition,
+    current_snapshot,
+    events_after,
+    events_since,
+    last_event_id,
+    position_after,
+)
 from orders.executions.feed_positions import move_position
 from orders.models import FeedPosition, Order, OrderEvent, RelayPosition
 from orders.operations.restore import (
@@ -67,10 +75,10 @@ def test_clients_and_relay_miss_nothing_after_a_restore(steps: Any, writers: Any
         elif step == "roll back":
             writers[number].rollback()
         else:
-            found = events_after(Position(published))
+            found = events_after(StreamPosition(published))
             published = found.snapshot
             reads.append(found.ids)
-    everything = set(events_after(Position(begun)).ids)
+    everything = set(events_after(StreamPosition(begun)).ids)
     RelayPosition.objects.update_or_create(relay="r", defaults={"snapshot": as_from_another_server(published).text})
     assert is_renumbering_needed() or not everything
 
@@ -78,7 +86,7 @@ def test_clients_and_relay_miss_nothing_after_a_restore(steps: Any, writers: Any
     renumber_events()
 
     assert not is_renumbering_needed()
-    assert events_after(Position(current_snapshot())).ids == []
+    assert events_after(StreamPosition(current_snapshot())).ids == []
     relay = Snapshot(RelayPosition.objects.get(relay="r").snapshot)
     to_be_published = {id for _, ids in events_since(relay, 100) for id in ids}
     delivered = [id for ids in reads for id in ids]
