@@ -153,7 +153,7 @@ DATABASES["default"] |= {
     "OPTIONS": {
         **DATABASES["default"].get("OPTIONS", {}),
         "connect_timeout": 2,
-        # Of how many repetitions a statement is prepared by itself: never, since Django writes parameters into the text.
+        # Never prepare automatically: Django writes parameters into the text.
         "prepare_threshold": 2**31,
         # Whoever looks at the server's connections sees which processes are there, on whatever machine.
         "application_name": f"lemon_market {program(sys.argv)}",

@@ -1,7 +1,7 @@
-"""Django's PostgreSQL backend, made to live with a server that dies or hangs.
+"""Django's PostgreSQL backend, made to cope with a server that dies or hangs.
 
-A server that hangs, or is behind a network that swallows packets, leaves its connections open: neither TCP nor
-PostgreSQL's own timeouts end a wait for its answer. psycopg can, and this is where it is told when.
+A server that hangs, or that a network cuts off silently, leaves its connections open: neither TCP nor PostgreSQL's own
+timeouts end a wait for its answer. psycopg can, and this module tells it when.
 """
 
 import select
@@ -31,25 +31,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 log = structlog.get_logger()
 
-# How often a transaction is tried that the server undoes for the sake of others.
+# How often to try a transaction that the server rolls back because of others.
 TRANSACTION_TRIES = 3
 
 
 @dataclass
 class QueryBudget:
-    """How long the answer to one statement may take, and whether one took longer."""
+    """How long one statement may take to be answered, and whether one took longer."""
 
     limit_s: float
     is_over: bool = False
 
     def consume(self, waited_s: float) -> None:
-        """What was waited for an answer to somebody else's statement is not there for one's own, but for a little."""
+        """Time spent waiting for a batch counts against the request's own limit; a little always remains."""
         self.limit_s = max(self.limit_s - waited_s, LEAST_S)
 
 
-# Enough for a database that is there.
+# Enough for a healthy database.
 LEAST_S = 0.25
-# Early enough that it is known when the first requests give up: a new connection has 2 s (settings.py, connect_timeout).
+# Early enough that the result is known when the first requests give up: a new connection may take 2 s (connect_timeout).
 SUSPECT_AFTER_S = 0.3
 CANCEL_S = 2.0
 _query_budget: ContextVar[QueryBudget | None] = ContextVar("query_budget", default=None)
@@ -57,10 +57,10 @@ _query_budget: ContextVar[QueryBudget | None] = ContextVar("query_budget", defau
 
 @contextmanager
 def query_timeout(limit_s: float) -> Iterator[None]:
-    """A statement inside of this block that is not answered in time raises DatabaseUnavailable, and all after it do so at once.
+    """A statement in this block that is not answered in time raises DatabaseUnavailable; all later ones raise it at once.
 
-    The limit is for each statement and not for the block, so that a busy process of ours is not taken for a database
-    that is unavailable.
+    The limit is for each statement and not for the block, so that a busy process of ours is not mistaken for an unavailable
+    database.
     """
     token = _query_budget.set(QueryBudget(limit_s))
     try:
@@ -70,7 +70,7 @@ def query_timeout(limit_s: float) -> Iterator[None]:
 
 
 def each_within_query_timeout(limit_s: float, parts: Iterable[T]) -> Iterator[T]:
-    """`parts`, the statements of each of which have to be answered in time: for an answer that is sent while it is read."""
+    """Yield `parts`, with a query timeout for making each of them: for a response that is streamed while it is read."""
     remaining = iter(parts)
     while True:
         with query_timeout(limit_s):
@@ -82,12 +82,12 @@ def each_within_query_timeout(limit_s: float, parts: Iterable[T]) -> Iterator[T]
 
 
 def query_budget() -> QueryBudget | None:
-    """That of the request, if there is one."""
+    """The current request's, if there is one."""
     return _query_budget.get()
 
 
 class PunctualConnection(psycopg.Connection[Any]):
-    """Closes itself when its answer does not come in time."""
+    """Closes itself when an answer does not come in time."""
 
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Any:
@@ -119,7 +119,7 @@ class PunctualConnection(psycopg.Connection[Any]):
         return answer
 
     def wait_suspiciously(self, gen: Any, limit_s: float, *args: Any, **options: Any) -> Any:
-        """Before the time is over it is found out whether the server hangs, for all those who wait behind this one."""
+        """Wait for the answer; while waiting, find out whether the server hangs, on behalf of all requests queued behind."""
         started = monotonic()
         try:
             return super().wait(gen, *args, **options | {"timeout": min(SUSPECT_AFTER_S, limit_s)})
@@ -128,14 +128,14 @@ class PunctualConnection(psycopg.Connection[Any]):
         return super().wait(gen, *args, **options | {"timeout": max(0.0, limit_s - (monotonic() - started))})
 
     def give_up_statement(self) -> None:
-        """Have the server end the statement, and close: a late answer would be taken for that to the next statement."""
+        """Cancel the statement at the server, and close: a late answer would be mistaken for the next statement's."""
         cancel = self.pgconn.cancel_conn()
         self.close()
-        # A server that hangs does not answer this either, and nobody waits for that.
+        # A server that hangs does not answer this either, so it is not waited for.
         threading.Thread(target=end_statement, args=[cancel], name="cancel", daemon=True).start()
 
     def was_closed_by_server(self) -> bool:
-        """Whether an idle connection is of no use any more, without a question to the server: it has something to read."""
+        """Whether an idle connection is no longer usable, without a round trip: the server has sent something unasked."""
         if self.closed:
             return True
         poll = select.poll()
@@ -144,7 +144,7 @@ class PunctualConnection(psycopg.Connection[Any]):
 
 
 def end_statement(cancel: psycopg.pq.abc.PGcancelConn) -> None:
-    """`cancel.blocking()` would hold the interpreter's lock, and so keep everybody waiting."""
+    """Without `cancel.blocking()`, which would hold the interpreter's lock and block every thread."""
     try:
         cancel.start()
         waiting.wait_conn(generators.cancel(cancel), timeout=CANCEL_S)
@@ -155,7 +155,7 @@ def end_statement(cancel: psycopg.pq.abc.PGcancelConn) -> None:
 
 
 class PreparedCursor(base.ServerBindingCursor):
-    """Sends parameters apart from the text, so that the server parses and plans each text once for a connection."""
+    """Sends parameters separately from the text, so that the server parses and plans each text once per connection."""
 
     def execute(self, query: Any, params: Any = None) -> Any:
         return super().execute(query, params, prepare=True)  # type: ignore[misc]
@@ -163,14 +163,14 @@ class PreparedCursor(base.ServerBindingCursor):
 
 class DatabaseOperations(operations.DatabaseOperations):
     def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> Any:
-        """For the log of queries: psycopg keeps no text of a statement that was prepared before."""
+        """For the query log: psycopg does not keep the text of a prepared statement."""
         is_prepared = isinstance(cursor, PreparedCursor)
         return self.compose_sql(sql, params) if is_prepared else super().last_executed_query(cursor, sql, params)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     ops_class = DatabaseOperations
-    # Django wants a DB-API module; a connection class has all that it uses of it (PEP 249, optional extensions).
+    # Django wants a DB-API module; a connection class has all of it that Django uses (PEP 249, optional extensions).
     Database = PunctualConnection  # type: ignore[assignment]
 
     @cached_property
@@ -179,15 +179,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
-        # Always, so that no limit of the role's or the server's ends a backup or a migration by accident.
+        # Always set, so that no limit of the role or the server ends a backup or a migration by accident.
         self.connection.execute(f"SET statement_timeout = '{settings.STATEMENT_TIMEOUT:g}s'")
 
     def give_up_connection(self) -> None:
-        """Use it no more than for the rest of the transaction or request: it leads to a server that is of no use to us."""
+        """Keep the connection only until the end of the transaction or request: its server is of no use to us."""
         self.close_at = 0.0
 
     def close_if_unusable_or_obsolete(self) -> None:
-        """Before and after each request: one that met a dead connection would fail after the server is long back."""
+        """Called before and after each request, which would otherwise fail on a dead connection long after the server is back."""
         if self.connection is not None and not self.in_atomic_block and self.connection.was_closed_by_server():
             self.close()
         super().close_if_unusable_or_obsolete()
@@ -202,9 +202,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def run_prepared(statement: str, parameters: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a statement that runs all the time and whose best plan does not depend on its parameters.
+    """The rows of a statement that runs often and whose best plan does not depend on its parameters.
 
-    Outside of a transaction it is run again, on a new connection, when a table was altered since it was prepared.
+    When a table was altered since it was prepared, it runs again on a new connection, unless inside a transaction.
     """
     database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
     try:
@@ -217,16 +217,16 @@ def run_prepared(statement: str, parameters: Sequence[Any] | dict[str, Any]) -> 
 
 
 def is_read_only() -> bool:
-    """Whether the server takes no changes: a standby, or one that was put out of service. Raises DatabaseUnavailable."""
+    """Whether the server accepts no changes: a standby, or one taken out of service. Raises DatabaseUnavailable."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute("SHOW transaction_read_only")
         return bool(cursor.fetchone() == ("on",))
 
 
 def in_transaction(work: Callable[P, T]) -> Callable[P, T]:
-    """Runs the function in a transaction, which is repeated a few times when the server undoes it (a deadlock, say).
+    """Run the function in a transaction, and repeat it a few times when the server rolls it back (a deadlock, say).
 
-    Raises TransactionUndone in the end. Inside of another transaction it is that one which has to be repeated.
+    Raises TransactionUndone in the end, and at once inside another transaction, which is the one to repeat.
     """
 
     @wraps(work)

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from infrastructure.database.clock import ClockWrong
-from infrastructure.database.errors import DatabaseUnavailable, StatementTooSlow
+from infrastructure.database.errors import DatabaseUnavailable, StatementTooSlow, violated_constraint
 from infrastructure.database.unavailable import one_line
 
 log = structlog.get_logger()
@@ -117,6 +117,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return page_not_found(request, exception)
 
 
+def is_account_missing(error: IntegrityError) -> bool:
+    """Whether a row refers to an account that is not there; Django's names of foreign keys end in what they refer to."""
+    return (violated_constraint(error) or "").endswith("_fk_auth_user_id")
+
+
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Django REST framework's shapes for everything, the absence of the database included."""
     if isinstance(error, DatabaseUnavailable):
@@ -124,7 +129,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
         error = DatabaseUnavailableResponse()
     elif isinstance(error, ClockWrong):
         error = OurClockWrong(error)
-    elif isinstance(error, IntegrityError) and "auth_user" in str(error):
+    elif isinstance(error, IntegrityError) and is_account_missing(error):
         # The account is gone since its token was looked at, a second ago at most.
         error = AuthenticationFailed("Invalid token.")
     return exception_handler(error, context)

@@ -1,9 +1,9 @@
-"""Storing new orders in one statement, and those that come at the same time with one commit.
+"""Storing new orders in one statement, and orders that arrive at the same time with one commit.
 
-A statement of its own for each order would have PostgreSQL read 24 CHECK constraints, write its log and wait for the disk
-each time. So of the threads that have something to store one leads: it stores all that has come together, and hands over
-to one of those that came meanwhile (batch commit, as databases do it with their logs). Nobody waits for a clock, and who
-is alone is a batch of one.
+With a statement for each order PostgreSQL would read 24 CHECK constraints, write its log and wait for the disk every time.
+So one of the threads that have orders to store leads: it stores everything that has arrived as one batch, then hands over
+to a thread that arrived meanwhile (group commit, as databases do it with their logs). There is no timer, and a lone request
+is a batch of one.
 """
 
 import threading
@@ -29,11 +29,11 @@ from orders.storage import EVENT_COLUMNS, ORDER_COLUMNS
 from orders.wakeups import task_parameters
 from orders.wakeups.django_q import QUEUE_TASK
 
-# More wait for the next batch, so that nobody waits for many others.
+# The rest waits for the next batch, so that no request waits for many others.
 MAX_BATCH = 50
-# One statement is one round trip and one transaction. What is in the way of one request is in no other's way; a lock that
-# somebody holds is in all of their ways, so it is waited for only so long, until the transaction ends. Known client order ids
-# are found by the index that forbids them: a query for them could be planned when the table was empty, to read all of it.
+# One statement is one round trip and one transaction. A halt, a limit or a known client order id keeps back its own request
+# only. A row lock would keep back the whole batch, so there is a short limit on waiting for one. Known client order ids are
+# found by the unique index: a query for them might be planned while the table was empty, and then read all of it.
 STORE_AT_ONCE = f"""
 WITH lock_limit AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)), allowed AS MATERIALIZED (
     SELECT request.orders FROM json_to_recordset(%(requests)s::json) AS request
@@ -55,9 +55,9 @@ SELECT id FROM stored"""  # noqa: S608 - no value stands in it
 
 @dataclass(frozen=True, slots=True)
 class PendingInsert:
-    """New orders of one account. `orders` are their rows in JSON, each with the `event_id` of the event that tells it.
+    """New orders of one account. `orders` are their rows in JSON, each with the `event_id` of its `accepted` event.
 
-    They come in the sequence of their client order ids, of which `client_order_id` is the first.
+    They are sorted by client order id; `client_order_id` is the first of these.
     """
 
     ids: Sequence[uuid.UUID]
@@ -68,12 +68,12 @@ class PendingInsert:
 
     @property
     def sort_key(self) -> tuple[int, str]:
-        """Two transactions that insert the same client order ids in different sequences would wait for one another."""
+        """Two transactions that insert the same client order ids in different orders would deadlock."""
         return self.account_id, self.client_order_id
 
 
 def store_requests(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
-    """Store the orders that nothing stands in the way of, and return their ids. Raises Django's database errors."""
+    """Store the orders that can be stored at once, and return their ids. Raises Django's database errors."""
     return {id for [id] in run_prepared(STORE_AT_ONCE, parameters(requests))}
 
 
@@ -87,17 +87,17 @@ def parameters(requests: Sequence[PendingInsert]) -> dict[str, Any]:
 
 
 class Waiter:
-    """A request and the thread that waits for it: it is called when it is dealt with, and when it leads the next batch."""
+    """A request whose thread waits: it is woken when its orders are stored or refused, or to lead the next batch."""
 
     def __init__(self, request: PendingInsert) -> None:
         self.request = request
-        # One call too many does no harm, and one that comes late is not waited for.
+        # A spurious wakeup does no harm, and nothing waits for a late one.
         self.wakeup: SimpleQueue[None] = SimpleQueue()
         self.leads = False
         self.is_done = False
-        # None when nobody knows, because the batch failed for some reason of one of them.
+        # None when it is unknown, because the batch failed on account of one of its requests.
         self.is_stored: bool | None = None
-        # Such a batch may have been stored all the same, or may yet be, unless the server said otherwise.
+        # A failed batch may still have been stored, or yet be stored, unless the server said that it was rolled back.
         self.is_in_doubt = True
         self.database_unavailable: DatabaseError | None = None
 
@@ -111,9 +111,10 @@ class GroupCommit:
         self.has_leader = False
 
     def store(self, request: PendingInsert) -> bool:
-        """Whether its one order is stored: it is not when something stands in its way. Raises Django's database errors.
+        """Whether its one order was stored; False when it cannot be stored at once. Raises Django's database errors.
 
-        Not inside of a transaction of the caller, who could not take it back. It takes no longer than one statement may.
+        The caller must not be inside a transaction, which could not roll the order back. It takes no longer than one
+        statement may.
         """
         own = query_budget()
         if own is not None and own.is_over:
@@ -132,7 +133,7 @@ class GroupCommit:
         return store_alone(waiter) if waiter.is_stored is None else waiter.is_stored
 
     def wait(self, waiter: Waiter, own: QueryBudget | None) -> None:
-        """Until the waiter is dealt with, or leads. Raises DatabaseUnavailable when that takes too long."""
+        """Until the waiter is done, or leads. Raises DatabaseUnavailable when that takes too long."""
         began_s = monotonic()
         with suppress(Empty):
             waiter.wakeup.get(timeout=None if own is None else own.limit_s)
@@ -146,7 +147,7 @@ class GroupCommit:
         raise DatabaseUnavailable("the database did not answer another request in time")
 
     def lead(self, own: QueryBudget | None) -> None:
-        """Store the batch that waits, the caller's request among it, and let the next one begin."""
+        """Store the batch that waits, which includes the caller's request, and let the next one begin."""
         with self.lock:
             batch, self.waiting = self.waiting[:MAX_BATCH], self.waiting[MAX_BATCH:]
         try:
@@ -155,14 +156,14 @@ class GroupCommit:
                 waiter.is_stored = stored.issuperset(waiter.request.ids)
         except DatabaseError as error:
             if own is not None and own.is_over:
-                # Nor would it answer the others, who have waited for as long as those who came meanwhile have.
+                # It would not answer the others either, whose time is over as well.
                 with self.lock:
                     batch, self.waiting = batch + self.waiting, []
                 for waiter in batch:
                     waiter.database_unavailable = error
             elif len(batch) == 1:
                 raise
-            # Else it is something that one of them did, or the fault of this connection: each tries by itself.
+            # Otherwise the cause is one of the requests, or this connection: each request tries by itself.
             for waiter in batch:
                 waiter.is_in_doubt = not is_rolled_back(error)
         finally:
@@ -179,7 +180,7 @@ class GroupCommit:
 
 @in_transaction
 def store_whole(request: PendingInsert) -> bool:
-    """All of its orders, or none when something stands in the way of one."""
+    """Whether all of its orders were stored; otherwise none is."""
     is_whole = store_requests([request]).issuperset(request.ids)
     if not is_whole:
         transaction.set_rollback(True)
@@ -187,7 +188,7 @@ def store_whole(request: PendingInsert) -> bool:
 
 
 def store_alone(waiter: Waiter) -> bool:
-    """After a batch that failed. Raises Django's database errors."""
+    """Store one request of a batch that failed. Raises Django's database errors."""
     ids = waiter.request.ids
     try:
         if store_requests([waiter.request]).issuperset(ids) or Order.objects.filter(id__in=ids).exists():
@@ -196,13 +197,14 @@ def store_alone(waiter: Waiter) -> bool:
         if not (waiter.is_in_doubt and is_rolled_back(error)):
             raise
     if waiter.is_in_doubt:
-        # The batch may be in the middle of its commit, and hold the very lock. With another id there would be two orders.
+        # The failed batch may be committing right now and hold the lock that this insert met. A second insert under another
+        # id would make two orders.
         raise DatabaseUnavailable("whether the order is stored cannot be told yet")
     return False
 
 
 def is_rolled_back(error: DatabaseError) -> bool:
-    """Whether the server itself said that this statement came to nothing, and not only that it ends the connection."""
+    """Whether the server said that the statement failed, and not only that it closes the connection."""
     return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.severity_nonlocalized == "ERROR"
 
 
@@ -210,11 +212,11 @@ group_commit = GroupCommit()
 
 
 def store_request(request: PendingInsert) -> bool:
-    """Whether all of its orders are stored; none is when something stands in the way of one. Raises Django's database errors."""
+    """Whether all of its orders were stored; otherwise none is. Raises Django's database errors."""
     if len(request.ids) > 1:
-        # Others would have to wait for it.
+        # A batch of orders would keep single orders waiting.
         return store_whole(request)
     if connection.in_atomic_block:
-        # The caller can take it back.
+        # The caller can roll it back.
         return store_requests([request]).issuperset(request.ids)
     return group_commit.store(request)

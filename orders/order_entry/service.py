@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import our_clock
-from infrastructure.database.errors import TransactionUndone
+from infrastructure.database.errors import TransactionUndone, violated_constraint
 from orders import lifecycle
 from orders.instruments import canonical_instrument
 from orders.models import AccountLimits, Halt, Order, new_event, new_event_id
@@ -116,15 +116,15 @@ def accept_orders(account_id: int, requested: Sequence[NewOrder], *, keep_refuse
         if not any_known(account_id, requested):
             raise
     except IntegrityError as error:
-        if "one_order_per_client_order_id" not in str(error):
+        if violated_constraint(error) != "one_order_per_client_order_id":
             raise
     return Accepted(known_orders(account_id, requested), replayed=True)
 
 
 def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order] | None:
-    """Store the orders in one statement, as nearly all can be; None when something stands in the way, which `store` finds out.
+    """Store the orders in one statement, as nearly all can be. None on any conflict: the caller falls back to `store`.
 
-    Raises ClockWrong: their ids and times would be wrong as well.
+    Raises ClockWrong, since their ids and times would be wrong as well.
     """
     our_clock.ensure_right()
     now = timezone.now()
@@ -146,7 +146,7 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         if not store_request(ask):
             return None
     except TransactionUndone:
-        # Somebody holds a lock on the account, or stores the same client order id: `store` has more patience.
+        # Another transaction holds a lock on the account, or stores the same client order id: `store` waits longer.
         return None
     publish_events(events)
     notify_workers([order.id for order in orders])
@@ -157,7 +157,7 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
 def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool) -> list[Order]:
     our_clock.ensure_right()
     limits = limits_unless_halted(account_id, requested)
-    # Not before the lock of the limits is held, since orders are counted by when they are taken.
+    # Only once the limits are locked, since orders are counted by the time at which they are accepted.
     now = timezone.now()
     expired = [index for index, request in enumerate(requested) if request.expires_at and request.expires_at <= now]
     if expired:
@@ -176,10 +176,10 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
             events += lifecycle.refused_by_limits(order, refused[index], now)
         else:
             events.append(new_event(order, EventType.ACCEPTED, now))
-    # Two transactions that insert the same client order ids in different sequences would wait for one another.
+    # Two transactions that insert the same client order ids in different orders would deadlock.
     Order.objects.bulk_create(sorted(orders, key=attrgetter("client_order_id")))
     save_changes([], events)
-    # Whoever stored the same client order ids at the same time was waited for, perhaps until after a halt began.
+    # The insert may have waited for another one of the same client order ids, perhaps until after a halt began.
     safety_unless_halted(account_id, requested)
     if to_be_placed := [order.id for index, order in enumerate(orders) if index not in refused]:
         wake_workers(to_be_placed)
@@ -192,7 +192,7 @@ def limits_unless_halted(account_id: int, requested: Sequence[NewOrder]) -> Acco
     if safety.limits is None or not safety.limits.counts_orders:
         return safety.limits
     limits = lock_limits(account_id)
-    # The account's other requests were waited for, perhaps until after a halt began.
+    # The lock may have been waited for, perhaps until after a halt began.
     safety_unless_halted(account_id, requested)
     return limits
 
@@ -233,7 +233,7 @@ def any_known(account_id: int, requested: Sequence[NewOrder]) -> bool:
 
 
 def known_orders(account_id: int, requested: Sequence[NewOrder]) -> list[Order]:
-    """The stored orders with the requested ids, in the same sequence. Raises ClientOrderIdConflict."""
+    """The stored orders with the requested ids, in the same order. Raises ClientOrderIdConflict."""
     ids = [request.client_order_id for request in requested if request.client_order_id]
     stored = {order.client_order_id: order for order in Order.objects.filter(account_id=account_id, client_order_id__in=ids)}
     problems = {}
