@@ -12,7 +12,7 @@ class AddressError(Exception):
 
 
 def check() -> None:
-    """Raise AddressError unless every port can be listened on, and nobody but this machine can reach a trial installation."""
+    """Raise AddressError unless every port is free, and a trial installation can be reached from this machine only."""
     host = numeric_host()
     check_exposure(host)
     wanted = [("WEB_PORT", host, settings.WEB_PORT), ("NOTIFICATIONS_PORT", host, settings.NOTIFICATIONS_PORT)]
@@ -20,30 +20,30 @@ def check() -> None:
         wanted.append(("EXCHANGE_PORT", "127.0.0.1", settings.EXCHANGE_PORT))
     if settings.EMBEDDED_KAFKA:
         wanted.append(("KAFKA_PORT", "127.0.0.1", settings.KAFKA_PORT))
-    # All are held until the last is known, so that two settings with the same port are noticed.
+    # Hold each until the last is checked, so that two settings with the same port are noticed.
     with ExitStack() as held:
         for name, address, port in wanted:
             held.enter_context(listener(name, address, port))
 
 
 def check_exposure(host: str) -> None:
-    """Raise AddressError when others than this machine could reach a trial installation at the IP address `host`."""
+    """Raise AddressError when other machines could reach a trial installation at the IP address `host`."""
     for name in ("DEBUG", "ANONYMOUS_ACCOUNT"):
         if getattr(settings, name) and not ipaddress.ip_address(host).is_loopback:
             raise AddressError(f"HOST {settings.HOST} can be reached from other machines: unset {name} or use HOST=127.0.0.1")
 
 
 def listener(name: str, address: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises AddressError, which names the setting `name`."""
+    """Return a socket listening on the port. Raises AddressError, which names the setting `name`."""
     try:
         return _listener(address, port)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+        reason = error.strerror if isinstance(error, OSError) else "the highest port is 65535"
         raise AddressError(f"{name} {port} cannot be used on {address}: {reason}") from error
 
 
 def numeric_host() -> str:
-    """HOST as an IP address, which is what servers want. Raises AddressError."""
+    """HOST as an IP address, which servers need to listen on. Raises AddressError."""
     try:
         return str(socket.getaddrinfo(settings.HOST, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
@@ -51,14 +51,14 @@ def numeric_host() -> str:
 
 
 def url(port: int) -> str:
-    """How a person reaches it, `http://127.0.0.1:8000`."""
+    """The URL for a browser, such as `http://127.0.0.1:8000`."""
     return f"http://[{settings.HOST}]:{port}" if ":" in settings.HOST else f"http://{settings.HOST}:{port}"
 
 
 def _listener(address: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
-        # What closed connections leave behind for a minute does not make a port taken.
+        # A port is free even while closed connections linger on it for a minute (TIME_WAIT).
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen()

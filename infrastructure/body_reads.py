@@ -1,8 +1,8 @@
-"""Keeps bodies that arrive slowly from holding every thread of the web process.
+"""Keeps slow request bodies from tying up every thread of the web process.
 
-The server (granian 2.8) has no time limit for a body, and a thread that reads one waits for as long as its client likes.
-So only some threads may wait for bodies of one address, and some never wait for any. A body that is sent at once is read in
-microseconds; who comes when no thread may wait is kept for a moment, and then told to come again.
+The server (granian 2.8) has no time limit for a body, so a thread that reads one waits for as long as the client likes.
+Only some threads may therefore read bodies from one address, and some threads never read bodies at all. A body that is sent
+at once is read in microseconds. When no thread may read, a request waits for a moment and is then told to try again.
 """
 
 import json
@@ -19,21 +19,21 @@ from infrastructure.client_address import of_environment
 OF_ONE_ADDRESS = settings.WEB_THREADS // 4
 OF_ALL = settings.WEB_THREADS * 3 // 4
 PATIENCE_S = 1.0
-BUSY = {"detail": "Too many requests are waiting for the rest of their body: send it again, all at once."}
+BUSY = {"detail": "Too many requests have not sent their whole body yet. Try again, and send the whole body at once."}
 
 Environment = dict[str, Any]
 Application = Callable[[Environment, Any], Iterable[bytes]]
 
 
 class BodyReads:
-    """Which addresses have bodies that are being read now, and how many."""
+    """How many bodies are being read now from each address."""
 
     def __init__(self) -> None:
         self.reading: Counter[str] = Counter()
         self.changed = threading.Condition()
 
     def begin(self, address: str) -> bool:
-        """Whether the body may be read; then `end` has to follow."""
+        """Wait for permission to read a body; return whether it was given. If so, call `end` afterwards."""
         with self.changed:
             may_read = self.changed.wait_for(lambda: self.is_room_for(address), PATIENCE_S)
             if may_read:
@@ -48,12 +48,12 @@ class BodyReads:
             self.reading[address] -= 1
             if not self.reading[address]:
                 del self.reading[address]
-            # Each waits for another address.
+            # Wake all, since each waiter may be for a different address.
             self.changed.notify_all()
 
 
 def bounded_body_reads(application: Application) -> Application:
-    """The application, called when the whole body is there; one that is too long it refuses unread (BodyLimitMiddleware)."""
+    """Call the application once the whole body has arrived. It refuses a body that is too long unread (BodyLimitMiddleware)."""
     reads = BodyReads()
 
     def answer(environment: Environment, start_response: Any) -> Iterable[bytes]:

@@ -1,11 +1,11 @@
-"""Content types that Django cannot be given: it reads their parameters before any middleware can answer."""
+"""Removes content types that Django fails on: it parses their parameters before any middleware can answer."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.utils.http import parse_header_parameters
 
-# Where FormMiddleware finds a content type that was taken away.
+# Where FormMiddleware finds a content type that was removed.
 REFUSED = "lemon_market.refused_content_type"
 URL_ENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 UTF_8 = {"utf-8", "utf8"}
@@ -27,7 +27,7 @@ def readable_content_types(application: Application) -> Application:
 
 
 def readable_content_type(given: str) -> str | None:
-    """The same without parameters that nobody needs; None for one that cannot be read, or a form that is not in UTF-8."""
+    """The content type without unneeded parameters; None if it cannot be parsed, or is of a form that is not in UTF-8."""
     if ";" not in given:
         return given
     try:
@@ -36,5 +36,5 @@ def readable_content_type(given: str) -> str | None:
         return None
     if kind in {URL_ENCODED, MULTIPART} and parameters.get("charset", "utf-8").lower() not in UTF_8:
         return None
-    # Of what is no form, Django would read the query with that charset.
+    # For anything but a form, Django would decode the query string with that charset.
     return given if kind == MULTIPART else kind

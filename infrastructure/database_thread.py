@@ -1,4 +1,4 @@
-"""Database work of an event loop, on one thread and one connection beside it."""
+"""Runs an event loop's database work on one separate thread with one connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,43 +11,43 @@ from infrastructure.database.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
-# Any number that nobody else locks.
+# Any number that no other program locks.
 LOCK_NUMBER = 0x6C656D6F
 
 
 class DatabaseThread:
-    """One thread, which has one connection; after a connection broke the next call opens a new one."""
+    """One thread with one connection; after a connection broke, the next call opens a new one."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """`work()`, on the thread. Raises what it raises."""
+        """Run `work` on the thread and return its result. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, _reconnecting, work)
 
     async def close(self) -> None:
-        """End the connection and the thread."""
+        """Close the connection and end the thread."""
         await self.run(close_connection)
         self._thread.shutdown()
 
 
 class ActiveLock:
-    """Makes one process the active one of a name, for as long as its database connection lives.
+    """A named lock that one process, the active one, holds for as long as its database connection lives.
 
-    Whoever loses the connection loses the lock with it, and finds out when asking. To be used on one thread.
+    A process that loses the connection also loses the lock, and `is_held` then returns False. To be used on one thread.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        # Not its process id at the server, which another one may have after a restart.
+        # Not its process id at the server, which another connection may have after a restart.
         self._held_on: object = None
 
     def is_held(self) -> bool:
-        """Whether we have been the active one without a break since `hold` said so."""
+        """Whether we have been active without a break since `hold` returned True."""
         return self._held_on is not None and connection.connection is self._held_on
 
     def hold(self) -> bool:
-        """Whether we are the active one, or have become it now."""
+        """Try to become the active process; return whether we are."""
         connection.ensure_connection()
         if self.is_held():
             return True
@@ -60,7 +60,7 @@ class ActiveLock:
 
 
 def close_connection() -> None:
-    """Each thread has a connection of its own: this closes the one of the thread that calls it."""
+    """Close the calling thread's connection; each thread has its own."""
     connection.close()
 
 

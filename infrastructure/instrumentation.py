@@ -1,4 +1,4 @@
-"""What the web process counts of its own work; what can be read from the database is read there, see `metrics`."""
+"""Metrics that the web process counts itself. Those that can be read from the database are read there, see `metrics`."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ registry = CollectorRegistry()
 ACCEPTING = {("POST", "/orders"): "order", ("POST", "/orders/batch"): "batch"}
 acceptance = Histogram(
     "lemon_market_accept_seconds",
-    "Time from a request that brings orders to its answer, by call and status of the answer.",
+    "Time from a request with new orders to its response, by call and response status.",
     ["call", "status"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0),
     registry=registry,
@@ -25,7 +25,7 @@ acceptance = Histogram(
 
 @dataclass(slots=True)
 class Counting:
-    """`directory` is where processes share what they count; a process that is by itself has none."""
+    """`directory` is where processes share their counts; None in a process that does not share them."""
 
     directory: Path | None = None
     is_on: bool = True
@@ -35,14 +35,14 @@ counting = Counting()
 
 
 def share_counts() -> None:
-    """Count where other web processes of this server can read it, or nothing when there is no room: serving comes first."""
+    """Share counts with the other web processes of this server. Without room for that, count nothing: serving comes first."""
     counting.directory = shared_counts.directory()
     try:
         shared_counts.remove_those_of_ended_servers()
         number = shared_counts.open_file(counting.directory)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(counting.directory)
         values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
-        # The first one opens the file.
+        # The first histogram opens the file.
         counted_as("order", 202)
     except OSError as error:
         counting.is_on = False
@@ -57,5 +57,5 @@ def observe_acceptance(request: HttpRequest, status: int, took_s: float) -> None
 
 @cache
 def counted_as(call: str, status: int) -> Histogram:
-    """The histogram's own way to the same one locks and looks up each time. There are few of them."""
+    """Cached, since `labels` takes a lock and looks up on each call. There are few combinations."""
     return acceptance.labels(call, status)

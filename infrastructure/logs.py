@@ -1,6 +1,6 @@
-"""Log lines: for people, or one JSON object each. Each tells the request and the order that it is about, where there is one.
+"""Log lines: readable text, or one JSON object each. Each names the request and the order that it is about, if any.
 
-Nothing here needs Django, so that granian's own process and the supervisor write their lines in the same way.
+Nothing here needs Django, so that granian's own process and the supervisor can log in the same format.
 """
 
 import logging
@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 from uuid_utils.compat import uuid7
 
-# What a proxy or a client may call its request; anything else is replaced, so that nobody forges a line of a log.
+# The request ids that a proxy or a client may choose; anything else is replaced, so that nobody can forge a log line.
 REQUEST_ID_PATTERN = r"[A-Za-z0-9._:/+=-]{1,64}"
-# All but tab and line feed, which traces have.
+# All but tab and line feed, which stack traces contain.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STEPS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -26,12 +26,12 @@ STEPS: list[structlog.typing.Processor] = [
 
 
 def request_id(given: str | None) -> str:
-    """The id that the sender gave to its request, if it is fit to be one; else a new one."""
+    """The sender's id of its request if it is valid, else a new one."""
     return given if given is not None and re.fullmatch(REQUEST_ID_PATTERN, given) else str(uuid7())
 
 
 def without_control_characters(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A terminal obeys them, and a client may have sent them. JSON has a way of its own to write them."""
+    """Escape control characters: a terminal obeys them, and a client may have sent them. JSON escapes them by itself."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = CONTROL_CHARACTER.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
@@ -51,12 +51,12 @@ def formatter(*, as_json: bool) -> logging.Formatter:
 
 
 def json_formatter() -> logging.Formatter:
-    """For `granian-json-logs.json`, which can name a function and give it nothing."""
+    """For `granian-json-logs.json`, which can name a function but pass it no arguments."""
     return formatter(as_json=True)
 
 
 def configuration(level: str, *, as_json: bool) -> dict[str, Any]:
-    """Prepare structlog and return what Django's setting LOGGING has to be."""
+    """Configure structlog and return Django's LOGGING setting."""
     structlog.configure(
         processors=[*STEPS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -64,7 +64,7 @@ def configuration(level: str, *, as_json: bool) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     if as_json:
-        # An exception that nobody catches is told by Python itself, in many lines.
+        # Python itself would print an uncaught exception on many lines.
         sys.excepthook = log_uncaught
         threading.excepthook = lambda caught: log_uncaught(caught.exc_type, caught.exc_value, caught.exc_traceback)
         logging.captureWarnings(capture=True)
@@ -75,15 +75,15 @@ def configuration(level: str, *, as_json: bool) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # It reports every task that is queued or done, which is every order.
+            # It logs every task that is queued or done, and so every order.
             "django-q": {"level": "WARNING", "handlers": ["console"], "propagate": False},
-            # Every signing in; those that fail are warnings.
+            # It logs every login; failed ones are warnings.
             "axes": {"level": "WARNING"},
-            # Every 4xx answer; those are the client's business.
+            # It logs every 4xx response; those are the client's business.
             "django.request": {"level": "ERROR"},
-            # Statements with their parameters, among which are keys of sessions and hashes of passwords.
+            # It logs statements with their parameters, which include session keys and password hashes.
             "django.db.backends": {"level": "WARNING"},
-            # What granian has to say in the processes that serve.
+            # Granian's own lines in the processes that serve requests.
             "_granian": {"handlers": [], "propagate": True},
             "granian.access": {"handlers": [], "propagate": True},
         },

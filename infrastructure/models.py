@@ -1,14 +1,14 @@
-"""What the processes of an installation share beside orders."""
+"""What the processes of an installation share apart from orders."""
 
 from django.db import connection, models
 
 EXPIRED_ROWS_AT_ONCE = 100
-# The rate by which it is written down which proxies do not say whose requests they pass on.
+# The rate that records which proxies do not name the client of the requests they forward.
 UNKNOWN_CLIENTS = "unknown client"
 
 
 class RequestCount(models.Model):
-    """How often somebody has asked in one window of time. The table is UNLOGGED: a crash of PostgreSQL empties it."""
+    """How many requests a client has sent in one time window. The table is UNLOGGED: a crash of PostgreSQL empties it."""
 
     rate = models.CharField(max_length=20)
     who = models.CharField(max_length=64)
@@ -26,14 +26,14 @@ class RequestCount(models.Model):
 
     @classmethod
     def add(cls, rate: str, who: str, ends_at: int, count: int) -> int:
-        """Add `count` to that window, in one statement; returns what the window has now. Windows that are over go with it."""
+        """Add `count` to the window and return its new total, in one statement that also deletes some expired windows."""
         with connection.cursor() as cursor:
             cursor.execute(ADD, {"rate": rate, "who": who, "ends_at": ends_at, "count": count, "few": EXPIRED_ROWS_AT_ONCE})
             [total] = cursor.fetchone()
         return int(total)
 
 
-# A window of a process whose clock is behind counts for the newer one.
+# A process whose clock is behind adds to the newer window.
 ADD = """
 WITH expired AS (
     DELETE FROM infrastructure_requestcount WHERE (rate, who) IN (

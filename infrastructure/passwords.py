@@ -1,6 +1,6 @@
-"""Hashing passwords one at a time and at low priority, so that those who sign in do not keep orders waiting.
+"""Hashes passwords one at a time and at low priority, so that logins do not delay orders.
 
-A hash takes a good part of a second of a processor on purpose, and anybody may ask for one.
+A hash takes a good part of a second of processor time on purpose, and anybody can request one.
 """
 
 import os
@@ -18,29 +18,29 @@ from django.shortcuts import render
 
 T = TypeVar("T")
 
-# Of one process: one is hashed, and two wait. More would take threads that no order can have.
+# Per process: one password is hashed while two wait. More would take threads away from orders.
 MAX_SIGN_INS = 3
-# Of nice(1): whoever does anything else goes first.
+# As for nice(1): all other work goes first.
 LOW_PRIORITY = 10
 turn = threading.Lock()
 sign_ins = threading.BoundedSemaphore(MAX_SIGN_INS)
 
 
 class PasswordHasher(PBKDF2PasswordHasher):
-    """Django's, with the same hashes."""
+    """Django's hasher, at low priority; the hashes are the same."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         return at_low_priority(partial(super().encode, password, salt, iterations))
 
 
 def at_low_priority(work: Callable[[], T]) -> T:
-    # A thread of its own, since no ordinary user gets a priority back that he gave up.
+    # In a separate thread, since an ordinary user cannot raise a priority again.
     with turn, ThreadPoolExecutor(1, initializer=lower_priority) as thread:
         return thread.submit(work).result()
 
 
 def lower_priority() -> None:
-    """Of the thread that calls it; only Linux has one for each thread."""
+    """Lower the calling thread's priority; only Linux has one per thread."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, max(LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -1,4 +1,4 @@
-"""How processes end: on which signals, and that a child never outlives its parent, not even one that was killed."""
+"""How processes end: on which signals, and never later than their parent, even when the parent is killed."""
 
 import asyncio
 import ctypes
@@ -10,20 +10,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NoReturn
 
-# Ctrl-C, a service manager or `kill`, and a terminal that is closed: each of them means to stop everything.
+# Ctrl-C, a service manager or `kill`, and a closed terminal: each means that everything is to stop.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# Long enough for what an orderly end has to do.
+# Long enough for an orderly end.
 STOP_AGAIN_S = 3.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
-    """Ask the kernel to send us `with_signal` when our parent ends (Linux; nothing happens elsewhere).
+    """Ask the kernel to send us `with_signal` when our parent ends (Linux only; does nothing elsewhere).
 
-    It survives `exec` but not `fork`, and a change of user clears it, so call it after that. A parent that knows its own
-    process id hands it down in `parent`: one that ended even before this call is then noticed too. Raises OSError.
+    The request survives `exec` but not `fork`, and a change of user clears it, so call this after the change. Pass the
+    parent's process id as `parent` if it is known: a parent that ended before this call is then noticed too. Raises OSError.
     """
     if sys.platform != "linux":
         return
@@ -33,33 +33,33 @@ def die_with_parent(with_signal: signal.Signals = signal.SIGTERM, parent: int | 
     if libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
-        # It ended before we could ask, and now no signal would ever come.
+        # It ended before our request, so no signal would ever come.
         os._exit(1)
 
 
 def end_process(code: int) -> NoReturn:
-    """End at once, after writing what was said, without taking Python apart.
+    """Flush logs and output, and end at once without shutting the interpreter down.
 
-    For a process with threads that are not Python's own: one that asks for Python's lock while Python is taken apart is ended
-    by it, which Rust answers with SIGABRT. Hooks of `atexit` are not called, so everything has to be closed before.
+    For a process with threads that are not Python's own: Python ends a thread that asks for its lock during shutdown, and
+    Rust turns that into SIGABRT. `atexit` hooks are not called, so close everything first.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        # Whoever reads them may be gone.
+        # The reader may be gone.
         with suppress(OSError):
             stream.flush()
     os._exit(code)
 
 
 async def run_until_stopped(work: Callable[[], Awaitable[None]]) -> None:
-    """`work()` until it ends, or until SIGTERM or SIGINT cancels it, which is an orderly end."""
+    """Run `work` until it ends, or until SIGTERM or SIGINT cancels it, which counts as an orderly end."""
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         task.cancel()
-        # A cancel that comes together with an error of a child task is lost in it (asyncio.TaskGroup, Python 3.11).
+        # A cancellation is lost when a child task fails at the same time (asyncio.TaskGroup, Python 3.11).
         loop.call_later(STOP_AGAIN_S, stop)
 
     for number in (signal.SIGTERM, signal.SIGINT):

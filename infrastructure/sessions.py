@@ -1,6 +1,6 @@
-"""Sessions in the database, as Django's own, whose keys are what Django makes: letters and digits.
+"""Django's database sessions, which only accept keys as Django makes them: letters and digits.
 
-PostgreSQL refuses to look for a NUL, so that a cookie which nobody ever got from us would be an error of ours.
+PostgreSQL rejects text with a NUL, so looking up a forged cookie that has one would be a server error.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ SHORTEST_KEY = 8
 
 
 class SessionStore(db.SessionStore):
-    """The name is Django's, which looks for it here (SESSION_ENGINE)."""
+    """Django looks for a class of this name here (SESSION_ENGINE)."""
 
     def _validate_session_key(self, key: Any) -> bool:
         return isinstance(key, str) and len(key) >= SHORTEST_KEY and key.isascii() and key.isalnum()

@@ -1,10 +1,11 @@
-"""The files in which the web processes of one server keep what they count, so that each of them can tell the sum.
+"""The files in which the web processes of one server keep their counts, so that each of them can report the sum.
 
-prometheus_client maps a file of each process into memory. A write to a mapped file for which the disk has no room ends the
-process (SIGBUS), so all the room that can ever be needed is allocated before the file is used.
+prometheus_client maps one file per process into memory. Writing to a mapped file when the disk is full ends the process
+(SIGBUS), so all the space that it can ever need is allocated before the file is used.
 
-Each process uses the first file that no other has locked, and the kernel drops a lock with its process. So the next process goes
-on with the file of one that has ended: the sum never falls, and there are never more files than there were processes at once.
+Each process uses the first file that no other has locked, and the kernel drops a lock with its process. A new process thus
+continues with the file of one that has ended: the sum never falls, and there are never more files than there were processes
+at once.
 """
 
 import fcntl
@@ -20,25 +21,25 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 NAME = re.compile(r"histogram_[0-9]{1,9}\.db")
 PROCESS_ID = re.compile(r"[0-9]{1,9}")
-# Both calls with every status that HTTP has take less.
+# Enough for both calls with every HTTP status.
 ROOM_BYTES = 512 * 1024
 
 
 def directory() -> Path:
-    """That of this server: of the process that has started this one, unless told otherwise."""
+    """The directory of this server, named after our parent process unless PROMETHEUS_MULTIPROC_DIR is set."""
     named = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     return Path(named) if named else settings.DATA_DIR / "counts" / str(os.getppid())
 
 
 def remove_those_of_ended_servers() -> None:
-    """What is there under any other name than a process id is not ours."""
+    """Remove directories named after processes that have ended; those with other names are not ours."""
     for path in (settings.DATA_DIR / "counts").glob("*"):
         if PROCESS_ID.fullmatch(path.name) and not psutil.pid_exists(int(path.name)):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def open_file(directory: Path) -> int:
-    """Take a file of this process's own for as long as it runs, and return its number. Raises OSError, when the disk is full."""
+    """Take a file for this process for as long as it runs, and return its number. Raises OSError, as when the disk is full."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     number = 1
     while not take(directory / f"histogram_{number}.db"):
@@ -47,7 +48,7 @@ def open_file(directory: Path) -> int:
 
 
 def take(path: Path) -> bool:
-    """Whether the file is ours now, with room for everything; it stays open, since the lock would go with it. Raises OSError."""
+    """Try to lock the file and allocate its space; return whether it is ours. It stays open to keep the lock. Raises OSError."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +69,7 @@ def readable_files(directory: Path) -> list[str]:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether it holds counts: not one that is only just made, or that a crash of the machine has damaged."""
+    """Whether the file holds counts: False if it was only just made, or was damaged when the machine crashed."""
     try:
         MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, struct.error):

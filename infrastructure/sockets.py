@@ -2,6 +2,6 @@ import resource
 
 
 def allow_many_sockets() -> None:
-    """As many as the system lets this process have: the usual limit is below the number of connections that some of ours take."""
+    """Raise the limit of open files to the system's maximum: some of our processes need more connections than the usual limit."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,12 +1,12 @@
-"""How often an account or an address may ask, counted over all processes.
+"""How many requests an account or an address may send, counted across all processes.
 
-A process counts by itself, and adds what it has counted to the table RequestCount when that is a hundredth of the limit:
-one statement for each such share, and none in between. It learns there what the others have counted. So beyond the limit at
-most one share for each further process is let through, which for limits below 200 is nothing, since each single one is
-written down. Without the table, while the database is unavailable, a process goes by its own count.
+A process counts in memory, and adds its count to the table RequestCount once that reaches a hundredth of the limit (the
+flush threshold): one statement per flush, and none in between. The same statement returns what all processes have counted.
+So each further process can let through at most one threshold's worth of requests beyond the limit; for limits below 200 that
+is nothing, since every request is flushed. While the database is unavailable, a process goes by its own count.
 
-Counts begin anew with each window. A client that spreads its requests around the end of one gets up to two limits within
-one window's time.
+Counts start afresh with each window, so a client that sends around the end of a window can get twice the limit within the
+length of one window.
 """
 
 import threading
@@ -31,16 +31,16 @@ from infrastructure.passwords import sign_ins, too_many_sign_ins
 log = structlog.get_logger()
 
 FLUSHES_PER_WINDOW = 100
-# Those who are counted in one process. More at once are an attack, and counting afresh is better than growing.
+# Clients counted in one process. More at once are an attack, and starting afresh is better than growing.
 MAX_COUNTED = 20_000
 MAX_USERNAME_LENGTH = 255
-# Forms that take a password; whoever knows it is sent on to another page.
+# Forms that take a password; the right one redirects to another page.
 LOGIN_PATHS = {"/login", "/admin/login/", "/admin/password_change/"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `limit` in `window_s` seconds; a limit of 0 stands for none."""
+    """At most `limit` requests in `window_s` seconds; 0 means no limit."""
 
     name: str
     limit: int
@@ -60,18 +60,18 @@ def address_rate() -> Rate:
 
 
 def failure_rate() -> Rate:
-    """Of wrong credentials from one address, be it tokens or passwords."""
+    """The rate of wrong credentials from one address, tokens and passwords alike."""
     return Rate("failure", settings.FAILED_LOGINS_PER_MINUTE, 60)
 
 
 def unknown_rate() -> Rate:
-    """Of requests of which our proxy does not say whose they are: one in ten minutes is written down, for doctor to find."""
+    """The rate of requests whose client our proxy does not name: one in ten minutes is recorded, for doctor to find."""
     return Rate(UNKNOWN_CLIENTS, 1, 600)
 
 
 @dataclass(slots=True)
 class Count:
-    """`shared` is in the table that all processes have, `pending` is not yet."""
+    """`shared` is already in the table that all processes share, `pending` not yet."""
 
     ends_at: int
     shared: int = 0
@@ -97,10 +97,10 @@ class Counter:
             count.pending += 1
             if count.pending < rate.flush_threshold:
                 return None
-            settled, count.pending = count.pending, 0
-            count.shared += settled
+            flushed, count.pending = count.pending, 0
+            count.shared += flushed
         try:
-            shared = RequestCount.add(rate.name, who, count.ends_at, settled)
+            shared = RequestCount.add(rate.name, who, count.ends_at, flushed)
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", doing="count requests", error=one_line(error))
             return None
@@ -109,7 +109,7 @@ class Counter:
         return count.ends_at - now if shared > rate.limit else None
 
     def take_back(self, rate: Rate, who: str) -> None:
-        """What `add` counted of `who` a moment ago was none."""
+        """Undo what `add` counted for `who` a moment ago."""
         if not rate.limit:
             return
         with self.lock:
@@ -118,7 +118,7 @@ class Counter:
                 count.pending -= 1
                 return
             if not count.shared:
-                # It was counted in the window before.
+                # It was counted in the previous window.
                 return
             count.shared -= 1
         try:
@@ -141,7 +141,7 @@ counter = Counter()
 
 
 class AddressThrottleMiddleware:
-    """Stops an address that asks too often, and earlier one that guesses tokens and passwords."""
+    """Stops an address that sends too many requests, and sooner one that guesses tokens or passwords."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -156,7 +156,7 @@ class AddressThrottleMiddleware:
         if request.method == "POST" and request.path in LOGIN_PATHS:
             return self.sign_in(request, address)
         response = self.get_response(request)
-        # A good token is good whatever others try who have the same address.
+        # A valid token keeps working whatever others behind the same address try.
         if response.status_code == HTTPStatus.UNAUTHORIZED and "HTTP_AUTHORIZATION" in request.META:
             wait_s = counter.add(failure_rate(), address)
             return response if wait_s is None else too_many_requests(wait_s)
@@ -171,19 +171,19 @@ class AddressThrottleMiddleware:
             sign_ins.release()
 
     def try_password(self, request: HttpRequest, address: str) -> HttpResponseBase:
-        """Counted as a failure before its password is hashed: else many at once would all be let in."""
+        """Count a failure before the password is hashed: otherwise many attempts at once would all be let in."""
         wait_s = counter.add(failure_rate(), address)
         if wait_s is not None:
             return locked_page(request, wait_s)
         response = self.get_response(request)
-        # Whoever has signed in is sent on to a page; the form is shown again to everybody else.
+        # A successful login redirects to a page; a failed one shows the form again.
         if response.status_code in {HTTPStatus.FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
             counter.take_back(failure_rate(), address)
         return response
 
 
 def counted_username(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str | None:
-    """For django-axes: what its table can hold of a name. Nobody's name is as long."""
+    """For django-axes: the username, cut to what its table can hold. No real username is that long."""
     name = (credentials or request.POST).get("username")
     return None if name is None else name[:MAX_USERNAME_LENGTH]
 

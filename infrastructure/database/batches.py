@@ -1,4 +1,4 @@
-"""Storing many things in one transaction, or each in its own when the database does not take one of them."""
+"""Stores many items in one transaction, or each in its own when the database rejects one of them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,9 +13,9 @@ T = TypeVar("T")
 def store_all_or_each(
     items: Sequence[T], store: Callable[[Sequence[T]], object], refuse: Callable[[T, Exception], object]
 ) -> bool:
-    """`store` the items, in one call if possible; whether it was. `refuse` is told of each that cannot be stored by itself.
+    """`store` the items in one call, or else one by one, and `refuse` each that fails. Returns whether one call was enough.
 
-    Both have transactions of their own. Raises DatabaseUnavailable while the database is unavailable; it is no item's fault.
+    Both functions open their own transactions. Raises DatabaseUnavailable, for which no item is to blame.
     """
     try:
         store(items)

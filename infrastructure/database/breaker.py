@@ -1,7 +1,7 @@
-"""Whether the database server hangs, as one process has found: asked once for all, and not by each request for as long again.
+"""Whether the database server hangs: a process finds out once, for all of its requests.
 
-Requests that queue for a thread would otherwise wait twice: until those before them have given up, and then themselves.
-A statement that takes long proves nothing, since it may wait for a lock. A server that hangs does not answer a new
+Requests that queue for a thread would otherwise wait twice: until those before them have given up, and then for their own
+answer. A slow statement proves nothing, since it may wait for a lock, but a server that hangs does not answer a new
 connection either.
 """
 
@@ -14,7 +14,7 @@ PROBE_INTERVAL_S = 0.2
 
 
 class DatabaseBreaker:
-    """`is_open` from a connection that was not answered in time until anything is answered again."""
+    """`is_open` once a connection attempt was not answered in time, until the server answers anything again."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -22,12 +22,12 @@ class DatabaseBreaker:
         self.lock = threading.Lock()
 
     def suspect(self, parameters: dict[str, Any]) -> None:
-        """A statement takes long. Connects in the background, again and again, until the server says anything at all."""
+        """Called when a statement is slow: connect in the background, again and again, until the server answers at all."""
         with self.lock:
             if self.is_probing:
                 return
             self.is_probing = True
-        threading.Thread(target=self.probe, args=[parameters], name="does it answer", daemon=True).start()
+        threading.Thread(target=self.probe, args=[parameters], name="database probe", daemon=True).start()
 
     def probe(self, parameters: dict[str, Any]) -> None:
         pause = threading.Event()
@@ -40,13 +40,13 @@ class DatabaseBreaker:
 
 
 def answers(parameters: dict[str, Any]) -> bool:
-    """Within the `connect_timeout` of the parameters."""
+    """Whether the server answers within the `connect_timeout` of the parameters."""
     try:
         psycopg.connect(**parameters).close()
     except psycopg.errors.ConnectionTimeout:
         return False
     except psycopg.OperationalError:
-        # It is down, or starting, or full: whoever asks is told so without having to wait.
+        # It is down, starting or full, but each of these fails at once and keeps no request waiting.
         return True
     return True
 

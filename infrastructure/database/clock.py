@@ -1,7 +1,7 @@
-"""Our clock against the database's, by which all machines judge what is due, what is leased and what is too late.
+"""Compares our clock with the database's, by which all machines judge what is due, what is leased and what is too late.
 
-A machine whose own clock is wrong by more than EXCHANGE_CLOCK_MARGIN would tell the exchange and clients wrong times. It
-neither places nor accepts orders until its clock is right again.
+A machine whose own clock is wrong by more than EXCHANGE_CLOCK_MARGIN would give wrong times to the exchange and to clients.
+It neither places nor accepts orders until its clock is right again.
 """
 
 import threading
@@ -16,22 +16,22 @@ from django.utils import timezone
 
 log = structlog.get_logger()
 
-# Whoever accepts orders asks once for all that come within this time.
+# Threads that accept orders share one measurement for this long.
 MEASURE_EVERY_S = 1.0
 
 
 def steady_s() -> float:
-    """Seconds on a clock that nobody sets.
+    """Seconds on a clock that is never set.
 
-    It goes on while the process is stopped (SIGSTOP) and, unlike CLOCK_MONOTONIC, while the machine is suspended: a lease
-    that ended meanwhile must not look as fresh as before.
+    It keeps running while the process is stopped (SIGSTOP) and, unlike CLOCK_MONOTONIC, while the machine is suspended: a
+    lease that ended meanwhile must not look valid.
     """
     return clock_gettime(CLOCK_BOOTTIME)
 
 
 @dataclass
 class ClockWrong(Exception):
-    """Our clock is further from the database's than we may tolerate; `offset_s` is ours minus the database's."""
+    """Our clock differs from the database's by more than is tolerated; `offset_s` is ours minus the database's."""
 
     offset_s: float
 
@@ -41,9 +41,9 @@ class ClockWrong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseClock:
-    """The database's clock as we know it from asking once; from then on it is carried forward by `steady_s`.
+    """The database's clock, as read once and then extrapolated with `steady_s`.
 
-    `offset_s` is ours minus the database's, known to `uncertainty_s`, half of the round trip.
+    `offset_s` is ours minus the database's, give or take `uncertainty_s`, half of the round trip.
     """
 
     asked_at: datetime
@@ -58,16 +58,16 @@ class DatabaseClock:
         return steady_s() - self.asked_at_steady_s
 
     def jumped_s(self) -> float:
-        """How far our clock has been set since then."""
+        """By how many seconds our clock has been set forward since then."""
         return (timezone.now() - self.now()).total_seconds() - self.offset_s
 
     @property
     def is_wrong(self) -> bool:
-        """Whether ours is wrong for certain, however long the answer was on its way."""
+        """Whether ours is certainly wrong, even if the whole round trip was spent one way."""
         return bool(abs(self.offset_s) - self.uncertainty_s > settings.EXCHANGE_CLOCK_MARGIN)
 
     def ensure_right(self) -> None:
-        """Raises ClockWrong."""
+        """Raise ClockWrong if our clock is wrong."""
         if self.is_wrong:
             raise ClockWrong(self.offset_s)
 
@@ -81,17 +81,17 @@ def read_clock() -> DatabaseClock:
         [(asked_at,)] = cursor.fetchall()
     ended_s = steady_s()
     half_s = (ended_s - started_s) / 2
-    # As if it had been asked at the end: so it is never ahead, and nothing is over too early, should we be stopped meanwhile.
+    # Pretend that it was read at the end: our copy is then never ahead, and nothing expires early if we are stopped meanwhile.
     return DatabaseClock(asked_at, ended_s, (ours - asked_at).total_seconds() + half_s, half_s)
 
 
 def database_now() -> datetime:
-    """For whoever compares with stored times, or stores some, on a machine whose own clock nobody has looked at."""
+    """The database's time, for comparing with stored times or storing new ones on a machine whose own clock is unchecked."""
     return read_clock().now()
 
 
 class OurClock:
-    """Whether the clock of this process is right. Says in the log when that changes."""
+    """Whether the clock of this process is right; logs when that changes."""
 
     def __init__(self) -> None:
         self.measured: DatabaseClock | None = None
@@ -99,7 +99,7 @@ class OurClock:
         self.measuring = threading.Lock()
 
     def measure(self) -> DatabaseClock:
-        """Raises ClockWrong, and Django's database errors."""
+        """Read the database's clock now. Raises ClockWrong, and Django's database errors."""
         self.measured = measured = read_clock()
         if measured.is_wrong != self.is_wrong:
             self.is_wrong = measured.is_wrong
@@ -111,7 +111,7 @@ class OurClock:
         return measured
 
     def ensure_right(self) -> None:
-        """For a thread that is about to accept orders: measures anew when that was long ago or our clock was set since.
+        """Check the clock before orders are accepted; measure again if the last time is long ago or our clock was set since.
 
         Raises ClockWrong, and Django's database errors.
         """
@@ -119,7 +119,7 @@ class OurClock:
         if last is None or abs(last.jumped_s()) > settings.EXCHANGE_CLOCK_MARGIN / 2:
             self.measure()
         elif last.age_s() > MEASURE_EVERY_S and self.measuring.acquire(blocking=False):
-            # One measures for all; the others go by the last measurement, which is hardly older than that.
+            # One thread measures for all; meanwhile the others use the last measurement, which is hardly older.
             try:
                 self.measure()
             finally:

@@ -1,6 +1,6 @@
-"""What an error of the database means. It is decided here, for the whole project, by PostgreSQL's error code (SQLSTATE).
+"""Decides for the whole project what a database error means, by PostgreSQL's error code (SQLSTATE).
 
-The backend raises these classes, and callers that can wait catch `DatabaseUnavailable`. All other errors are bugs of ours.
+The backend raises these classes, and callers that can wait catch `DatabaseUnavailable`. All other errors are our bugs.
 Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes".
 """
 
@@ -32,26 +32,26 @@ READ_ONLY = "25006"
 
 
 class DatabaseUnavailable(OperationalError):
-    """The server cannot be reached, or cannot do now what it is asked for. The same may succeed later."""
+    """The server cannot be reached, or cannot do now what was asked of it. The same request may succeed later."""
 
 
 class TransactionUndone(DatabaseUnavailable):
-    """The server undid the transaction for a reason that has nothing to do with it: repeat it from its beginning."""
+    """The server rolled the transaction back for a reason outside it: repeat it from the start."""
 
 
 class StalePlan(TransactionUndone):
-    """A prepared statement returns other columns than when it was prepared, since a table was altered: use a new connection."""
+    """A prepared statement no longer returns the same columns, because a table was altered: use a new connection."""
 
 
 class StatementTooSlow(DatabaseUnavailable):
-    """A statement of ours ran longer than it may (`statement_timeout`), or somebody canceled it."""
+    """A statement ran longer than `statement_timeout`, or was canceled."""
 
 
 def meaning_of(error: psycopg.Error) -> type[DatabaseUnavailable] | None:
-    """The class that the error is raised as, or None when it is a bug."""
+    """The class to raise the error as, or None when it is a bug."""
     code = error.sqlstate
     if code is None:
-        # Without a code the server has said nothing: the connection is lost, or was never made.
+        # No code means no answer from the server: the connection is lost, or was never made.
         return DatabaseUnavailable if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else None
     if code[:2] in UNAVAILABLE_CLASSES or code in UNAVAILABLE:
         return DatabaseUnavailable
@@ -59,16 +59,16 @@ def meaning_of(error: psycopg.Error) -> type[DatabaseUnavailable] | None:
         return TransactionUndone
     if code == QUERY_CANCELED:
         return StatementTooSlow
-    # "cached plan must not change result type" has the code of everything that is not supported.
+    # "cached plan must not change result type" shares its code with everything that is not supported.
     if isinstance(error, psycopg.errors.FeatureNotSupported) and error.diag.source_function == "RevalidateCachedQuery":
         return StalePlan
     return None
 
 
 class ErrorWrapper(DatabaseErrorWrapper):
-    """Raises what `meaning_of` says, and Django's own classes for the rest."""
+    """Raises the class that `meaning_of` returns, or Django's own when there is none."""
 
-    # The connection, set by the base class; the stubs do not know it.
+    # The connection, set by the base class; the stubs lack it.
     wrapper: Any
 
     def __exit__(
@@ -86,11 +86,11 @@ class ErrorWrapper(DatabaseErrorWrapper):
 
 
 def violated_constraint(error: DatabaseError) -> str | None:
-    """The name of the constraint that made the database refuse, if one did."""
+    """The name of the constraint that was violated, if any."""
     cause = error.__cause__
     return cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
 
 
 def is_unavailable(error: psycopg.Error) -> bool:
-    """For those who use psycopg without Django."""
+    """Whether an error means that the database is unavailable, for callers that use psycopg without Django."""
     return meaning_of(error) is not None

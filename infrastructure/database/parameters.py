@@ -1,4 +1,4 @@
-"""How to reach the default database without Django: for psycopg by itself, and for PostgreSQL's own programs."""
+"""How to connect to the default database without Django: with psycopg alone, and with PostgreSQL's own programs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,17 +7,17 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 
-# What libpq's list of parameters shows as asterisks.
+# How libpq's list of parameters marks one that is to be shown as asterisks.
 SECRET = b"*"
 
 
 class ParameterSecret(Exception):
-    """A parameter that other users of the machine could read if a program was given it; the message is one line."""
+    """Other users of the machine could read a parameter if it were passed to a program; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramParameters:
-    """All that libpq understands: variables of the environment, and as `--dbname` those for which it has none."""
+    """All parameters that libpq understands: as environment variables, and those that have none as `--dbname`."""
 
     environment: dict[str, str]
     dbname: str
@@ -26,7 +26,7 @@ class ProgramParameters:
 def connection_parameters() -> dict[str, Any]:
     """What psycopg needs to reach the default database, for a connection outside of Django's own."""
     parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
-    # By which Django's own connections read values as Django wants them.
+    # With these, Django's own connections convert values in Django's way.
     del parameters["context"], parameters["cursor_factory"]
     return parameters
 
@@ -42,7 +42,7 @@ def program_parameters() -> ProgramParameters:
         if option.envvar is not None:
             environment[option.envvar.decode()] = str(given[keyword])
         elif option.dispchar == SECRET:
-            raise ParameterSecret(f"{keyword} of DATABASE_URL cannot be handed on without other users of this machine seeing it")
+            raise ParameterSecret(f"{keyword} of DATABASE_URL cannot be passed on without other users of this machine seeing it")
         else:
             others[keyword] = given[keyword]
     return ProgramParameters(environment, make_conninfo(**others))

@@ -1,4 +1,4 @@
-"""What is said of a database that cannot be reached."""
+"""What to tell users and logs about a database that cannot be reached."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from infrastructure.database.errors import DatabaseUnavailable
 
 
 def one_line(error: Exception) -> str:
-    """PostgreSQL explains itself in several lines, and a log has one for each."""
+    """The error's message on one line: PostgreSQL writes several, and a log entry has one."""
     return " ".join(str(error).split())
 
 
 @contextmanager
 def database_needed() -> Iterator[None]:
-    """For a command of manage.py. Raises CommandError, one line, when the database cannot be reached."""
+    """For a manage.py command: raise CommandError with a one-line message when the database cannot be reached."""
     try:
         yield
     except DatabaseUnavailable as error:

@@ -23,6 +23,6 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['ends_at'], name='request_counts_to_remove')],
             },
         ),
-        # Counts of the last minute are not worth the write-ahead log, or a place on a standby.
+        # Counts of the last minute are not worth the write-ahead log, or replication to a standby.
         migrations.RunSQL('ALTER TABLE infrastructure_requestcount SET UNLOGGED', migrations.RunSQL.noop),
     ]

@@ -43,7 +43,7 @@ def test_a_program_is_given_all_settings_of_the_connection(monkeypatch: pytest.M
 
 def test_no_secret_is_handed_on_where_others_see_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "sslpassword", "of my key")
-    with pytest.raises(CommandError, match="sslpassword of DATABASE_URL cannot be handed on"):
+    with pytest.raises(CommandError, match="sslpassword of DATABASE_URL cannot be passed on"):
         call_command("backup", str(tmp_path / "backup"))
     assert list(tmp_path.iterdir()) == []
 
