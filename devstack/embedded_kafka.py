@@ -2,10 +2,10 @@
 
     python -m devstack.embedded_kafka DATA_DIR PORT
 
-makes its storage at the first start and then *becomes* the broker, as the process supervisor wants it. It listens on
-127.0.0.1 only: for clients at PORT, and for its own controller at any free one. It stops with its parent.
+creates its storage at the first start and then *becomes* the broker, as the process supervisor needs. It listens on
+127.0.0.1 only: for clients on PORT, and for its own controller on any free port. It stops with its parent.
 
-A single node keeps one copy of everything, which is right for trials and tests and for nothing else.
+A single node keeps one copy of everything, which is fine for trials and tests and for nothing else.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from devstack.free_ports import free_port
 from devstack.log_files import open_log
 from infrastructure.process_signals import die_with_parent
 
-# Where `make kafka-programs` puts what it fetches.
+# Where `make kafka-programs` puts its downloads.
 PROGRAMS = Path(__file__).resolve().parent.parent / ".local" / "kafka-programs"
 HOW_TO_GET_IT = "no Apache Kafka: install Java 17 and Maven (Debian: default-jre-headless, maven), then run make kafka-programs"
-# Any 16 bytes in base64url; a broker refuses the storage of another cluster.
+# Any 16 bytes in base64url; a broker rejects the storage of another cluster.
 CLUSTER_ID = "bGVtb24tbWFya2V0LWthZg"
 JAVA_OPTIONS = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 
@@ -33,12 +33,12 @@ class KafkaError(Exception):
 
 
 def is_available() -> bool:
-    """Whether there is a broker to start on this machine."""
+    """Whether Kafka and Java are installed on this machine."""
     return (PROGRAMS / ".whole").exists() and shutil.which("java") is not None
 
 
 def properties(port: int, controller_port: int) -> dict[str, str]:
-    """The broker's configuration. Paths are relative to its working directory, whose own name may hold anything."""
+    """The broker's configuration. Paths are relative to its working directory, whose own path may contain any character."""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -49,7 +49,7 @@ def properties(port: int, controller_port: int) -> dict[str, str]:
         "inter.broker.listener.name": "CLIENTS",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": "data",
-        # A misspelt topic is an error and not a new topic.
+        # A misspelt topic is an error, not a new topic.
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "1",
@@ -57,10 +57,10 @@ def properties(port: int, controller_port: int) -> dict[str, str]:
         "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
-        # A broker that was killed may register again when its last session is over.
+        # A killed broker can register again only when its last session is over.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
-        # Nobody else is coming whom the first member of a group should wait for.
+        # The first member of a group need not wait for others to join.
         "group.initial.rebalance.delay.ms": "0",
     }
 
@@ -74,7 +74,7 @@ def become_broker(data_dir: Path, port: int) -> None:
     directory = data_dir / "kafka"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = open_log(directory / "log")
-    # Java splits a class path at colons, so it gets names that hold none of ours.
+    # Java splits a class path at colons, so give it a relative path: ours may contain one.
     os.chdir(directory)
     _link(Path("libraries"), PROGRAMS)
     lines = [f"{name}={value}\n" for name, value in properties(port, free_port()).items()]
@@ -94,7 +94,7 @@ def _link(name: Path, target: Path) -> None:
 
 
 def _format(java: str) -> None:
-    # What a start that was interrupted has left is replaced.
+    # Remove what an interrupted start left behind.
     shutil.rmtree("data", ignore_errors=True)
     command = [java, *JAVA_OPTIONS, "-cp", "libraries/*", "kafka.tools.StorageTool"]
     done = subprocess.run(
@@ -106,7 +106,7 @@ def _format(java: str) -> None:
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise KafkaError(f"Kafka's storage cannot be made: {reason}")
+        raise KafkaError(f"Kafka's storage cannot be created: {reason}")
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
     python -m devstack.embedded_postgres DATA_DIR [--expendable]
 
-makes the database at the first start and then *becomes* the server, as the process supervisor wants it.
+creates the database at the first start and then *becomes* the server, as the process supervisor needs.
 
-The wheel's own helper opens parent directories to everyone, fails on a path with a space and leaves its server behind,
+The wheel's own helper opens parent directories to everyone, fails on a path with a space and leaves its server running,
 so only its programs are used. Here the server listens on 127.0.0.1 only, asks for a password, and stops with its parent.
-As root it runs as `nobody`, who need not be able to reach DATA_DIR: we enter the data directory first, and
-/proc/self/cwd is the server's name for it from then on.
+When we are root, the server runs as `nobody`, which may be unable to reach DATA_DIR: we therefore enter the data directory
+first, and the server refers to it as /proc/self/cwd.
 """
 
 import argparse
@@ -35,10 +35,10 @@ from devstack.postgres_programs import (
 )
 from infrastructure.process_signals import die_with_parent
 
-# Recovery after a crash reads the log written since the last checkpoint, which takes seconds.
+# Crash recovery reads the log written since the last checkpoint, which takes seconds.
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 15.0
-# After SIGKILL of the server its other processes need a moment to notice and to let go of the data.
+# After the server is killed (SIGKILL), its other processes need a moment to notice and to release the data.
 LOCK_DEADLINE_S = 10.0
 POLL_S = 0.02
 
@@ -49,12 +49,12 @@ SETTINGS = {
     # Small enough to share a laptop with other work: an order is about 200 bytes.
     "shared_buffers": "64MB",
     "huge_pages": "off",
-    # The default keeps three more processes for asynchronous reads, which a database that fits in memory does not do.
+    # The default keeps three more processes for asynchronous reads, which a database that fits in memory does not need.
     "io_method": "sync",
-    # The default is meant for disks that turn: with it PostgreSQL reads a table of 50,000 orders whole to find 500 of them, and
-    # passes the orders of everybody else to find the newest of an account that has a tenth of them.
+    # The default is meant for spinning disks: with it PostgreSQL reads a whole table of 50,000 orders to find 500 of them, and
+    # skips over all other accounts' orders to find the newest of an account that has a tenth of them.
     "random_page_cost": "1.1",
-    # Nothing replicates from here, and what only a replica needs is then not written.
+    # Nothing replicates from here, so do not write what only a replica needs.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
@@ -62,15 +62,15 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# Faster, and a power cut may cost the whole database.
+# Faster, but a power cut may destroy the whole database.
 EXPENDABLE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Server:
-    """A running server, and our child. It stops with us in any case, and in order with `stop`."""
+    """A running server, as our child process. It always stops with us; `stop` shuts it down cleanly."""
 
     def __init__(self, data_dir: Path, *, expendable: bool = False) -> None:
-        """Start it and wait until it takes connections. Raises PostgresError."""
+        """Start it and wait until it accepts connections. Raises PostgresError."""
         data_dir = data_dir.resolve()
         self._directory = data_dir / "postgres"
         command = [sys.executable, "-m", "devstack.embedded_postgres", str(data_dir)]
@@ -82,7 +82,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, and we stop the server when its clients are done.
+            start_new_session=True,  # Ctrl-C in a terminal is for us only; we stop the server once its clients are done.
             preexec_fn=lambda: die_with_parent(SIGTERM, parent),  # noqa: PLW1509 (no thread is running yet)
         )
         try:
@@ -97,9 +97,9 @@ class Server:
         return self._process.pid
 
     def stop(self, *, is_started_again: bool = False) -> None:
-        """Stop it: open transactions are rolled back, and all that was committed is kept.
+        """Stop it: open transactions are rolled back, and everything committed is kept.
 
-        What was copied out of DATA_DIR is removed, unless the server is started again right away.
+        Also remove the programs copied out of DATA_DIR, unless the server is about to be started again.
         """
         for signal in (SIGINT, SIGQUIT):
             if self._process.poll() is None:
@@ -120,7 +120,7 @@ class Server:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_S
         if self._process.stderr is not None and (complaint := self._process.stderr.read().strip()):
-            # What is written before the server itself takes over, and writes to its log, is our own one line.
+            # Before the server takes over and writes to its own log, the only output is our one line.
             raise PostgresError(complaint)
         while time.monotonic() < deadline:
             if _is_ready(self._directory / "data" / "postmaster.pid", self.pid):
@@ -154,7 +154,8 @@ def become_server(data_dir: Path, install: LocalInstall, *, expendable: bool) ->
     if not data.exists():
         _make_database(directory, programs, account, install.postgres_password)
     _refuse_other_version(data, programs)
-    # We hold the lock, so this names a server that is gone, or by now a stranger, for whom PostgreSQL would refuse to start.
+    # We hold the lock, so this file names a process that is gone, or an unrelated one with the same id, for which PostgreSQL
+    # would refuse to start.
     (data / "postmaster.pid").unlink(missing_ok=True)
     log = open_log(_log(directory))
     os.chdir(data)
@@ -168,9 +169,9 @@ def become_server(data_dir: Path, install: LocalInstall, *, expendable: bool) ->
 
 
 def _lock_until_exit(directory: Path) -> None:
-    """Keep every other server away from this directory, for as long as one process of ours lives.
+    """Keep every other server out of this directory for as long as any process of ours lives.
 
-    The open file is inherited by the server and by all of its processes, and the kernel drops the lock with the last one.
+    The server and all of its processes inherit the open file, and the kernel drops the lock with the last of them.
     """
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     os.set_inheritable(lock, True)
@@ -186,7 +187,7 @@ def _lock_until_exit(directory: Path) -> None:
 
 
 def _make_database(directory: Path, programs: Path, account: Account | None, password: str) -> None:
-    """Run initdb beside the final place and then move the result there, so that an interrupted one leaves nothing behind."""
+    """Run initdb in a temporary place and then move the result, so that an interrupted run leaves nothing half made."""
     new = directory / "data.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -194,14 +195,14 @@ def _make_database(directory: Path, programs: Path, account: Account | None, pas
         _give(new, account)
     place = _name_of(new, account)
     initdb = ["initdb", f"--pgdata={place}", f"--username={POSTGRES_ROLE}", "--auth=scram-sha-256", "--pwfile=/dev/stdin"]
-    # The same order of text on every machine, and letters beyond ASCII are letters.
+    # Text sorts the same way on every machine, and letters beyond ASCII count as letters.
     initdb += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
     single = ["postgres", "--single", "-D", place, "postgres"]
     for (program, *arguments), text in ((initdb, password), (single, f"CREATE DATABASE {POSTGRES_DATABASE}")):
         done = run_as(account, [str(programs / program), *arguments], cwd=new, text=text + "\n")
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise PostgresError(f"the database in {directory} cannot be made: {program}: {reason}")
+            raise PostgresError(f"the database in {directory} cannot be created: {program}: {reason}")
     new.rename(directory / "data")
 
 
@@ -209,7 +210,7 @@ def _give(directory: Path, account: Account) -> None:
     try:
         os.chown(directory, account.uid, account.gid)
     except OSError as error:
-        # Root of a container that maps no other user, for example.
+        # For example, root in a container that maps no other user.
         raise PostgresError(
             f"PostgreSQL cannot run as root and {directory} cannot be given to another user ({error.strerror}): "
             "run this as an ordinary user, or set DATABASE_URL"
@@ -217,7 +218,7 @@ def _give(directory: Path, account: Account) -> None:
 
 
 def _name_of(directory: Path, account: Account | None) -> str:
-    """How a server that was started inside of `directory` calls it; another account may not be able to reach the path."""
+    """The path by which a server started inside `directory` reaches it; another account may be unable to use the real one."""
     return str(directory) if account is None else "/proc/self/cwd"
 
 
@@ -243,7 +244,7 @@ def _last_line(log: Path) -> str:
 
 
 def _is_ready(pid_file: Path, pid: int) -> bool:
-    """Whether the server `pid` takes connections: the first and the eighth line of postmaster.pid say so (miscinit.h)."""
+    """Whether the server `pid` accepts connections, by the first and eighth lines of postmaster.pid (miscinit.h)."""
     try:
         lines = pid_file.read_text().splitlines()
     except OSError:

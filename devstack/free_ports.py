@@ -1,20 +1,20 @@
-"""TCP ports on 127.0.0.1 for what is about to be started, on this machine and nowhere else."""
+"""Finds free TCP ports on 127.0.0.1 for servers about to be started."""
 
 import random
 import socket
 
-# Below the ports that Linux and macOS hand out to outgoing connections: one of those could take ours before we listen there,
-# or during a restart.
+# Below the ports that Linux and macOS assign to outgoing connections: such a connection could take our port before we listen
+# on it, or during a restart.
 PORTS = range(20_000, 32_000)
 ATTEMPTS = 200
 
 
 class NoFreePortError(Exception):
-    """All those that were tried are taken; the message is one line."""
+    """Every port that was tried is taken; the message is one line."""
 
 
 def free_port() -> int:
-    """At random, so that two who ask at once hardly ever get the same. Raises NoFreePortError."""
+    """Pick a free port at random, so that two concurrent callers hardly ever get the same. Raises NoFreePortError."""
     for port in random.sample(PORTS, ATTEMPTS):
         if is_free(port):
             return port
@@ -22,9 +22,9 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen on the port now."""
     with socket.socket() as probe:
-        # What a closed connection leaves behind for a minute does not make the port taken.
+        # A port is free even while closed connections linger on it for a minute (TIME_WAIT).
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

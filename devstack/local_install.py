@@ -1,6 +1,6 @@
-"""What one installation makes up for itself: its secret key, two passwords and PostgreSQL's port, kept in DATA_DIR/local.json.
+"""The values that an installation generates for itself: its secret key, two passwords and PostgreSQL's port.
 
-Settings read it before Django is ready, so nothing here imports Django.
+They are kept in DATA_DIR/local.json. The settings read them before Django is ready, so nothing here imports Django.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ POSTGRES_DATABASE = "lemon_market"
 
 
 class LocalInstallError(Exception):
-    """DATA_DIR cannot be used; the message is one line for the person who started us."""
+    """DATA_DIR cannot be used; the message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalInstall:
-    """The values that were made up at the first start."""
+    """The values that were generated at the first start."""
 
     secret_key: str
     postgres_port: int
@@ -38,12 +38,12 @@ class LocalInstall:
 
 
 def load(data_dir: Path) -> LocalInstall:
-    """Read the values of this installation; the first call makes them. Raises `LocalInstallError`."""
+    """Read the values of this installation; the first call generates them. Raises `LocalInstallError`."""
     try:
         if not _path(data_dir).exists():
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(data_dir):
-                # Two processes that start at once both come here; the second finds the first one's values.
+                # Two processes that start at once both get here; the second finds the first one's values.
                 if not _path(data_dir).exists():
                     _write(data_dir, _made_up())
         return _read(data_dir)
@@ -52,7 +52,7 @@ def load(data_dir: Path) -> LocalInstall:
 
 
 def load_with_free_port(data_dir: Path) -> LocalInstall:
-    """Like `load`, for whoever is about to start PostgreSQL: a port that somebody else took meanwhile is replaced for good.
+    """Like `load`, for a caller about to start PostgreSQL: if its port was taken meanwhile, choose and store another.
 
     Raises `LocalInstallError`.
     """
@@ -91,7 +91,7 @@ def _read(data_dir: Path) -> LocalInstall:
 
 
 def _write(data_dir: Path, install: LocalInstall) -> None:
-    """Replace the file as a whole, so that a reader, who takes no lock, sees either the old or the new one. We hold the lock."""
+    """Replace the file atomically, since readers take no lock. The caller holds the lock."""
     new = data_dir / "local.json.new"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(asdict(install), file, indent=2)
@@ -102,7 +102,7 @@ def _write(data_dir: Path, install: LocalInstall) -> None:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold DATA_DIR's own lock. The kernel drops it with the process, so that none is ever left behind."""
+    """Hold the lock on DATA_DIR. The kernel drops it with the process, so it is never left behind."""
     handle = os.open(data_dir, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

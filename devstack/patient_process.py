@@ -1,4 +1,4 @@
-"""A process under the supervisor that may fail again and again: it is told of once, and its output does not fill the terminal."""
+"""A supervised process that may fail again and again: this is reported once, and its output does not fill the terminal."""
 
 import os
 import time
@@ -12,17 +12,17 @@ from supervisor.options import ProcessConfig, decode_wait_status
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
-# The failure in a row at which one line tells of it; then nothing more is said until the process runs.
-TOLD_AT = 5
-# Who has run for so long has not failed. On a machine with too much to do it can take 20 s to find that something is missing.
+# How many failures in a row are reported, in one line; nothing more is logged until the process runs.
+REPORT_AT = 5
+# A process that has run for this long works. On an overloaded machine it can take 20 s to find that something is missing.
 RUNS_S = 30
-# Bytes that are kept of what a failing process writes, and characters that are quoted of its last line.
+# How many bytes to keep of a failing process's output, and how many characters to quote of its last line.
 MAX_HELD = 64 * 1024
 MAX_QUOTE = 300
 
 
 class HeldOutput(PDispatcher):
-    """What a process writes: held while it may still fail, and passed on from the moment that it runs."""
+    """The output of a process: held back while it may still fail, and passed on once it runs."""
 
     def __init__(self, process: "PatientProcess", fd: int) -> None:
         super().__init__(process, "output", fd)
@@ -37,7 +37,7 @@ class HeldOutput(PDispatcher):
         return False
 
     def handle_read_event(self) -> None:
-        """Take what was written since."""
+        """Read the new output."""
         written = self.process.config.options.readfd(self.fd)
         if not written:
             self.close()
@@ -47,7 +47,7 @@ class HeldOutput(PDispatcher):
             _write_to_terminal(written)
 
     def release(self) -> None:
-        """Pass on what was held."""
+        """Pass on the output held back so far."""
         _write_to_terminal(self._held)
         self._held = b""
 
@@ -60,8 +60,8 @@ class HeldOutput(PDispatcher):
 class PatientProcess(Subprocess):
     """Counts its failures in a row.
 
-    It fails when it ends with an error, or before it has run for `startsecs`. It runs again after RUNS_S, or, if it has to run
-    only once, when it ends without an error.
+    It fails when it ends with an error, or before it has run for `startsecs`. It counts as running again after RUNS_S or, if it
+    only has to run once, when it ends without an error.
     """
 
     def __init__(self, config: "PatientConfig") -> None:
@@ -75,8 +75,8 @@ class PatientProcess(Subprocess):
         self._how_it_failed = decode_wait_status(sts)[1]
         logger = self.config.options.logger
         level = logger.level
-        if self.failures >= TOLD_AT - 1:
-            # supervisord warns of every end. Our own lines do not ask for the level.
+        if self.failures >= REPORT_AT - 1:
+            # supervisord would warn each time a process ends. Our own lines ignore the level.
             logger.level = LevelsByName.ERRO
         super().finish(pid, sts)
         logger.level = level
@@ -87,7 +87,7 @@ class PatientProcess(Subprocess):
         super().record_spawnerr(msg)
 
     def change_state(self, new_state: int, expected: bool = True) -> None:
-        """Note what becomes of it."""
+        """Count the failure or the success that the new state stands for."""
         super().change_state(new_state, expected)
         if new_state == ProcessStates.BACKOFF or (new_state == ProcessStates.EXITED and not expected):
             self._count_failure()
@@ -102,13 +102,15 @@ class PatientProcess(Subprocess):
 
     def _count_failure(self) -> None:
         self.failures += 1
-        if self.failures == TOLD_AT:
+        if self.failures == REPORT_AT:
             said = "".join(output.last_line() for output in self.dispatchers.values())
             quoted = f'it says: "{said}"' if said else "it says nothing"
-            self._tell(f"has failed {TOLD_AT} times in a row ({self._how_it_failed}) and is tried again until it runs; {quoted}")
+            self._tell(
+                f"has failed {REPORT_AT} times in a row ({self._how_it_failed}) and is tried again until it runs; {quoted}"
+            )
 
     def _forget_failures(self, what: str) -> None:
-        if self.failures >= TOLD_AT:
+        if self.failures >= REPORT_AT:
             self._tell(what)
         self.failures = 0
         for output in self.dispatchers.values():
@@ -129,12 +131,12 @@ class PatientConfig(ProcessConfig):
         return process
 
     def make_dispatchers(self, proc: PatientProcess) -> tuple[dict[int, HeldOutput], dict[str, int | None]]:
-        """Our terminal, unless it has failed so often that one more time is told of.
+        """Give it our terminal, unless its next failure will be reported or was reported before.
 
-        Then it stays on a pipe for as long as it lives, since nobody can give it the terminal once it runs.
+        It then stays on a pipe for as long as it lives, since a running process cannot be given the terminal.
         """
         pipes = self.options.make_pipes()
-        if proc.failures < TOLD_AT - 1:
+        if proc.failures < REPORT_AT - 1:
             return {}, pipes
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
@@ -146,7 +148,7 @@ class PatientConfig(ProcessConfig):
 
 def _write_to_terminal(written: bytes) -> None:
     left = memoryview(written)
-    # Nobody may be reading any more, which is no reason to keep the process from writing.
+    # The terminal may be gone, which must not block the process.
     with suppress(OSError):
         while left:
             left = left[os.write(2, left) :]

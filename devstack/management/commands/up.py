@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         for number in STOP_SIGNALS:
-            # An orderly exit, so that PostgreSQL is stopped on the way out.
+            # Exit cleanly, so that PostgreSQL is stopped on the way out.
             signal.signal(number, lambda number, _: sys.exit(128 + number))
         try:
             install = local_install.load(settings.DATA_DIR)
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         server = None
         if settings.EMBEDDED_POSTGRES:
             install = local_install.load_with_free_port(settings.DATA_DIR)
-            # Django read the port before we could know that it is taken.
+            # Django read the port before we found out that it is taken.
             settings.DATABASES["default"]["PORT"] = install.postgres_port
             server = Server(settings.DATA_DIR)
         is_ready = False
@@ -66,11 +66,11 @@ class Command(BaseCommand):
             connection.close()
             if server is not None:
                 server.stop(is_started_again=is_ready)
-        self._announce(install.admin_password if password_is_ours else "(the one that you have set)")
+        self._announce(install.admin_password if password_is_ours else "(the one you have set)")
 
     def _announce(self, password: str) -> None:
         if settings.LOG_JSON:
-            # Whoever collects the lines must not collect the password; it stands in DATA_DIR/local.json.
+            # Log collectors must not get the password; it is in DATA_DIR/local.json.
             log.info("starting", web=addresses.url(settings.WEB_PORT), exchange=settings.EXCHANGE_URL)
             return
         web = addresses.url(settings.WEB_PORT)
@@ -84,12 +84,12 @@ class Command(BaseCommand):
         if settings.ORDER_TRANSPORT == "kafka":
             lines.append(f"Kafka        {settings.KAFKA_BOOTSTRAP_SERVERS}")
         if settings.ANONYMOUS_ACCOUNT:
-            lines.insert(1, f"             whoever has not signed in acts as the account {settings.ANONYMOUS_ACCOUNT}")
+            lines.insert(1, f"             without logging in you use the account {settings.ANONYMOUS_ACCOUNT}")
         self.stdout.write("\n".join(["Lemon Market is starting; Ctrl-C stops it.", *lines]))
 
 
 def _be_the_only_one(data_dir: Path) -> None:
-    """Hold a lock until the supervisor, which this process becomes, has ended."""
+    """Hold a lock until this process, which will become the supervisor, ends."""
     lock = os.open(data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +99,7 @@ def _be_the_only_one(data_dir: Path) -> None:
 
 
 def _migrate_and_make_accounts(admin_password: str) -> bool:
-    """Bring the database up to date; whether `admin_password` opens the account `admin`."""
+    """Bring the database up to date; return whether `admin_password` is the password of the account `admin`."""
     _refuse_tables_of_another_version()
     call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
     with transaction.atomic():
@@ -108,14 +108,14 @@ def _migrate_and_make_accounts(admin_password: str) -> bool:
 
 
 def _refuse_tables_of_another_version() -> None:
-    """Raise CommandError when migrations were applied that this version does not have: its own would fail at the first table."""
+    """Raise CommandError if the database has migrations unknown to this version, whose own would fail at the first table."""
     loader = MigrationLoader(connection)
     unknown = [
         f"{app}.{name}" for app, name in loader.applied_migrations if app in OURS and (app, name) not in loader.disk_migrations
     ]
     if unknown:
         raise CommandError(
-            f"the database was made by another version of Lemon Market (it has {min(unknown)}): start with another DATA_DIR or"
+            f"the database was created by another version of Lemon Market (it has {min(unknown)}): start with another DATA_DIR or"
             f" DATABASE_URL, or move {settings.DATA_DIR} away"
         )
 
@@ -127,7 +127,7 @@ def _make_demo_account() -> None:
 
 
 def _make_administrator(password: str) -> bool:
-    """Make the superuser `admin` at the first start; whether `password` still opens it."""
+    """Create the superuser `admin` at the first start; return whether `password` is still its password."""
     administrator = User.objects.filter(username="admin").first()
     if administrator is None:
         User.objects.create_superuser("admin", password=password)
@@ -136,12 +136,12 @@ def _make_administrator(password: str) -> bool:
 
 
 def _become_supervisor(configuration: Path) -> None:
-    """Replace this process, whose Django nobody needs any longer. Stop signals wait until the supervisor can act on them."""
+    """Replace this process, which no longer needs Django. Stop signals wait until the supervisor can handle them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     sys.stdout.flush()
     os.chdir(settings.BASE_DIR)
     command = [sys.executable, "-m", "devstack.supervision", str(configuration)]
-    # Lines of the children appear when they are written, and not when a buffer is full.
+    # The children's lines appear as they are written, not when a buffer is full.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if settings.LOG_JSON:
         environment[supervision.LOG_JSON] = "true"
