@@ -1,4 +1,4 @@
-"""Following the execution feed: the client's side of the WebSocket /executions."""
+"""Follows the execution feed: the client side of the WebSocket /executions."""
 
 import asyncio
 from collections import deque
@@ -10,15 +10,15 @@ import aiohttp
 
 from exchange.reports import FeedMessage, Session, parse_frame
 
-# A longer frame ends the connection; one of more than reports.MAX_FRAME_BYTES is still read, to learn its sequence.
+# A longer frame ends the connection. A frame of more than reports.MAX_FRAME_BYTES is rejected, but read for its sequence.
 MAX_READ_BYTES = 1024 * 1024
-# When so much waits for the consumer, no more is taken from the socket and the exchange has to wait.
+# When this much waits for the consumer, reading from the socket pauses and the exchange has to wait.
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 FRAME_OVERHEAD_BYTES = 100
 
 
 class FeedDisconnected(Exception):
-    """The feed could not be reached, or its connection ended. Connect again, after the last applied sequence."""
+    """The feed could not be reached, or its connection ended. Reconnect after the last applied sequence."""
 
 
 class ExecutionFeed:
@@ -28,13 +28,14 @@ class ExecutionFeed:
             async for messages in feed.batches(max_size=500):
                 ...
 
-    The first message is always a Session. Then come the retained reports after `after` when `session_id` is still the
-    exchange's session, else all that it retains, and then live ones. Whether sequences are as expected is the caller's
-    to judge: this class repeats nothing, leaves nothing out and keeps the order.
+    The first message is always a Session. Then come the retained reports: those after `after` if `session_id` is still the
+    exchange's session, otherwise all of them. Live reports follow. This class repeats nothing, drops nothing and keeps the
+    order; the caller checks the sequences.
 
-    `session` is that first message, from when the connection is there.
+    `session` holds that first message once connected.
 
-    `heartbeat_s` bounds how long a dead peer goes unnoticed: a ping after so much silence, and half of it for the answer.
+    `heartbeat_s` bounds how long a dead peer goes unnoticed: a ping is sent after that much silence, and the answer may take
+    half as long.
     """
 
     session: Session
@@ -71,14 +72,14 @@ class ExecutionFeed:
         await self.close()
 
     async def next_batch(self, max_size: int = 1000) -> list[FeedMessage]:
-        """Like `next_frames`, with each frame read."""
+        """Like `next_frames`, but with each frame parsed."""
         return [parse_frame(frame) for frame in await self.next_frames(max_size)]
 
     async def next_frames(self, max_size: int = 1000) -> list[bytes]:
-        """Wait for a frame, then return all that are there, at most `max_size`; never an empty list.
+        """Wait for a frame, then return all that have arrived, at most `max_size`; never an empty list.
 
-        What arrived before the connection ended is returned first; then, at this call and every later one, raises
-        FeedDisconnected. Cancelling it loses nothing.
+        Once the connection has ended and all frames that arrived before were returned, every call raises FeedDisconnected.
+        Cancelling a call loses nothing.
         """
         while not self._waiting:
             if self._end is not None:
@@ -91,12 +92,12 @@ class ExecutionFeed:
         return frames
 
     async def batches(self, max_size: int = 1000) -> AsyncIterator[list[FeedMessage]]:
-        """Every `next_batch` until FeedDisconnected, which it raises."""
+        """Yield every `next_batch` until the connection ends. Raises FeedDisconnected."""
         while True:
             yield await self.next_batch(max_size)
 
     async def close(self) -> None:
-        """End the connection; messages that were not fetched are dropped."""
+        """Close the connection; messages not fetched yet are dropped."""
         if self._receiving is not None:
             self._receiving.cancel()
             await asyncio.gather(self._receiving, return_exceptions=True)
@@ -129,7 +130,7 @@ class ExecutionFeed:
         self.session = first
 
     async def _receive(self, socket: "aiohttp.ClientWebSocketResponse[bool]") -> None:
-        """Take frames from the socket as they come, so that a whole batch is at hand when the consumer asks."""
+        """Read frames from the socket as they come, so that a whole batch is ready when the consumer asks for one."""
         try:
             while True:
                 message = await socket.receive()
@@ -151,5 +152,5 @@ class ExecutionFeed:
 
 
 async def refuse_redirect(_session: object, _context: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:
-    """Executions come from the exchange that was configured, and from nobody else."""
-    raise FeedDisconnected(f"the exchange redirects (HTTP {redirect.response.status}), which is not followed")
+    """Accept executions only from the configured exchange."""
+    raise FeedDisconnected(f"the exchange redirects (HTTP {redirect.response.status}), and redirects are not followed")

@@ -1,8 +1,8 @@
 """What Lemon Market asks of an exchange: place, look up, cancel. Every venue is one implementation of `Gateway`.
 
-An answer is a value, never an exception, because each of them is an expected outcome that the caller has to record.
-The one distinction that matters everywhere is *sent* against *refused*: `Unavailable` says that the order is certainly
-not at the exchange, `Unknown` says that nobody can tell.
+Each answer is a value, never an exception, because it is an expected outcome that the caller has to record.
+The distinction that matters everywhere is whether an order may have been sent: `Unavailable` says that the order is
+certainly not at the exchange, `Unknown` that it may be.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from typing import Protocol
 class Placement:
     """One order as it goes to the exchange (FIX NewOrderSingle, MsgType D).
 
-    `client_order_id` (FIX tag 11) is the order's own id on every attempt, so that the exchange can drop a repeat.
+    `client_order_id` (FIX tag 11) is the order's id, the same on every attempt, so that the exchange can drop a repeat.
     The exchange must not take the order after `valid_until` (aware UTC).
     """
 
@@ -31,14 +31,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The exchange has the order, be it from this send or from an earlier one with the same terms."""
+    """The exchange has the order, from this send or from an earlier one with the same terms."""
 
     exchange_order_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Refused for good: this send did not bring the order into the book and no repeat will."""
+    """Refused for good: this send did not put the order into the book, and no repeat will."""
 
     reason: str
 
@@ -47,8 +47,8 @@ class Refused:
 class Unavailable:
     """Certainly not taken; to be sent again later.
 
-    `retry_after_s` is the exchange's own wish (RFC 9110 Retry-After). `exchange_is_unavailable` is true when no connection
-    could be made at all, which is a statement about the exchange and not about this order.
+    `retry_after_s` is what the exchange asked for (RFC 9110 Retry-After). `exchange_is_unavailable` is true when no
+    connection could be made at all, which says something about the exchange and not about this order.
     """
 
     reason: str
@@ -58,16 +58,16 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Sent, and no believable answer: it may or may not be in the book."""
+    """Sent without a credible answer: the order may or may not be in the book."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TermsConflict:
-    """The exchange has this id with other terms. It is ours to explain; sending or looking up again cannot mend it.
+    """The exchange has this id with other terms. An operator has to explain it; sending or looking up again cannot fix it.
 
-    `raw` is the text of a look-up's answer, for a person to read.
+    `raw` is the text of a look-up's answer, for the operator to read.
     """
 
     reason: str
@@ -76,7 +76,7 @@ class TermsConflict:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A look-up was answered about this order, in words that cannot all be true: it proves nothing, about no other order either.
+    """The answer to a look-up of this order contradicts itself: it proves nothing about this order or any other.
 
     `raw` is the answer's text.
     """
@@ -87,10 +87,10 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The exchange's own view of an order, and the last sequence of the feed session `session_id` that it contains.
+    """The exchange's view of an order, which includes all reports of the feed session `session_id` up to `last_sequence`.
 
-    `filled_quantity` is at most what was ordered. `average_price` is above 0, and None while nothing is filled. `raw` is the
-    answer's text.
+    `filled_quantity` is at most the ordered quantity. `average_price` is above 0, or None while nothing is filled. `raw` is
+    the answer's text.
     """
 
     exchange_order_id: str
@@ -104,7 +104,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """The exchange does not know the id *now*; a send that is still on its way may yet arrive, until its `valid_until`."""
+    """The exchange does not know the id *now*; a send that is under way may still arrive, until its `valid_until`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +128,10 @@ class Gateway(Protocol):
     """A venue. Implementations keep their connections open between calls and are used from one event loop."""
 
     async def place(self, placement: Placement) -> PlacementOutcome:
-        """Send a new order; it ends within the gateway's own timeout."""
+        """Send a new order; returns within the gateway's own timeout."""
 
     async def look_up(self, placement: Placement) -> LookUpOutcome:
-        """Ask for the order with this placement's `client_order_id`; its terms are compared where the exchange tells them."""
+        """Ask for the order with this placement's `client_order_id`, and compare the terms that the exchange states."""
 
     async def cancel(self, client_order_id: str) -> CancelOutcome:
         """Ask the exchange to cancel (FIX OrderCancelRequest, MsgType F)."""

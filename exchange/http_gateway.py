@@ -1,7 +1,7 @@
-"""The gateway to an exchange that is reached over HTTP: POST, GET and DELETE on /orders.
+"""The gateway to an exchange over HTTP: POST, GET and DELETE on /orders.
 
-The whole point of this module is the line between `Unavailable` and `Unknown`. An order is called not taken only when the
-exchange says so in words that nobody else would use, or when provably no byte of it was written to a connection.
+The point of this module is the line between `Unavailable` and `Unknown`. It reports an order as not taken only when the
+exchange says so in a form that nothing else would send, or when provably no byte of it was written to a connection.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
-# A longer wish is cut to this, so that a wrong or hostile answer cannot park an order for a day.
+# A longer Retry-After is cut to this, so that a wrong or hostile answer cannot park an order for a day.
 MAX_RETRY_AFTER_S = 300.0
 TERMS = ("account", "type", "side", "instrument", "limit_price", "quantity")
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
@@ -53,7 +53,7 @@ HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Ac
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a request got; the connection pool's own trace signals move it."""
+    """How far a request got, as told by the connection pool's trace signals."""
 
     is_connecting: bool = False
     may_be_sent: bool = False
@@ -61,7 +61,7 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A status line that arrived. `document` is None when no complete JSON object of at most 64 KiB came with it."""
+    """An answer whose status line arrived. `document` is None unless a complete JSON object of at most 64 KiB came with it."""
 
     status: int
     retry_after_s: float | None
@@ -70,21 +70,21 @@ class _Answer:
     raw: str = ""
 
     def reason(self) -> str | None:
-        """The exchange's reason; None when this is not the exchange's own answer, such as a proxy's HTML page."""
+        """The exchange's reason; None when the answer is not the exchange's own, such as a proxy's HTML page."""
         try:
             return untrusted.read_reason(self.document or {})
         except BadValue:
             return None
 
     def unbelievable(self) -> Unknown:
-        return Unknown(f"status {self.status}: {self.problem or 'not an answer that the protocol knows'}")
+        return Unknown(f"status {self.status}: {self.problem or 'not a valid answer in the protocol'}")
 
 
 class _CleanConnector(aiohttp.TCPConnector):
-    """A pool that throws away a kept connection on which something arrived unasked.
+    """A pool that discards an idle connection on which unexpected bytes arrived.
 
-    The library would take those bytes for the answer to the next request: a stray 503 would then call an order not taken
-    that is on its way to the book.
+    The library would mistake those bytes for the answer to the next request: a stray 503 would then report an order as not
+    taken that is on its way to the book.
     """
 
     async def connect(
@@ -104,8 +104,8 @@ class HttpGateway:
     """Place, look up and cancel over HTTP/1.1 with persistent connections, for use on one event loop.
 
     A call ends within `timeout_s`; at most `connect_timeout_s` of that is spent on a new connection. `max_connections`
-    should be at least the number of concurrent calls: one that finds no free connection in time is `Unavailable`.
-    The client library repeats GET and DELETE once on a kept connection that turns out to be closed, POST never.
+    should be at least the number of concurrent calls: a call that finds no free connection in time is `Unavailable`.
+    If a kept connection turns out to be closed, the client library repeats GET and DELETE once, but never POST.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class HttpGateway:
         self._session: aiohttp.ClientSession | None = None
 
     async def place(self, placement: Placement) -> PlacementOutcome:
-        """Send a new order. It is sent once: repeating it is the caller's decision."""
+        """Send a new order, once: repeating it is the caller's decision."""
         body = orjson.dumps(
             {
                 "client_order_id": placement.client_order_id,
@@ -160,7 +160,7 @@ class HttpGateway:
         return answer.unbelievable()
 
     async def cancel(self, client_order_id: str) -> CancelOutcome:
-        """Ask the exchange to cancel; asking twice does no harm."""
+        """Ask the exchange to cancel; asking twice is harmless."""
         answer = await self._send("DELETE", self._order_url(client_order_id), client_order_id)
         if not isinstance(answer, _Answer):
             return answer
@@ -186,11 +186,11 @@ class HttpGateway:
         return f"{self._orders_url}/{quote(client_order_id, safe='').replace('.', '%2E')}"
 
     def _open_session(self) -> aiohttp.ClientSession:
-        """The session, opened at the first call because a connection pool belongs to a running event loop."""
+        """Return the session, opened at the first call because a connection pool belongs to a running event loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=_CleanConnector(limit=self._max_connections, keepalive_timeout=self._keepalive_s),
-                # The total is ours (asyncio.timeout): the library would round it up and start it anew for the body.
+                # We time the whole call (asyncio.timeout): the library would round the total up and restart it for the body.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s, ceil_threshold=float("inf")),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -214,10 +214,10 @@ class HttpGateway:
                 answer = await _read_answer(response)
         except Exception as error:
             if not isinstance(error, aiohttp.ClientError | OSError):
-                # Whatever broke after the first byte, the order may be there: that is an outcome, not a crash.
+                # Whatever broke after the first byte, the exchange may have the order: that is an outcome, not a crash.
                 logger.exception("unforeseen failure of a request to the exchange")
             what = untrusted.printable(f"{method}: {str(error) or type(error).__name__}")
-            # A look-up that the library repeated on a new connection may have been sent before, which changes nothing.
+            # The library may have sent a look-up before it repeated it on a new connection, which makes no difference.
             cannot_connect = method == "GET" and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             if progress.may_be_sent and not cannot_connect:
                 return Unknown(what)
@@ -242,7 +242,7 @@ def _progress_trace() -> aiohttp.TraceConfig:
 
 
 async def _read_answer(response: aiohttp.ClientResponse) -> _Answer:
-    """Read a bounded body. A body that is cut or wrong leaves the status standing: 429 needs none, every other answer does."""
+    """Read a body of bounded size. If it is cut off or invalid the status still counts: 429 needs no body, all others do."""
     retry_after_s = read_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
     body = bytearray()
     try:
@@ -257,19 +257,19 @@ async def _read_answer(response: aiohttp.ClientResponse) -> _Answer:
 
 
 def read_retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds to wait from a Retry-After header, delay or HTTP date (RFC 9110, 10.2.3), from 0 to MAX_RETRY_AFTER_S.
+    """Seconds to wait from a Retry-After header, a delay or an HTTP date (RFC 9110, 10.2.3), from 0 to MAX_RETRY_AFTER_S.
 
-    A header that is neither is no wish: None.
+    None when the header is missing or is neither.
     """
     if header is None:
         return None
     header = header.strip()
     if header.isascii() and header.isdigit():
-        # The length decides first: int() refuses very long numbers.
+        # Check the length first: int() refuses very long numbers.
         return MAX_RETRY_AFTER_S if len(header) > 9 else min(float(header), MAX_RETRY_AFTER_S)
     try:
         moment = parsedate_to_datetime(header)
-        # An HTTP date is always GMT, and "-0000" is read as a time without zone.
+        # An HTTP date is always in GMT, and "-0000" is parsed as a time without a zone.
         delay_s = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
@@ -319,9 +319,9 @@ def _read_status(document: dict[str, Any]) -> OrderStatus:
 
 def _check_filled_quantity(status: OrderStatus, filled_quantity: int, quantity: int) -> None:
     if filled_quantity > quantity:
-        raise BadValue(f"filled_quantity is {filled_quantity}, and {quantity} were ordered")
+        raise BadValue(f"filled_quantity is {filled_quantity}, but {quantity} were ordered")
     if status is OrderStatus.FILLED and filled_quantity < quantity:
-        raise BadValue(f"status is filled, and filled_quantity is {filled_quantity} of {quantity}")
+        raise BadValue(f"status is filled, but filled_quantity is {filled_quantity} of {quantity}")
 
 
 def _read_term(document: dict[str, Any], name: str) -> str | int | Decimal | None:

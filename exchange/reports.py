@@ -1,4 +1,4 @@
-"""The words of the execution feed: report types, order states at the exchange, and one parsed report (FIX ExecutionReport)."""
+"""The vocabulary of the execution feed: report types, order states at the exchange, and parsed reports (FIX ExecutionReport)."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,7 +39,7 @@ class OrderStatus(StrEnum):
 
 FILLS = frozenset({ReportType.PARTIALLY_FILLED, ReportType.FILLED})
 TERMINAL_STATUSES = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
-# The state that a report brings its order into; a rejected cancel leaves it as it is.
+# The state of an order after each report; a rejected cancel leaves it unchanged.
 STATUS_AFTER = {
     ReportType.NEW: OrderStatus.NEW,
     ReportType.PARTIALLY_FILLED: OrderStatus.PARTIALLY_FILLED,
@@ -52,7 +52,7 @@ STATUS_AFTER = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The feed's first message. Sequences count inside a session; the reports before `first_sequence` are gone."""
+    """The feed's first message. Sequences count within a session; reports before `first_sequence` are no longer retained."""
 
     session_id: str
     first_sequence: int
@@ -65,7 +65,7 @@ class ExecutionReport:
 
     `last_quantity` and `last_price` belong to this execution (FIX tags 32 and 31) and are set for fills only;
     `filled_quantity` and `average_price` are totals after it (FIX tags 14 and 6). `occurred_at` is aware UTC.
-    `execution_id` (FIX tag 17) is unique inside a session; a repeated report keeps it, and its `sequence`.
+    `execution_id` (FIX tag 17) is unique within a session; a repeated report has the same one, and the same `sequence`.
     """
 
     sequence: int
@@ -80,15 +80,15 @@ class ExecutionReport:
     average_price: Decimal | None
     reason: str | None
     occurred_at: datetime
-    # The frame's text, for whoever has to keep a report that cannot be applied.
+    # The frame's text, kept when the report cannot be applied.
     raw: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BadReport:
-    """A frame that is no report.
+    """A frame that is not a valid report.
 
-    `raw` is its text, at most 64 KiB of it and free of NUL; `sequence` and `client_order_id` are set when they can be read.
+    `raw` is its text, cut to 64 KiB and free of NUL; `sequence` and `client_order_id` are set when they can be read.
     """
 
     raw: str
@@ -99,7 +99,7 @@ class BadReport:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """As much of a frame as it takes to pass it on; what cannot be read is None. `frame` is the frame as it came."""
+    """The part of a frame that is needed to pass it on; unreadable fields are None. `frame` is the frame as received."""
 
     frame: bytes
     sequence: int | None
@@ -110,7 +110,7 @@ FeedMessage = Session | ExecutionReport | BadReport
 
 
 def parse_frame(frame: bytes) -> FeedMessage:
-    """Read one frame of the feed; never raises, what cannot be read comes back as BadReport."""
+    """Parse one frame of the feed. Never raises: a frame that cannot be parsed is returned as BadReport."""
     document: dict[str, Any] = {}
     try:
         document = untrusted.load_object(frame)
@@ -123,12 +123,12 @@ def parse_frame(frame: bytes) -> FeedMessage:
 
 
 def raw_text(frame: bytes) -> str:
-    """As much of a frame that is none as can be stored and shown."""
+    """The text of an invalid frame, cut to what can be stored and shown."""
     return untrusted.text_of(frame[:MAX_FRAME_BYTES])
 
 
 def read_envelope(frame: bytes) -> Session | Envelope:
-    """Read only where a frame belongs; never raises."""
+    """Read only the fields that say where a frame belongs. Never raises."""
     try:
         document = untrusted.load_object(frame)
         if document.get("type") == "session":
@@ -142,7 +142,7 @@ def _read_session(document: dict[str, Any]) -> Session:
     first_sequence = untrusted.read_whole_number(document, "first_sequence")
     last_sequence = untrusted.read_whole_number(document, "last_sequence")
     if first_sequence > last_sequence + 1:
-        raise BadValue("first_sequence lies beyond last_sequence")
+        raise BadValue("first_sequence is beyond last_sequence")
     return Session(untrusted.read_identifier(document, "session_id"), first_sequence, last_sequence)
 
 

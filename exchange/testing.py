@@ -1,4 +1,4 @@
-"""The simulated exchange as a real process under a test's control: started, killed, frozen, restarted, compared with."""
+"""The simulated exchange as a real process under a test's control: start, kill, freeze, restart, and read its book."""
 
 import json
 import signal
@@ -21,11 +21,11 @@ class SimulatorError(Exception):
 
 
 class SimulatorProcess:
-    """`python -m exchange.simulator` on a free port, which stays the same over restarts, as does the data directory.
+    """`python -m exchange.simulator` on a free port; restarts keep the port and the data directory.
 
-    Options are those of its command line with underscores (`latency=0.5`, `cut_rate=0.1`, `retention=50`). Unless told
-    otherwise it is without latency and without faults. Use it as a context manager, or call `start` and `stop`.
-    It also ends when the test's own process ends, whatever way.
+    Options are those of its command line with underscores (`latency=0.5`, `cut_rate=0.1`, `retention=50`). By default it has
+    no latency and no faults. Use it as a context manager, or call `start` and `stop`.
+    It also ends when the test's own process ends, in whatever way.
     """
 
     def __init__(self, data_dir: Path, **options: float | int) -> None:
@@ -52,7 +52,7 @@ class SimulatorProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start and wait until it answers; raises SimulatorError with its own words when it does not start."""
+        """Start it and wait until it answers. Raises SimulatorError when it does not start."""
         if self._process is not None:
             raise SimulatorError("the simulator runs already")
         options = self.options | {"port": self.port, "data_dir": self.data_dir}
@@ -64,17 +64,17 @@ class SimulatorProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        # It prints one line when it listens, and nothing but closes its output when it could not.
+        # It prints one line once it listens; otherwise it closes its output without printing.
         line = process.stdout.readline() if process.stdout is not None else ""
         self._process = process
         if "listening on" not in line:
             exit_code = process.wait(STOP_TIMEOUT_S)
             self._forget()
-            raise SimulatorError(f"the simulator ended with exit code {exit_code}; its reason stands on stderr")
+            raise SimulatorError(f"the simulator ended with exit code {exit_code}; stderr says why")
         self.port = int(line.rsplit(":", 1)[1])
 
     def stop(self) -> int:
-        """End it with SIGTERM, also when it is frozen; returns its exit code, 0 when it does not run."""
+        """End it with SIGTERM, even when it is frozen; returns its exit code, 0 when it does not run."""
         if self._process is None:
             return 0
         self.thaw()
@@ -95,13 +95,13 @@ class SimulatorProcess:
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on after `freeze`."""
+        """Resume it after `freeze`."""
         self._running().send_signal(signal.SIGCONT)
 
     def control(self, **wishes: float | bool) -> dict[str, float]:
         """Change options while it runs (also `cut_feed`, `new_session`, `close` and `open`, each `=True`); returns all options.
 
-        Raises SimulatorError with its answer when it refuses them.
+        Raises SimulatorError with its answer when it rejects them.
         """
         return self._read_json("/control", json.dumps(wishes).encode())
 
@@ -110,7 +110,7 @@ class SimulatorProcess:
         return self._read_json("/health")
 
     def book(self) -> dict[str, dict[str, Any]]:
-        """Every order that it has, by client_order_id, with terms, state, totals, `times_received`, and the lies told of it."""
+        """Every order in its book, by client_order_id, with terms, state, totals, `times_received` and the lies about it."""
         with self._open("/book") as response:
             return {order["client_order_id"]: order for order in map(json.loads, response)}
 

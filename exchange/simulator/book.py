@@ -1,7 +1,7 @@
-"""The book of the simulated exchange: every order it ever took, rebuilt from the changes that made it.
+"""The book of the simulated exchange: every order that it ever took, rebuilt from recorded changes.
 
-A change is one small JSON list, and `Book.apply` is the only thing that alters the book, so that a restart which applies
-the same changes in the same order ends with the same orders, the same session and the same sequence.
+A change is one small JSON list, and only `Book.apply` alters the book. A restart that applies the same changes in the same
+order therefore ends with the same orders, the same session and the same sequence.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ EIGHT_PLACES = Decimal("0.00000001")
 class BookOrder:
     """One order. `filled_cents` is the exact value of its fills; times are Unix seconds.
 
-    `report_lies` and `look_up_lies` count what was said of it that contradicts what is so.
+    `report_lies` and `look_up_lies` count the false statements made about it.
     """
 
     number: int
@@ -49,7 +49,7 @@ class BookOrder:
         return self.terms.quantity - self.filled_quantity
 
     def average_price(self) -> str | None:
-        """The average price of the fills with eight places at most, None without any."""
+        """The average price of the fills with at most eight decimal places, or None without fills."""
         if not self.filled_quantity:
             return None
         average = Decimal(self.filled_cents) / (100 * self.filled_quantity)
@@ -57,7 +57,7 @@ class BookOrder:
 
 
 class Report(NamedTuple):
-    """One report as it goes to the feed: `payload` is its JSON, encoded once for everybody."""
+    """One report as it goes to the feed: `payload` is its JSON, encoded once for all readers."""
 
     sequence: int
     occurred_at: float
@@ -85,10 +85,10 @@ class Book:
         return (order for order in self.in_order if order.is_open)
 
     def apply(self, change: Change) -> Report | None:
-        """Carry out one change; the report that it brings, if any.
+        """Apply one change and return the report that it produces, if any.
 
         Changes are ["session", id], ["order", client_order_id, received_at, *terms], ["repeat", number], ["cancel", number],
-        ["report", number, type, last_quantity, last_cents, occurred_at, reason, told_ahead_s] and, of what is not so,
+        ["report", number, type, last_quantity, last_cents, occurred_at, reason, told_ahead_s] and, for lies,
         ["report_lie", number, fields, occurred_at, told_ahead_s] and ["look_up_lie", number]. Raises KeyError, IndexError,
         TypeError or ValueError for anything else.
         """
@@ -100,7 +100,7 @@ class Book:
         if kind == "order":
             client_order_id, received_at, *terms = values
             number = len(self.in_order)
-            # The book's own id stands in front, so that two books never give two orders the same id.
+            # The book's id comes first, so that two books never give two orders the same id.
             exchange_order_id = f"{self.book_id[:8]}-{number}"
             order = BookOrder(number, client_order_id, exchange_order_id, Terms(*terms), received_at)
             self.in_order.append(order)
@@ -151,10 +151,10 @@ class Book:
         return self._next_report(order, fields, occurred_at, told_ahead_s)
 
     def _next_report(self, order: BookOrder, fields: dict[str, Any], occurred_at: float, told_ahead_s: float) -> Report:
-        """The next report of the feed: what the book says of the order, but for what `fields` say."""
+        """The next report of the feed: the order's state in the book, overridden by `fields`."""
         self.last_sequence += 1
         self._report_count += 1
-        said = {
+        state = {
             "sequence": self.last_sequence,
             "execution_id": f"E{self._report_count}",
             "client_order_id": order.client_order_id,
@@ -168,7 +168,7 @@ class Book:
             "reason": None,
             "occurred_at": untrusted.rfc3339(datetime.fromtimestamp(occurred_at + told_ahead_s, UTC)),
         }
-        return Report(self.last_sequence, occurred_at, ReportType(fields["type"]), order, orjson.dumps(said | fields))
+        return Report(self.last_sequence, occurred_at, ReportType(fields["type"]), order, orjson.dumps(state | fields))
 
 
 def describe(order: BookOrder) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The simulated exchange as a process: its command line, its signals, its end."""
+"""The simulated exchange as a process: its command line, signals and shutdown."""
 
 import argparse
 import asyncio
@@ -17,14 +17,14 @@ from exchange.simulator.journal import JournalError
 from exchange.simulator.server import create_app
 from infrastructure.sockets import allow_many_sockets
 
-# Simulated faults must stay on this computer, whoever starts them.
+# Simulated faults must stay on this computer.
 HOST = "127.0.0.1"
-# Connections that wait until they are accepted: as many as Linux lets by default.
+# Connections that may wait to be accepted: as many as Linux allows by default.
 BACKLOG = 4096
-# How long a connection without a request is kept: far longer than our gateway keeps it, so that none is closed while it is used.
-# Nothing limits the time of a request's head or the number of connections, since nobody but this computer can connect.
+# How long an idle connection is kept: far longer than our gateway keeps it, so that none is closed while in use.
+# Neither the time of a request's head nor the number of connections is limited, since only this computer can connect.
 KEEP_ALIVE_S = 75.0
-# How long open requests may take to end, and then to be cancelled; the rest of the way out takes as long again.
+# How long open requests may take to finish, and then to be cancelled; the rest of the shutdown takes as long again.
 SHUTDOWN_S = 0.1
 
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, port: int, data_dir: Path)
     parser.add_argument("--data-dir", type=Path, default=data_dir, help=f"where the book is kept; default {data_dir}")
     parser.add_argument("--seed", type=int, default=0, help="seed of prices, fills and faults; default 0")
     parser.add_argument("--retention", type=int, default=100_000, help="reports kept for a replay; default 100000")
-    # A test that is killed takes its simulator with it, because its end of the pipe closes.
+    # When a test is killed its end of the pipe closes, which ends its simulator.
     parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     add_fault_arguments(parser)
 
@@ -66,7 +66,7 @@ def _fail(what: str) -> int:
 
 
 def _bind(port: int) -> socket.socket:
-    """Take the port, without listening yet: a client must not be kept waiting while the book is read."""
+    """Bind the port without listening yet: no client should wait while the book is read."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,7 +87,7 @@ async def _serve(listener: socket.socket, arguments: dict[str, Any], announce: C
     faults = faults_from_arguments(arguments)
     exchange = SimulatedExchange(arguments["data_dir"], faults, seed=arguments["seed"], retention=arguments["retention"])
     app = create_app(exchange)
-    # One access log line for each request would cost as much as the request.
+    # An access log line would cost as much as the request itself.
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=KEEP_ALIVE_S
     )

@@ -1,4 +1,4 @@
-"""What a person or a test may ask of the simulated exchange: its options, its book, whether it is there."""
+"""What a person or a test may ask the simulated exchange for: its options, its book and its health."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -16,20 +16,20 @@ from exchange.simulator.faults import BadOption
 from exchange.untrusted import BadValue
 
 ORDERS_PER_WRITE = 500
-# In the sequence in which they are executed.
+# In the order in which they are executed.
 ACTIONS: dict[str, Callable[[SimulatedExchange], None]] = {
     "close": SimulatedExchange.shut,
     "open": SimulatedExchange.reopen,
     "new_session": SimulatedExchange.begin_session,
     "cut_feed": lambda exchange: exchange.cut_feeds(),
 }
-# They answer whether the exchange is open or closed.
+# These paths answer even while the exchange is closed.
 PATHS = ("/health", "/control", "/book")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
-    """Add /health, and for loopback names only /control and /book."""
+    """Add /health, and /control and /book for loopback names only."""
 
     async def health(_request: web.Request) -> web.StreamResponse:
         book = exchange.book
@@ -52,7 +52,7 @@ def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
         return json_answer(200, asdict(exchange.faults))
 
     async def show_book(request: web.Request) -> web.StreamResponse:
-        """All orders in order of arrival, one JSON object a line; what changes meanwhile may or may not be contained."""
+        """All orders in order of arrival, one JSON object per line. Changes made meanwhile may or may not be included."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         in_order = exchange.book.in_order
@@ -82,12 +82,11 @@ def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
 
 
 def json_answer(status: int, document: dict[str, Any]) -> web.Response:
-    """A JSON answer."""
     return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
 
 
 def loopback_only(handler: Handler) -> Handler:
-    """Refuse requests that a page from elsewhere made a browser send, by a name that it points here or across origins."""
+    """Refuse requests that a foreign page made a browser send, by DNS rebinding or across origins."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")
@@ -108,7 +107,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _read_action(wishes: dict[str, Any], name: str) -> bool:
-    """Take one action out of the wishes; what is left are options."""
+    """Remove one action from the wishes; what remains are options."""
     wish = wishes.pop(name, False)
     if type(wish) is not bool:
         raise BadOption(f"{name}: must be true or false")

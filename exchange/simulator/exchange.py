@@ -1,4 +1,4 @@
-"""The running simulated exchange: book, market, journal and report log put together on one event loop."""
+"""The running simulated exchange: book, market, journal and report log on one event loop."""
 
 import asyncio
 import logging
@@ -18,15 +18,15 @@ from exchange.simulator.report_log import ReportLog
 
 logger = logging.getLogger(__name__)
 
-# What falls due within one tick is executed, written and sent together.
+# Actions that fall due within one tick are executed, written and sent together.
 SHORTEST_TICK_S = 0.002
 
 
 class SimulatedExchange:
-    """Owns all state. Every method that changes something has written it to the journal when it returns.
+    """Owns all state. Every method that changes something writes it to the journal before it returns.
 
-    `wake_feeds` is called after reports were added, `cut_feeds` when the feed's connections must go. `failed` is set when
-    the journal could not be written: the process must end then, and the next one begins with what was written.
+    `wake_feeds` is called after reports were added, `cut_feeds` to drop the feed's connections. `failed` is set when the
+    journal could not be written: the process must then end, and the next one starts from what was written.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SimulatedExchange:
         self.wake_feeds: Callable[[], None] = lambda: None
         self.cut_feeds: Callable[[], None] = lambda: None
         self.failed = asyncio.Event()
-        # While it is closed nobody reaches it; what it has taken goes on. A restart opens it.
+        # While it is closed no client reaches it, but orders already taken go on. A restart opens it.
         self.is_open = True
         self._journal = Journal(directory)
         self._journal.replay(self._replay)
@@ -50,14 +50,14 @@ class SimulatedExchange:
         self._timer_due = 0.0
 
     def start(self) -> None:
-        """Begin a session if there is none yet, and take up every open order; to be called on the event loop."""
+        """Begin a session if there is none yet, and resume every open order; to be called on the event loop."""
         if not self.book.session_id:
             self._market.begin_session(uuid4().hex)
         self._market.resume(self.clock())
         self._settle()
 
     def close(self) -> None:
-        """Stop all timers and give the data directory free."""
+        """Stop all timers and release the data directory."""
         if self._timer is not None:
             self._timer.cancel()
         self._journal.close()
@@ -69,7 +69,7 @@ class SimulatedExchange:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._market.faults = faults
-        # A shorter delay makes reports due that the feeds are still waiting for.
+        # A shorter delay may make reports due that the feeds still hold back.
         self.wake_feeds()
 
     def take(self, placement: ReceivedPlacement, acknowledge_after_s: float) -> BookOrder:
@@ -79,12 +79,12 @@ class SimulatedExchange:
         return order
 
     def count_repeat(self, order: BookOrder) -> None:
-        """Note that a placement with a known id came in again."""
+        """Count a placement with a known id."""
         self._market.count_repeat(order)
         self._settle()
 
     def answer_to_look_up(self, order: BookOrder) -> dict[str, Any]:
-        """The order as a look-up is told of it, which may contradict itself."""
+        """The order as a look-up shows it, which may contradict itself."""
         lie = self._market.contradict(order)
         self._settle()
         position = {"session_id": self.book.session_id, "last_sequence": self.book.last_sequence}
@@ -96,7 +96,7 @@ class SimulatedExchange:
         self._settle()
 
     def shut(self) -> None:
-        """Be as good as away for everybody until `reopen`."""
+        """Be as good as unreachable for every client until `reopen`."""
         self.is_open = False
         self.cut_feeds()
 
@@ -104,7 +104,7 @@ class SimulatedExchange:
         self.is_open = True
 
     def begin_session(self) -> None:
-        """Forget the feed's state: new session id, sequence from 1, the book stays."""
+        """Forget the feed's state: a new session id, sequences from 1, the same book."""
         self._market.begin_session(uuid4().hex)
         self.log.clear()
         self._settle()
@@ -130,7 +130,7 @@ class SimulatedExchange:
         self._settle()
 
     def _settle(self) -> None:
-        """Write what happened, then tell everybody who waits for it, then set the timer for what comes next."""
+        """Write the changes to the journal, then notify everything that waits for them, then set the timer for the next."""
         market = self._market
         if market.changes:
             try:

@@ -23,33 +23,33 @@ def _seconds(default: float, help_text: str, maximum: float = 3600.0) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Rates are shares from 0 to 1, times are seconds from 0 to 3600, and `clock_ahead` up to a century.
+    """Rates are shares from 0 to 1. Times are seconds from 0 to 3600, but `clock_ahead` may be up to a century.
 
-    One roll decides what happens to a placement, so that `unavailable_rate`, `refuse_rate`, `cut_rate` and `timeout_rate`
-    are exact shares of all placements.
+    One roll of the dice decides what happens to a placement, so that `unavailable_rate`, `refuse_rate`, `cut_rate` and
+    `timeout_rate` are exact shares of all placements.
     """
 
     latency: float = _seconds(0.5, "time from receiving an order to acknowledging it")
     unavailable_rate: float = _rate(0.1, "share of placements answered 503, not taken")
     refuse_rate: float = _rate(0.0, "share of placements answered 422, not taken")
     cut_rate: float = _rate(0.0, "share of placements whose connection is cut, half of them after the order was taken")
-    timeout_rate: float = _rate(0.0, "share of placements that are taken and never answered")
+    timeout_rate: float = _rate(0.0, "share of placements that are taken but never answered")
     look_up_failure_rate: float = _rate(0.0, "share of look-ups and cancel requests answered 500")
     reject_rate: float = _rate(0.0, "share of acknowledged orders that are rejected afterwards, by a report")
     early_report_rate: float = _rate(0.0, "share of placements whose first report is sent before the answer")
     repeat_rate: float = _rate(0.0, "share of reports that are sent twice")
-    report_lie_rate: float = _rate(0.0, "share of fills and ends that are followed by a report that contradicts what is so")
-    look_up_lie_rate: float = _rate(0.0, "share of orders whose look-ups are answered with what cannot be so")
-    magic_lie_rate: float = _rate(0.0, "how much of both of these rates holds for magic instruments, too")
+    report_lie_rate: float = _rate(0.0, "share of fills and final reports that are followed by a report that is false")
+    look_up_lie_rate: float = _rate(0.0, "share of orders whose look-ups are answered with a contradiction")
+    magic_lie_rate: float = _rate(0.0, "share of these two rates that applies to magic instruments")
     delay: float = _seconds(0.0, "delay of every report on the feed")
-    clock_ahead: float = _seconds(0.0, "how far ahead of the time the occurred_at of new reports is", CENTURY_S)
+    clock_ahead: float = _seconds(0.0, "how far ahead the occurred_at of new reports is", CENTURY_S)
     cancel_latency: float = _seconds(0.05, "time from a cancel request to its result")
-    cancel_race_rate: float = _rate(0.0, "share of cancels that come too late because the order is filled just before")
+    cancel_race_rate: float = _rate(0.0, "share of cancels that come too late because the order was filled just before")
     fill_interval: float = _seconds(0.2, "time between fills and between price changes; at most the latency")
-    expire_after: float = _seconds(0.0, "time after which an acknowledged order that is still open expires, 0 is never")
+    expire_after: float = _seconds(0.0, "time after which an acknowledged order that is still open expires; 0 means never")
 
     def changed(self, wishes: dict[str, Any]) -> "Faults":
-        """The options with some of them replaced; raises BadOption and changes nothing when one of them is wrong."""
+        """The options with some of them replaced. Raises BadOption, and changes nothing, when one of them is wrong."""
         known = {one.name for one in fields(self)}
         for name in wishes:
             if name not in known:
@@ -57,7 +57,7 @@ class Faults:
         return replace(self, **{name: check_option(name, value) for name, value in wishes.items()})
 
     def fill_interval_s(self) -> float:
-        """Fills keep pace with the latency, so that an exchange without any is as fast as it can be."""
+        """Fills come at least as fast as the latency, so that an exchange without latency is as fast as possible."""
         return min(self.fill_interval, max(self.latency, 0.005))
 
 

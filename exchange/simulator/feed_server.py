@@ -1,7 +1,7 @@
 """The simulated exchange's side of the execution feed.
 
-Every connection is a cursor on the retained reports and nothing else: a reader that is slow costs no memory beyond one
-write buffer, and one that stands still, or falls behind what is retained, is cut off.
+Every connection is just a cursor on the retained reports: a slow reader costs no memory beyond one write buffer, and one
+that stalls, or falls behind what is retained, is cut off.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from exchange.simulator.report_log import text_frame
 logger = logging.getLogger(__name__)
 
 FRAMES_PER_WRITE = 500
-# Writing pauses when more than this waits for the reader, and goes on when little of it is left.
+# Writing pauses when the full limit waits for the reader, and resumes below the low one.
 FULL_BUFFER_BYTES = 1024 * 1024
 LOW_BUFFER_BYTES = 128 * 1024
 BUFFER_POLL_S = 0.01
-# A reader that takes nothing at all for this long is cut off.
+# A reader that reads nothing at all for this long is cut off.
 STALL_S = 10.0
 HEARTBEAT_S = 30.0
 
 
 def add_routes(app: web.Application, exchange: SimulatedExchange) -> None:
-    """Add the WebSocket /executions and connect it with the exchange."""
+    """Add the WebSocket /executions and connect it to the exchange."""
     connections: set[FeedConnection] = set()
 
     def wake() -> None:
@@ -77,13 +77,13 @@ class FeedConnection:
         self.wake = asyncio.Event()
         self._exchange = exchange
         log = exchange.log
-        # Another session's numbers mean nothing here; a position beyond the end is told by the session message.
+        # Another session's numbers mean nothing here. The session message tells a client whose position is beyond the end.
         self._sent = min(max(after, log.first_sequence - 1), log.last_sequence)
         if session_id != exchange.book.session_id:
             self._sent = log.first_sequence - 1
 
     async def send_reports(self) -> None:
-        """Send the session, everything that is retained after the reader's position, then what happens, until cut off."""
+        """Send the session, the retained reports after the reader's position and then new ones, until cut off."""
         try:
             await self._send_while_reader_keeps_up()
         except Exception:
@@ -91,8 +91,8 @@ class FeedConnection:
         self.transport.abort()
 
     async def _send_while_reader_keeps_up(self) -> None:
-        # Frames are written to the transport as they were encoded, many at once: the library's own sending costs several
-        # times as much for each. Both write whole frames on one event loop, so they never mix.
+        # Write encoded frames straight to the transport, many at once: the library's own sending costs several times as much
+        # per frame. Both write whole frames on one event loop, so they never mix.
         self.transport.write(self._session_frame())
         while not self.transport.is_closing() and self._sent + 1 >= self._exchange.log.first_sequence:
             self.wake.clear()
@@ -107,7 +107,7 @@ class FeedConnection:
                 await self._more_is_due()
 
     def _with_repeats(self, frames: list[bytes]) -> list[bytes]:
-        """The frames, and behind them those that are to come twice."""
+        """The frames, followed by those that are to be sent twice."""
         rate, dice = self._exchange.faults.repeat_rate, self._exchange.dice
         return frames + [frame for frame in frames if dice.random() < rate] if rate else frames
 
@@ -121,7 +121,7 @@ class FeedConnection:
                 await self.wake.wait()
 
     async def _buffer_has_room(self) -> None:
-        """Let the reader take what was written; one that takes nothing at all is cut off."""
+        """Let the reader catch up; cut it off if it reads nothing at all."""
         await asyncio.sleep(0)
         waiting_bytes = self.transport.get_write_buffer_size()
         if waiting_bytes < FULL_BUFFER_BYTES:
@@ -134,7 +134,7 @@ class FeedConnection:
             if still_waiting_bytes < waiting_bytes:
                 waiting_bytes, progress_at = still_waiting_bytes, loop.time()
             elif loop.time() - progress_at > STALL_S:
-                logger.warning("a feed reader that takes nothing is cut off")
+                logger.warning("a feed reader is cut off because it reads nothing")
                 self.transport.abort()
 
     def _session_frame(self) -> bytes:

@@ -1,7 +1,7 @@
-"""The simulated exchange's journal: one JSON list a line, only ever appended to.
+"""The simulated exchange's append-only journal: one JSON list per line.
 
 A write reaches the operating system before anything is answered, so that a SIGKILL at any moment loses nothing that a
-client was told. It is not forced to the disk: a simulator need not outlive its machine.
+client was told. It is not forced to disk: a simulator need not survive a crash of its machine.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ class Journal:
     """An open journal, locked for this process."""
 
     def __init__(self, directory: Path) -> None:
-        """Open or create the journal of a directory; raises JournalError when another process has it, OSError as open does."""
+        """Open or create a directory's journal. Raises JournalError when another process has it, and OSError as open does."""
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / "journal.jsonl"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -33,7 +33,7 @@ class Journal:
             raise JournalError(f"{self._path} is in use by another exchange simulator") from error
 
     def replay(self, apply: Callable[[Change], object]) -> None:
-        """Hand every change to `apply`, oldest first; cut off a last line that was torn by a sudden end.
+        """Pass every change to `apply`, oldest first; remove a last line that a sudden end left incomplete.
 
         Raises JournalError when any other line cannot be read or applied.
         """
@@ -52,11 +52,11 @@ class Journal:
         os.ftruncate(self._file, good_bytes)
 
     def append(self, changes: Iterable[Change]) -> None:
-        """Write changes in one piece; raises OSError, after which the journal must not be written to again."""
+        """Write changes in one piece. Raises OSError, after which the journal must not be written to again."""
         data = memoryview(b"".join([orjson.dumps(change, option=orjson.OPT_APPEND_NEWLINE) for change in changes]))
         while data:
             data = data[os.write(self._file, data) :]
 
     def close(self) -> None:
-        """Close the file, which also gives up the lock."""
+        """Close the file, which also releases the lock."""
         os.close(self._file)

@@ -1,6 +1,6 @@
-"""What the simulated exchange says when it contradicts itself: fields of a report or of a look-up's answer that cannot be so.
+"""How the simulated exchange contradicts itself: false fields of a report or of a look-up's answer.
 
-Each lie shows in itself, or beside what was reported of the same order before. None of them changes the book.
+Each lie contradicts itself, or what was reported of the same order before. None of them changes the book.
 """
 
 import zlib
@@ -15,7 +15,7 @@ Fields = dict[str, Any]
 
 
 def lying_report(order: BookOrder, told: ReportType, quantity: int | None, cents: int | None, dice: Random) -> Fields:
-    """The fields of a report that contradicts what is so. `told` is the report before it, and `quantity` and `cents` its fill."""
+    """The fields of a false report. `told` is the type of the true report before it, `quantity` and `cents` are its fill."""
     terms, totals = order.terms, order.filled_quantity
     price = price_text(cents or terms.limit_cents or 1_000)
     truth: Fields = {"type": told.value, "last_quantity": quantity, "last_price": None if cents is None else price}
@@ -51,7 +51,7 @@ def lying_report(order: BookOrder, told: ReportType, quantity: int | None, cents
 
 
 def lying_answer(order: BookOrder, draw: float) -> Fields:
-    """The fields of a look-up's answer that contradict it; `draw`, from 0 to 1, chooses which."""
+    """The false fields of a look-up's answer; `draw`, from 0 to 1, chooses them."""
     quantity = order.terms.quantity
     lies: list[Fields] = [
         {"filled_quantity": quantity + 1, "average_price": order.average_price() or "10.00"},
@@ -64,6 +64,6 @@ def lying_answer(order: BookOrder, draw: float) -> Fields:
 
 
 def draw_for(seed: int, client_order_id: str, what: str) -> float:
-    """A number from 0 to below 1 that is the same at each question about an order."""
+    """A number from 0 to below 1 that is always the same for an order and a question `what`."""
     # As in prices.py: crc32 alone changes too little between similar texts.
     return (zlib.crc32(f"{seed}:{what}:{client_order_id}".encode()) * 2_654_435_761 & 0xFFFFFFFF) / 2**32

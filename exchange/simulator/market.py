@@ -1,7 +1,7 @@
 """What happens to the orders of the simulated exchange over time: acknowledged, filled, cancelled, rejected, expired.
 
-Time is always an argument (Unix seconds) and nothing here waits or does input or output: whoever owns the market calls
-`advance` when `next_due` has come, writes `changes` to the journal and sends `reports` to the feed.
+Time is always an argument (Unix seconds), and nothing here waits or does input or output: the market's owner calls
+`advance` at `next_due`, writes `changes` to the journal and sends `reports` to the feed.
 """
 
 import heapq
@@ -17,17 +17,17 @@ from exchange.simulator.lies import Fields, draw_for, lying_answer, lying_report
 from exchange.simulator.placements import MAGIC_INSTRUMENTS, NEVERFILL, PARTIAL, ReceivedPlacement
 from exchange.simulator.prices import PriceWalk
 
-# An instrument in which nothing trades moves ever more slowly, down to this many times the usual interval, so that old
-# orders far away from their price cost nothing.
+# An instrument without trades moves more and more slowly, until a step takes this many times the usual interval, so that old
+# orders far from the market price cost nothing.
 SLOWEST_WALK = 25
-# Without latency fills follow within milliseconds; prices need not move that often.
+# Without latency, fills follow within milliseconds; prices need not move that often.
 SHORTEST_WALK_S = 0.02
 
 FILLS_AND_ENDS = FILLS | {ReportType.CANCELED, ReportType.REJECTED, ReportType.EXPIRED}
 
 
 class Instrument:
-    """The price of one instrument and the limit orders that rest in it, the best in front."""
+    """The price of one instrument and its resting limit orders, the best first."""
 
     __slots__ = ("buys", "is_moving", "quiet_steps", "sells", "walk")
 
@@ -47,7 +47,7 @@ class Instrument:
             heapq.heappush(self.sells, (limit_cents, order.number, order))
 
     def take_crossed(self) -> list[BookOrder]:
-        """Remove and return every open order whose limit the price has reached; forget closed ones on the way."""
+        """Remove and return every open order whose limit the price has reached; drop closed ones on the way."""
         crossed = []
         for heap, price in ((self.buys, -self.walk.cents), (self.sells, self.walk.cents)):
             while heap and (heap[0][0] <= price or not heap[0][2].is_open):
@@ -61,12 +61,12 @@ class Instrument:
 
 
 class Market:
-    """Executes what is due. `changes` and `reports` collect what happened; their reader empties them."""
+    """Executes what is due. `changes` and `reports` collect the results; their reader empties them."""
 
     def __init__(self, book: Book, faults: Faults, seed: int) -> None:
         self.faults = faults
-        # Throws everything that is left to chance, but for the price walks, which have their own.
-        self.dice = Random(seed)  # noqa: S311 (a seed must bring the same fills and faults again)
+        # Decides everything that is left to chance, except for the price walks.
+        self.dice = Random(seed)  # noqa: S311 (a seed must reproduce the same fills and faults)
         self.changes: list[Change] = []
         self.reports: list[Report] = []
         self._book = book
@@ -77,7 +77,7 @@ class Market:
         self._ticket = count()
 
     def resume(self, now: float) -> None:
-        """Take up every open order of a book that was rebuilt."""
+        """Resume every open order of a book that was rebuilt."""
         for order in self._book.open_orders():
             if order.status is OrderStatus.PENDING_NEW:
                 self._at(now, partial(self._acknowledge, order))
@@ -89,12 +89,12 @@ class Market:
         return self._agenda[0][0] if self._agenda else None
 
     def advance(self, now: float) -> None:
-        """Carry out everything that is due."""
+        """Execute everything that is due."""
         while self._agenda and self._agenda[0][0] <= now:
             heapq.heappop(self._agenda)[2](now)
 
     def take(self, placement: ReceivedPlacement, now: float, acknowledge_after_s: float) -> BookOrder:
-        """Enter a new order into the book as pending_new; from here on it is at the exchange, whatever its sender hears."""
+        """Enter a new order into the book as pending_new. From now on it is at the exchange, whatever its sender is told."""
         self._record(["order", placement.client_order_id, now, *placement.terms])
         order = self._book.in_order[-1]
         self._at(now + acknowledge_after_s, partial(self._acknowledge, order))
@@ -103,11 +103,11 @@ class Market:
         return order
 
     def count_repeat(self, order: BookOrder) -> None:
-        """Note that a placement with a known id came in again."""
+        """Count a placement with a known id."""
         self._record(["repeat", order.number])
 
     def request_cancel(self, order: BookOrder, now: float) -> None:
-        """Cancel an open order after `cancel_latency`, unless it is filled by then; asked twice it is cancelled once."""
+        """Cancel an open order after `cancel_latency`, unless it is filled by then. A second request changes nothing."""
         if order.is_cancel_requested:
             return
         self._record(["cancel", order.number])
@@ -115,11 +115,11 @@ class Market:
             self._at(now + self.faults.cancel_latency, partial(self._cancel, order))
 
     def begin_session(self, session_id: str) -> None:
-        """Start a new feed session, as an exchange does that lost its feed's state: the book stays, the sequence begins at 1."""
+        """Start a new feed session, as if the feed's state was lost: the book stays, sequences start at 1."""
         self._record(["session", session_id])
 
     def contradict(self, order: BookOrder) -> Fields:
-        """What is wrong in an answer to a look-up of this order; nothing, unless it is one of those that are lied about."""
+        """The false fields in an answer to a look-up of this order; empty unless it is one of those that are lied about."""
         rate = self._lie_rate(self.faults.look_up_lie_rate, order)
         if draw_for(self._seed, order.client_order_id, "whether") >= rate:
             return {}
@@ -150,7 +150,7 @@ class Market:
         ahead_s = self.faults.clock_ahead
         self._record(["report", order.number, report_type.value, quantity, cents, now, reason, ahead_s])
         rate = self._lie_rate(self.faults.report_lie_rate, order)
-        # Without lies the dice fall as they did before there were any: a seed keeps its meaning.
+        # Without lies the dice are not rolled, so that a seed gives the same results as before lies existed.
         if rate and report_type in FILLS_AND_ENDS and self.dice.random() < rate:
             fields = lying_report(order, report_type, quantity, cents, self.dice)
             self._record(["report_lie", order.number, fields, now, ahead_s])
@@ -164,7 +164,7 @@ class Market:
             self._begin_life(order, now)
 
     def _begin_life(self, order: BookOrder, now: float) -> None:
-        """Plan what will become of an acknowledged order."""
+        """Schedule what will happen to an acknowledged order."""
         interval_s = self.faults.fill_interval_s()
         if self.faults.expire_after:
             self._at(now + self.faults.expire_after, partial(self._expire, order))
@@ -191,12 +191,12 @@ class Market:
             near_cents = self._book.last_cents.get(name, order.terms.limit_cents)
             instrument = self._instruments[name] = Instrument(PriceWalk(self._seed, name, near_cents))
         elif instrument.walk.is_guess and order.terms.limit_cents is not None:
-            # The first limit order tells what the instrument is worth to its traders, which beats a price out of the air.
+            # The first limit order shows what the instrument is worth to its traders, which beats a random price.
             instrument.walk = PriceWalk(self._seed, name, order.terms.limit_cents)
         return instrument
 
     def _fill_step(self, order: BookOrder, steps: int, now: float) -> None:
-        """Fill a market order by a random part, or by all that is left when it is the last step."""
+        """Fill a random part of a market order, or all that is left in the last step."""
         if not order.is_open:
             return
         left = order.open_quantity
@@ -211,7 +211,7 @@ class Market:
             return
         cents, limit_cents = self._instrument(order).walk.cents, order.terms.limit_cents
         if limit_cents is not None:
-            # Never worse than the limit, also for orders that are filled without having been crossed.
+            # Never worse than the limit, even for orders filled without having been crossed.
             cents = min(cents, limit_cents) if order.terms.side == "buy" else max(cents, limit_cents)
         report_type = ReportType.FILLED if quantity == order.open_quantity else ReportType.PARTIALLY_FILLED
         self._report(order, report_type, now, quantity, cents)
@@ -226,7 +226,7 @@ class Market:
         return max(SHORTEST_WALK_S, self.faults.fill_interval_s()) * slowness
 
     def _move(self, instrument: Instrument, now: float) -> None:
-        """One step of the price walk; the orders that it crosses are filled, two in five of them only in part."""
+        """Take one step of the price walk and fill the orders that it crosses, two in five of them only in part."""
         instrument.is_moving = False
         instrument.walk.step()
         crossed = instrument.take_crossed()

@@ -1,4 +1,4 @@
-"""Reading a placement as it arrives at the simulated exchange, and what one of the magic instruments does to it."""
+"""Reads a placement that arrives at the simulated exchange, and names the magic instruments."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LIMIT_PRICE = re.compile(r"[0-9]{1,17}(\.[0-9]{1,2})?", re.ASCII)
 
 
 class Terms(NamedTuple):
-    """What a repeat of the same id must agree in. Prices are whole cents here, so that no sum is ever rounded."""
+    """What a repeat of the same id must have in common. Prices are whole cents here, so that no sum is ever rounded."""
 
     account: str
     type: str
@@ -40,7 +40,7 @@ class ReceivedPlacement:
 
 
 def read_placement(body: bytes) -> ReceivedPlacement:
-    """Read a POST body; raises BadValue, whose text says what is wrong with it."""
+    """Read a POST body. Raises BadValue, whose text says what is wrong."""
     document = untrusted.load_object(body)
     order_type = _read_choice(document, "type", ("market", "limit"))
     instrument = untrusted.read_identifier(document, "instrument", 12)
@@ -82,5 +82,5 @@ def _read_limit(document: dict[str, Any], order_type: str) -> int | None:
     whole, _, places = value.partition(".")
     cents = int(whole) * 100 + int(places.ljust(2, "0") or 0)
     if not cents:
-        raise BadValue("limit_price is not larger than zero")
+        raise BadValue("limit_price is not above 0")
     return cents

@@ -11,16 +11,16 @@ HIGHEST_CENTS = 10**19 - 1
 
 
 class PriceWalk:
-    """A price in whole cents that moves only when it is asked to.
+    """A price in whole cents that moves only when asked to.
 
     Steps come from a checksum of seed, instrument and step number: the same seed gives the same walk, and an instrument
-    costs a hundred bytes where a random generator of its own would cost 2.5 KB.
+    takes a hundred bytes where its own random generator would take 2.5 KB.
     """
 
     __slots__ = ("_key", "_steps", "cents", "is_guess")
 
     def __init__(self, seed: int, instrument: str, near_cents: int | None = None) -> None:
-        """Begin near the given price, or somewhere from 20 to 500 when there is none."""
+        """Begin near the given price, or somewhere from 20 to 500 without one."""
         self._key = f"{seed}:{instrument}:".encode()
         self._steps = 0
         self.is_guess = near_cents is None
@@ -31,7 +31,7 @@ class PriceWalk:
             self.cents = min(max(1, near_cents + round(near_cents * START_DISTANCE * start)), HIGHEST_CENTS)
 
     def step(self) -> int:
-        """Move by one step, at least one cent, from one cent to the highest that can be written; returns the new price."""
+        """Move by one step of at least one cent and return the new price, from one cent to the highest that can be written."""
         draw = self._draw()
         change = round(self.cents * STEP * draw) or (1 if draw >= 0 else -1)
         self.cents = min(max(1, self.cents + change), HIGHEST_CENTS)

@@ -1,13 +1,13 @@
-"""The retained part of the execution feed: the newest reports of the current session as ready WebSocket frames."""
+"""The retained part of the execution feed: the newest reports of the current session as encoded WebSocket frames."""
 
 from exchange.simulator.book import Report
 
-# Old frames are dropped this many at a time, because dropping from the front of a list moves all the rest.
+# Drop old frames once they are this fraction (1/10) too many, because dropping from the front of a list moves all the rest.
 TRIM_SHARE = 10
 
 
 class ReportLog:
-    """Frames by sequence, without a gap, at most `retention` of them and a tenth."""
+    """Frames by sequence, without gaps: at most `retention` of them, plus a tenth."""
 
     def __init__(self, retention: int) -> None:
         self._retention = retention
@@ -17,7 +17,7 @@ class ReportLog:
 
     @property
     def last_sequence(self) -> int:
-        """The newest sequence; one less than the first while there is none."""
+        """The newest sequence; one less than the first while there are no reports."""
         return self.first_sequence + len(self._frames) - 1
 
     def append(self, report: Report) -> None:
@@ -37,7 +37,7 @@ class ReportLog:
         self.first_sequence = 1
 
     def frames_after(self, sequence: int, most: int, occurred_before: float) -> list[bytes]:
-        """The frames that follow a sequence, which must not lie before the retained part, and are old enough to be sent."""
+        """At most `most` frames after a sequence, as far as old enough to be sent. The sequence must not precede the log."""
         start = sequence + 1 - self.first_sequence
         end = min(start + most, len(self._frames))
         while end > start and self._times[end - 1] > occurred_before:
@@ -45,7 +45,7 @@ class ReportLog:
         return self._frames[start:end]
 
     def occurred_at(self, sequence: int) -> float | None:
-        """When a report occurred (Unix seconds); None when it is not there."""
+        """When a report occurred (Unix seconds); None when the log does not have it."""
         index = sequence - self.first_sequence
         return self._times[index] if 0 <= index < len(self._times) else None
 

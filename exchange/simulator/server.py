@@ -1,4 +1,4 @@
-"""The simulated exchange's HTTP interface for orders, and the application that holds all its addresses."""
+"""The simulated exchange's HTTP interface for orders, and the application with all of its routes."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ from exchange.untrusted import BadValue
 
 EXCHANGE = web.AppKey("exchange", SimulatedExchange)
 MAX_BODY_BYTES = 64 * 1024
-# A placement that is never answered is held open for this long unless its sender goes away first.
+# A placement that is never answered is held open for this long, unless its sender disconnects first.
 HANG_S = 120.0
-# An early report is this much earlier than its answer when there is no latency that could be divided.
+# How far an early report is ahead of its answer when there is no latency to divide.
 EARLY_LEAD_S = 0.05
 CLOSED = "the exchange is closed"
 
@@ -34,9 +34,9 @@ class Fault(Enum):
 
 
 def create_app(exchange: SimulatedExchange) -> web.Application:
-    """The whole application; its owner starts and closes the exchange.
+    """Build the whole application; the caller starts and closes the exchange.
 
-    Serve it with `handler_cancellation=True`: a placement that hangs is then given up when its sender goes away.
+    Serve it with `handler_cancellation=True`: a placement that hangs is then given up when its sender disconnects.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[turn_away_while_closed])
     app[EXCHANGE] = exchange
@@ -50,7 +50,7 @@ def create_app(exchange: SimulatedExchange) -> web.Application:
 
 @web.middleware
 async def turn_away_while_closed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 503 to everything but what is meant for the simulator itself. A placement is certainly not taken then."""
+    """While closed, answer 503 to everything but the simulator's own paths. A placement is then certainly not taken."""
     if request.app[EXCHANGE].is_open or request.path in control.PATHS:
         return await handler(request)
     if request.method != "POST":
@@ -60,7 +60,7 @@ async def turn_away_while_closed(request: web.Request, handler: Handler) -> web.
     except BadValue as error:
         return json_answer(400, {"reason": str(error)})
     if request.app[EXCHANGE].book.find(placement.client_order_id) is not None:
-        # It was taken earlier, and must never be called not taken.
+        # It was taken earlier, and must never be reported as not taken.
         return _cut(request)
     return _not_taken(placement.client_order_id, CLOSED)
 
@@ -68,8 +68,8 @@ async def turn_away_while_closed(request: web.Request, handler: Handler) -> web.
 async def place(request: web.Request) -> web.StreamResponse:
     """POST /orders.
 
-    An order is taken when it is received: `valid_until` is checked then, and the acknowledgement, `latency` later, may be
-    later than that. What is not taken is answered at once.
+    An order is taken when it is received: `valid_until` is checked then, and the acknowledgement, `latency` later, may come
+    after it. An order that is not taken is answered at once.
     """
     exchange = request.app[EXCHANGE]
     try:
@@ -119,7 +119,7 @@ async def _take(
 async def _repeat(
     request: web.Request, exchange: SimulatedExchange, order: BookOrder, placement: ReceivedPlacement, fault: Fault
 ) -> web.StreamResponse:
-    """A placement with a known id. It may be cut off or left without an answer, but is never called not taken."""
+    """Answer a placement with a known id. It may be cut off or left unanswered, but is never reported as not taken."""
     exchange.count_repeat(order)
     if placement.terms != order.terms:
         return _refer(409, order.client_order_id, "this client_order_id is known with other terms")
@@ -132,7 +132,7 @@ async def _repeat(
 
 
 async def look_up(request: web.Request) -> web.StreamResponse:
-    """GET /orders/{client_order_id}. The totals contain every report up to `last_sequence`, the newest of `session_id`."""
+    """GET /orders/{client_order_id}. The totals include every report up to `last_sequence`, the newest of `session_id`."""
     exchange = request.app[EXCHANGE]
     order = _find(request, exchange)
     return order if isinstance(order, web.Response) else json_answer(200, exchange.answer_to_look_up(order))
@@ -151,7 +151,7 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 
 
 def _find(request: web.Request, exchange: SimulatedExchange) -> BookOrder | web.Response:
-    """The order that the address names; an answer when there is none, or when the look-up is to fail."""
+    """The order named in the path, or an error response when there is none or the look-up is to fail."""
     if exchange.dice.random() < exchange.faults.look_up_failure_rate:
         return json_answer(500, {"reason": "internal error"})
     client_order_id = request.match_info["client_order_id"]
@@ -176,7 +176,7 @@ def _acknowledgement(order: BookOrder) -> dict[str, str]:
 
 
 def _draw_fault(exchange: SimulatedExchange, placement: ReceivedPlacement) -> Fault:
-    """One roll of the dice; magic instruments always have their own fault and no other."""
+    """Roll the dice once; a magic instrument always has its own fault and no other."""
     instrument, faults = placement.terms.instrument, exchange.faults
     if instrument in MAGIC_INSTRUMENTS:
         return {REFUSE: Fault.REFUSE, OFFLINE: Fault.UNAVAILABLE, TIMEOUT: Fault.TIMEOUT}.get(instrument, Fault.NONE)
@@ -200,7 +200,7 @@ async def _hang(request: web.Request) -> web.StreamResponse:
 
 
 def _cut(request: web.Request) -> web.StreamResponse:
-    """Drop the connection; what is returned can no longer be written."""
+    """Drop the connection; the returned response can no longer be written."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

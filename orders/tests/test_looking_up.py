@@ -27,9 +27,9 @@ Accept = Callable[..., Order]
 ODD: list[tuple[dict[str, Any], str]] = [
     (
         {"status": "partially_filled", "filled_quantity": 101, "average_price": "10"},
-        "filled_quantity is 101, and 100 were ordered",
+        "filled_quantity is 101, but 100 were ordered",
     ),
-    ({"status": "filled", "filled_quantity": 30, "average_price": "10"}, "status is filled, and filled_quantity is 30 of 100"),
+    ({"status": "filled", "filled_quantity": 30, "average_price": "10"}, "status is filled, but filled_quantity is 30 of 100"),
     ({"status": "partially_filled", "filled_quantity": 40, "average_price": "0"}, "average_price is not above 0"),
     (
         {"status": "partially_filled", "filled_quantity": 40, "average_price": "-1"},
@@ -107,7 +107,7 @@ def test_an_odd_answer_to_the_worker_s_look_up_proves_nothing_and_is_kept(exchan
     record([execute_at(claim_one(), exchange.url)], POLICY)
     order.refresh_from_db()
     assert (order.status, order.may_be_at_exchange) == ("pending", True)
-    assert order.discrepancy == "status is filled, and filled_quantity is 30 of 100"
+    assert order.discrepancy == "status is filled, but filled_quantity is 30 of 100"
     assert order.dead_letters.count() == 1
 
 
@@ -204,7 +204,7 @@ def test_reconcile_shows_an_odd_answer_and_goes_on(
         call_command("reconcile", "--apply", "--json", stdout=out)
     found = {one["order_id"]: (one["there"], one["can_be_mended"]) for one in json.loads(out.getvalue())["differences"]}
     assert found == {
-        str(odd.id): ("filled_quantity is 101, and 100 were ordered", False),
+        str(odd.id): ("filled_quantity is 101, but 100 were ordered", False),
         str(other.id): ("completed partially_filled 40 of 100 at 10.00000000", True),
         str(gone.id): ("not there", False),
     }

@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    """Run until SIGTERM or SIGINT; exit code 1 and one line on stderr when it cannot start."""
+    """Run until SIGTERM or SIGINT; if it cannot start, exit with code 1 and one line on stderr."""
 
-    help = "Run the simulated exchange: unreliable on request, its book survives a restart."
+    help = "Runs the simulated exchange, which is as unreliable as you want; its book survives a restart."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
