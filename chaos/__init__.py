@@ -1,1 +1,1 @@
-"""`make chaos`: the whole system under load while its processes are killed, frozen and restarted, lied to and halted."""
+"""`make chaos`: runs the whole system under load while killing, freezing, restarting, deceiving and halting it."""

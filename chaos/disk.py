@@ -1,4 +1,4 @@
-"""A disk of the installation's own, which can be full; only root can mount one."""
+"""A separate disk for the installation, so that it can be filled; only root can mount one."""
 
 import os
 import subprocess
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# More than ten minutes of a trial take.
+# More than ten minutes of a trial need.
 SIZE = "3g"
 
 
 @contextmanager
 def own_disk(data_dir: Path) -> Iterator[None]:
-    """Everything under `data_dir` but the simulated exchange's book: with that, the judge would lose what he compares with."""
+    """Mount a disk for `data_dir`, and one for the simulated exchange's book, which the verdict needs for its comparison."""
     with ExitStack() as mounted:
         if os.geteuid() == 0:
             for place in (data_dir, data_dir / "exchange"):
@@ -25,23 +25,23 @@ def own_disk(data_dir: Path) -> Iterator[None]:
 
 
 def mount(place: Path) -> bool:
-    """Whether we may."""
+    """Try to mount a disk; return whether we may."""
     command = ["/bin/mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(place)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def unmount(place: Path) -> None:
-    # Lazily: a process that was killed may still be there for a moment.
+    # Lazily: a killed process may still use it for a moment.
     subprocess.run(["/bin/umount", "--lazy", str(place)], check=True)
 
 
 def fill_for(data_dir: Path, seconds: float) -> None:
-    """Leave no room on the disk that is mounted there."""
+    """Fill the disk that is mounted there, for so many seconds."""
     filling = data_dir / "filling"
     try:
         with filling.open("ab", buffering=0) as file:
             free = os.statvfs(data_dir)
-            # Others write at the same time, so the last bit is taken in small pieces, until there is none.
+            # Others write at the same time, so take the rest in small pieces until nothing is left.
             os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize * 9 // 10)
             with suppress(OSError):
                 while True:

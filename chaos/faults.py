@@ -1,4 +1,4 @@
-"""What is done to the system: each fault is over when its function returns, and its effects may not be."""
+"""The faults inflicted on the system. A fault is over when its function returns; its effects may last longer."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from chaos.load import ACCOUNTS
 from testsupport.system import INSTRUMENTS, System
 from testsupport.waiting import wait_until
 
-# Part of the command lines of the processes that each transport has, and how many there are of each.
+# Processes by a part of their command lines, and how many there are of each: on both transports, and on each.
 COMMON = {
     "granian": 3,
     "run_sweep": 1,
@@ -27,13 +27,13 @@ COMMON = {
     "run_exchange_simulator": 1,
 }
 OF_TRANSPORT = {
-    # The parent and its guard, two workers, the one that fetches tasks and the one that stores results.
+    # The parent and its guard, two workers, the process that fetches tasks and the one that stores results.
     "django_q": {"qcluster": 6},
     "kafka": {"run_exchange_consumer": 2, "run_update_recorder": 2, "run_outbox_relay": 1, "kafka.Kafka": 1},
 }
 DATABASE = "postgres -D"
 POSTGRES, EXCHANGE, GUEST_WORKER, TRADING, DISK = "PostgreSQL", "the exchange", "one more worker", "trading", "the disk"
-# What the simulated exchange does wrong during a trial; the rest of its faults come one at a time.
+# What the simulated exchange does wrong throughout a trial; its other faults come one at a time.
 WRONG = {
     "latency": 0.1,
     "unavailable_rate": 0.1,
@@ -55,7 +55,7 @@ MAX_FREEZE_S = 8.0
 READ_ONLY, READ_ONLY_S = "read-only", 4.0
 FULL_S = 4.0
 HOUR_S = 3600
-# What the exchange is told to do, for how long, what it is told afterwards, and what that is called.
+# What the exchange is told to do, for how many seconds, what it is told afterwards, and the name of the fault.
 FOR_A_WHILE: dict[str, tuple[dict[str, object], float, dict[str, object], str]] = {
     "close": ({"close": True}, 3.0, {"open": True}, "it is closed"),
     "silent": ({"delay": HOUR_S}, 8.0, {"delay": WRONG["delay"]}, "its feed is silent"),
@@ -68,14 +68,14 @@ HEARD_S = 30.0
 
 @dataclass(frozen=True)
 class Fault:
-    """`name` says to whom and what."""
+    """`name` says what happens to which process."""
 
     name: str
     inflict: Callable[[], None]
 
 
 def control(system: System, wishes: dict[str, object]) -> None:
-    """Ask the simulated exchange for something; one that is unavailable is asked again by whoever needs it."""
+    """Change options of the simulated exchange. Raises OSError while it is unavailable; callers that must succeed retry."""
     ask_exchange(system, "/control", json.dumps(wishes).encode())
 
 
@@ -92,13 +92,13 @@ def roles(transport: str) -> dict[str, int]:
 
 
 def dealt(transport: str, chance: random.Random) -> Iterator[tuple[str, str, int]]:
-    """Victim, what is done to it, and which of its processes: every pair of these once before any comes again."""
+    """Yield victim, what is done to it, and the number of its process: every combination once before any is repeated."""
     cards = [
         (victim, how, number)
         for victim, count in roles(transport).items()
         for number in range(count)
         for how in ("killed", "frozen", "told to end")
-        # Of those that are alike it is enough to kill each.
+        # Of several alike, kill each but freeze and end only the first.
         if how == "killed" or number == 0
     ]
     cards += [(POSTGRES, how, 0) for how in ("killed", "frozen", "one process", READ_ONLY)]
@@ -112,7 +112,7 @@ def dealt(transport: str, chance: random.Random) -> Iterator[tuple[str, str, int
 
 
 def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> Fault:
-    """What is dealt, of the processes that there are now."""
+    """The fault for a card, applied to the processes that run now."""
     victim, how, number = card
     if victim == EXCHANGE:
         return exchange_fault(system, how)
@@ -124,9 +124,9 @@ def fault(system: System, card: tuple[str, str, int], chance: random.Random) -> 
         return disk_fault(system)
     pids = postgres_processes(system) if victim == POSTGRES else pids_of(system, victim)
     if len(pids) <= number:
-        return Fault(f"{victim} #{number} is unavailable already", lambda: None)
+        return Fault(f"{victim} #{number} is not running anyway", lambda: None)
     if how == READ_ONLY:
-        return Fault(f"PostgreSQL takes no changes for {READ_ONLY_S:g} s", lambda: take_no_changes(system))
+        return Fault(f"PostgreSQL is read-only for {READ_ONLY_S:g} s", lambda: take_no_changes(system))
     if victim == POSTGRES:
         return database_fault(pids, how, chance)
     name = f"{victim} #{number}" if len(pids) > 1 else victim
@@ -148,7 +148,7 @@ def database_fault(pids: list[int], how: str, chance: random.Random) -> Fault:
 
 
 def take_no_changes(system: System) -> None:
-    """As a server does that was put out of service: it answers, and refuses whatever would change something."""
+    """Make PostgreSQL act like a server taken out of service: it answers but rejects every change."""
     administer(system, "ALTER SYSTEM SET default_transaction_read_only = on")
     try:
         time.sleep(READ_ONLY_S)
@@ -157,7 +157,7 @@ def take_no_changes(system: System) -> None:
 
 
 def administer(system: System, statement: str) -> None:
-    """Run it in the database, read-only or not, and let the server read its settings again."""
+    """Run the statement even while the database is read-only, and make the server reload its settings."""
     with psycopg.connect(system.database_url, autocommit=True) as database:
         database.execute("SET default_transaction_read_only = off")
         database.execute(statement)
@@ -165,7 +165,7 @@ def administer(system: System, statement: str) -> None:
 
 
 def exchange_fault(system: System, wish: str) -> Fault:
-    """Its feed is cut, its session begins anew, or it is closed, silent or ahead of the time for a while."""
+    """Cut the exchange's feed, start a new session, or close it, silence it or put its clock ahead for a while."""
     if wish == "new_session":
         return Fault("the exchange: new_session", lambda: begin_session(system))
     if wish not in FOR_A_WHILE:
@@ -181,11 +181,11 @@ def exchange_fault(system: System, wish: str) -> Fault:
 
 
 def begin_session(system: System) -> None:
-    """Reports that nobody has taken yet are lost with the old session; no lies are among them, since nobody could flag those."""
+    """Start a new session, which loses reports not read yet. Lies must not be among them, since they could not be flagged."""
     with suppress(OSError):
         control(system, {"report_lie_rate": 0.0})
         newest = ask_exchange(system, "/health")
-        wait_until(lambda: has_taken(system, newest), within_s=HEARD_S, what="the feed's reports are taken")
+        wait_until(lambda: has_taken(system, newest), within_s=HEARD_S, what="the feed's reports are read")
         control(system, {"new_session": True})
 
 
@@ -195,21 +195,21 @@ def has_taken(system: System, newest: dict[str, object]) -> bool:
 
 
 def guest_fault(system: System, clock: str, chance: random.Random) -> Fault:
-    """One more worker, whose clock is wrong."""
+    """One more worker, with a wrong clock."""
     seconds = round(chance.uniform(3.0, 6.0), 1)
     sent = chance.choice([signal.SIGTERM, signal.SIGKILL])
-    name = f"one more worker, whose clock is {clock}, for {seconds} s"
+    name = f"one more worker, with its clock {clock}, for {seconds} s"
     return Fault(name, lambda: join_for_a_while(system, CLOCKS[clock], seconds, sent))
 
 
 def halt_fault(system: System, scope: str, chance: random.Random) -> Fault:
-    """Trading is halted in the middle of load, and goes on after a while."""
+    """Halt trading under load, and resume it after a while."""
     account = chance.choice(sorted(set(ACCOUNTS)))
     names = {"everything": (), "an account": ("--account", account), "an instrument": ("--instrument", INSTRUMENTS[0])}
     words, seconds = names[scope], round(chance.uniform(2.0, 5.0), 1)
 
     def halt() -> None:
-        # It returns when the halt is confirmed.
+        # The command returns once the halt is confirmed.
         system.manage("halt_trading", "--reason", "chaos", *words)
         time.sleep(seconds)
         system.manage("resume_trading", "--reason", "chaos", *words)
@@ -221,29 +221,29 @@ def halt_fault(system: System, scope: str, chance: random.Random) -> Fault:
 def disk_fault(system: System) -> Fault:
     data_dir = system.installation.data_dir
     if not data_dir.is_mount():
-        return Fault("the disk is not ours alone, and is not filled", lambda: None)
+        return Fault("the disk is shared, so it is not filled", lambda: None)
     return Fault(f"the disk is full for {FULL_S:g} s", lambda: fill_for(data_dir, FULL_S))
 
 
 def own_processes(system: System) -> dict[int, str]:
-    """Those of the installation, by process id, without guests, whose command lines are much like those of workers."""
+    """The installation's processes by process id, without guests, whose command lines look like those of workers."""
     return {pid: command for pid, command in system.installation.processes().items() if GUEST not in command}
 
 
 def pids_of(system: System, victim: str) -> list[int]:
-    """Those with `victim` in their command line, oldest first."""
+    """Process ids with `victim` in their command line, oldest first."""
     return [pid for pid, command in own_processes(system).items() if victim in command]
 
 
 def missing_roles(system: System) -> list[str]:
-    """Of those that have to be there, which are not, or not all of them."""
+    """The roles of which not all processes run."""
     commands = list(own_processes(system).values())
     wanted = roles(system.transport) | {DATABASE: 1}
     return [name for name, count in wanted.items() if sum(name in command for command in commands) < count]
 
 
 def tell(system: System, wishes: dict[str, object]) -> None:
-    # A simulator that was killed a moment ago starts again open, in its old session.
+    # A simulator that was just killed restarts open and in its old session.
     with suppress(OSError):
         control(system, wishes)
 

@@ -1,4 +1,4 @@
-"""A worker whose clock is wrong joins the others for a while, and leaves nothing behind."""
+"""A worker with a wrong clock joins the others for a while, and leaves nothing behind."""
 
 import signal
 import subprocess
@@ -12,23 +12,23 @@ from testsupport.installation import CHECKOUT
 from testsupport.system import System
 from testsupport.waiting import wait_until
 
-# In the command line of a guest and of its children, which are nobody's business but ours.
+# In the command lines of a guest and of its children, which only this module ends.
 GUEST = "chaos.wrong_clock"
 COMMAND = {"django_q": "qcluster", "kafka": "run_exchange_consumer"}
 STARTED_S = 180.0
-# A worker ends when what it sends is answered.
+# A worker ends once its open requests to the exchange are answered.
 ENDED_S = 20.0
 
 
 def join_for_a_while(system: System, ahead_s: int, seconds: float, sent: signal.Signals) -> None:
-    """A worker whose clock is so far ahead works for so long, and then gets a signal."""
+    """Let a worker whose clock is `ahead_s` ahead work for so many seconds, and then send it the signal `sent`."""
     command = [sys.executable, "-m", GUEST, str(ahead_s), COMMAND[system.transport]]
     environment = system.installation.environment
     with system.installation.output.with_name("guests").open("ab") as output:
         guest = subprocess.Popen(
             command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-    # It registers itself when it begins; the sweep may end it at any time, as it may end any worker.
+    # It registers itself when it starts. The sweep may end it at any time, like any worker.
     registered = system.installation.data_dir / "workers"
     name = f"{guest.pid}-*"
     try:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from testsupport.system import INSTRUMENTS, WATCHED, System
 
-# That of each client: while one account is halted, the other trades.
+# The account of each client: while one account is halted, the other trades.
 ACCOUNTS = (WATCHED, WATCHED, "another")
 PAUSE_S = 0.05
 CANCELED = 0.1
@@ -17,13 +17,13 @@ PATIENCE_S = 10.0
 
 
 class Client(threading.Thread):
-    """Sends one order after the other, each until it is answered; `answered` are the ids of those that were."""
+    """Sends one order after another, each until it is answered; `answered` has the ids of those that were."""
 
     def __init__(self, system: System, name: str, token: str, seed: int) -> None:
         super().__init__(name=name, daemon=True)
         self.url = f"http://127.0.0.1:{system.installation.port}/orders"
         self.headers = {"Content-Type": "application/json", "Authorization": f"Token {token}"}
-        self.chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
+        self.chance = random.Random(seed)  # noqa: S311 - a run must be repeatable
         self.stopping = threading.Event()
         self.answered: list[str] = []
 
@@ -39,7 +39,7 @@ class Client(threading.Thread):
                 self.call(f"{self.url}/{order_id}/cancel", {})
 
     def try_to_place(self, client_order_id: str, instrument: str) -> dict[str, object] | None:
-        """The answer's body, when the order is taken; repeated with the same id it does no harm."""
+        """Post an order; return the response's body if it is accepted, else None. A repeat with the same id is harmless."""
         body = {"type": "market", "side": "buy", "quantity": 10, "client_order_id": client_order_id, "instrument": instrument}
         answer = self.call(self.url, body)
         if answer is None:
@@ -52,7 +52,7 @@ class Client(threading.Thread):
         return document
 
     def call(self, url: str, body: dict[str, object]) -> tuple[int, dict[str, object]] | None:
-        """Status and body of the answer; None when there was none, or none that can be relied on."""
+        """Status and body of the response; None when there was none, or it proves nothing."""
         request = urllib.request.Request(url, json.dumps(body).encode(), self.headers)  # noqa: S310 - http it is
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - http it is

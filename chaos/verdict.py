@@ -1,4 +1,4 @@
-"""Holding the exchange's book, the orders, the events and what a client saw against each other."""
+"""Compares the exchange's book, the orders, the events and what a client saw."""
 
 import math
 from collections import Counter
@@ -14,26 +14,26 @@ FILLS_THAT_DO_NOT_ADD_UP = """
 SELECT o.id FROM orders_order o JOIN orders_orderevent e ON e.order_id = o.id
 WHERE o.looked_up_quantity = 0 AND o.status = 'completed'
 GROUP BY o.id HAVING sum(coalesce((e.data ->> 'last_quantity')::int, 0)) <> o.filled_quantity"""
-# In the exchange's words: accounts by their ids, times in Unix seconds.
+# In the exchange's terms: accounts by their ids, times in Unix seconds.
 CONFIRMED_HALTS = """
 SELECT account_id::text AS account, instrument,
     extract(epoch FROM confirmed_at)::float AS confirmed_at, extract(epoch FROM ended_at)::float AS ended_at
 FROM orders_halt WHERE confirmed_at IS NOT NULL"""
-# The orders that a contradiction was kept about.
+# The orders about which a contradiction was kept.
 FLAGGED = "SELECT DISTINCT order_id FROM orders_deadletter WHERE order_id IS NOT NULL"
 TO_BE_SEEN = """
 SELECT event_id FROM orders_orderevent JOIN auth_user ON auth_user.id = account_id WHERE username = '{account}'"""
-# They say how much a trial was worth.
+# These say how much a trial was worth.
 COUNTS = ("accepted", "lied_about", "halts")
 OPEN_AT_EXCHANGE = ("new", "partially_filled")
 
 
 @dataclass
 class Verdict:
-    """After the first three all must be 0.
+    """All counts after the first three must be 0.
 
-    Orders lost, sent twice, left behind, different from the book, or in the book although a halt covered them; those that
-    were lied about and are not flagged, or the other way round; and events never told.
+    They are: orders lost, sent twice, stuck, different from the book, or in the book although a halt covered them; orders
+    that were lied about but not flagged, or the other way round; and events that the client never saw.
     """
 
     accepted: int = 0
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def judge(system: System, answered: Iterable[str]) -> Verdict:
-    """Of a system that has come to rest. `answered` are the client order ids that were answered with 200 or 202."""
+    """Judge a system at rest. `answered` are the client order ids that were answered with 200 or 202."""
     orders = system.query("SELECT * FROM orders_order")
     book = system.book()
     accepted = set(answered)
@@ -83,12 +83,12 @@ def judge(system: System, answered: Iterable[str]) -> Verdict:
 
 
 def unseen_events(system: System) -> set[str]:
-    """Ids of events of its account that the client has not been told of."""
+    """Ids of events of the watched account that the client was not told of."""
     return {row["event_id"] for row in system.query(TO_BE_SEEN.format(account=WATCHED))} - set(system.seen_event_ids())
 
 
 def unflagged(system: System) -> set[str]:
-    """Ids of orders that a report has lied about, and nobody has noticed. An answer to a look-up may have got lost."""
+    """Ids of orders that a report lied about but that were not flagged. A look-up's answer does not count: it may be lost."""
     return {id for id, theirs in system.book().items() if theirs["report_lies"]} - flagged(system)
 
 
@@ -105,7 +105,7 @@ def is_lied_about(theirs: dict[str, Any]) -> bool:
 
 
 def is_leaked(theirs: dict[str, Any], halts: Iterable[dict[str, Any]]) -> bool:
-    """Whether the exchange got it while a halt that covers it was confirmed and not ended."""
+    """Whether the exchange received the order while a halt that covers it was confirmed and had not ended."""
     return any(
         halt["account"] in (None, theirs["account"])
         and halt["instrument"] in (None, theirs["instrument"])
@@ -115,12 +115,12 @@ def is_leaked(theirs: dict[str, Any], halts: Iterable[dict[str, Any]]) -> bool:
 
 
 def is_failed_for_nothing(order: dict[str, Any]) -> bool:
-    """In so short a time only the exchange's refusal is a reason."""
+    """Whether the order failed without reason: in so short a time only the exchange's refusal is one."""
     return bool(order["status"] == "failed" and order["error_code"] != "refused_by_exchange")
 
 
 def is_stuck(order: dict[str, Any]) -> bool:
-    """Whether something is still to be done or to be settled, or nobody knows what became of it.
+    """Whether the order still has something due, or a discrepancy, or an unknown outcome.
 
     A lie changes nothing at the exchange: once it tells the truth again, no contradiction may remain.
     """
@@ -134,6 +134,6 @@ def differs(ours: dict[str, Any] | None, theirs: dict[str, Any]) -> bool:
     price = theirs["average_price"] and Decimal(theirs["average_price"])
     state = ours["execution_status"], ours["filled_quantity"], ours["average_price"]
     if theirs["is_cancel_requested"] and theirs["status"] in OPEN_AT_EXCHANGE:
-        # Its result comes at any moment.
+        # The result of the cancel may come at any moment.
         return state[1:] != (theirs["filled_quantity"], price)
     return state != (theirs["status"], theirs["filled_quantity"], price)

@@ -1,6 +1,6 @@
-"""One of the project's commands with a clock that is wrong: `python -m chaos.wrong_clock SECONDS command args...`.
+"""Runs one of the project's commands with a wrong clock: `python -m chaos.wrong_clock SECONDS command args...`.
 
-The clock is that of the program alone, `django.utils.timezone.now`; the computer's and the database's stay right.
+Only the program's clock is wrong, `django.utils.timezone.now`; the computer's and the database's stay right.
 """
 
 import os
@@ -19,7 +19,7 @@ def main() -> None:
     ahead, right_now = timedelta(seconds=float(sys.argv[1])), timezone.now
     timezone.now = lambda: right_now() + ahead
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lemon_market.settings")
-    # The settings look there for the name of the program.
+    # The settings read the name of the program from there.
     sys.argv = ["manage.py", *sys.argv[2:]]
     execute_from_command_line(sys.argv)
 

@@ -1,4 +1,4 @@
-"""What is dealt: everybody is a victim, and the minute that is run before each change has the worst of it."""
+"""The faults dealt: every process is a victim, and the minute run before each change has the worst of them."""
 
 import random
 from itertools import islice
@@ -7,12 +7,12 @@ import pytest
 
 from chaos.faults import CLOCKS, COMMON, DISK, EXCHANGE, GUEST_WORKER, OF_TRANSPORT, POSTGRES, SCOPES, TRADING, dealt
 
-# As .ci/run has it. A minute is long enough for so many faults on a slow machine.
+# As in .ci/run. A minute is long enough for this many faults on a slow machine.
 SEED, IN_A_MINUTE = 10085, 6
 
 
 def cards(transport: str, seed: int, count: int) -> list[tuple[str, str, int]]:
-    return list(islice(dealt(transport, random.Random(seed)), count))  # noqa: S311 - it is to be repeatable
+    return list(islice(dealt(transport, random.Random(seed)), count))  # noqa: S311 - a run must be repeatable
 
 
 @pytest.mark.parametrize("transport", ["django_q", "kafka"])

@@ -1,4 +1,4 @@
-"""A guest: its clock is wrong in itself alone, it is called what it claims to be, and it leaves."""
+"""A guest: only its own clock is wrong, it passes for an ordinary worker, and it leaves nothing behind."""
 
 import signal
 import subprocess

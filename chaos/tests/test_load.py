@@ -1,4 +1,4 @@
-"""A client keeps to one order until it is taken, whatever it is told meanwhile."""
+"""A client repeats one order until it is accepted, whatever it is answered meanwhile."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ TAKEN = (202, b'{"id": "1"}')
 
 @contextmanager
 def answering(*answers: tuple[int, bytes]) -> Iterator[tuple[Client, list[Any]]]:
-    """A client whose requests are answered one after the other, and what it asks."""
+    """A client whose requests get these answers in turn, and the list of its requests."""
     left, asked = list(answers), []
 
     class Handler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ def answering(*answers: tuple[int, bytes]) -> Iterator[tuple[Client, list[Any]]]
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         serving = Thread(target=server.serve_forever)

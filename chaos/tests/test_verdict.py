@@ -1,4 +1,4 @@
-"""The verdict notices what it is there to notice."""
+"""The verdict counts what is wrong, and nothing else."""
 
 from decimal import Decimal
 from typing import Any
@@ -36,7 +36,7 @@ ALL = {"account": None, "instrument": None, "confirmed_at": 100.0, "ended_at": 2
 
 
 class Told:
-    """A system that says what it is told to say."""
+    """A stub of the system that returns the given data."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ def test_what_is_wrong_is_counted(told: dict[str, Any], expected: Verdict) -> No
     [
         ({"book": {ID: IN_BOOK | {"report_lies": 2}}, "flagged": [ID]}, Verdict(accepted=1, lied_about=1)),
         ({"book": {ID: IN_BOOK | {"look_up_lies": 1}}, "flagged": [ID]}, Verdict(accepted=1, lied_about=1)),
-        # The answer may have got lost.
+        # The look-up's answer may have been lost.
         ({"book": {ID: IN_BOOK | {"look_up_lies": 1}}}, Verdict(accepted=1, lied_about=1)),
         ({"halts": [ALL | {"confirmed_at": 150.1}]}, Verdict(accepted=1, halts=1)),
         ({"halts": [ALL | {"ended_at": 149.9}]}, Verdict(accepted=1, halts=1)),
