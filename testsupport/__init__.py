@@ -1,1 +1,1 @@
-"""What tests of several packages, `chaos` and `benchmarks` share. No product code imports it."""
+"""Helpers shared by the tests of several packages, `chaos` and `benchmarks`. No product code imports them."""

@@ -1,4 +1,4 @@
-"""What the tests of the API share: valid orders, clients that really log in, and a look at what was stored."""
+"""Helpers for tests of the API: valid orders, clients with real tokens, and counts of what was stored."""
 
 import json
 from typing import Any
@@ -15,18 +15,18 @@ NOTHING = {"orders": 0, "events": 0, "wake_ups": 0}
 
 
 def token_for(account: Any) -> str:
-    # Without an end, since some tests move the clock by years.
+    # Without an expiry, since some tests move the clock by years.
     _, token = AuthToken.objects.create(account, expiry=None)
     return str(token)
 
 
 def client_for(account: Any) -> APIClient:
-    """A client with a token of this account, which the server checks like any other."""
+    """A client with a token of this account, checked by the server like any other."""
     return APIClient(HTTP_AUTHORIZATION=f"Token {token_for(account)}")
 
 
 def post(client: Any, body: Any, path: str = "/orders", **headers: str) -> Any:
-    """The answer to a POST; `body` is sent as it is when it is text or bytes, else as JSON."""
+    """Send a POST and return the response; a `body` of text or bytes is sent as it is, anything else as JSON."""
     raw = body if isinstance(body, str | bytes) else json.dumps(body)
     return client.post(path, raw, content_type="application/json", headers=headers)
 

@@ -1,8 +1,8 @@
-"""The database of the tests."""
+"""Gives other processes access to the test database."""
 
 from django.db import connection
 
 
 def database_url() -> str:
-    """Of the database that this test uses, for another process."""
+    """The URL of this test's database, for another process."""
     return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)

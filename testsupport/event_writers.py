@@ -1,4 +1,4 @@
-"""Events that transactions of a test write, and what these transactions may do."""
+"""Test transactions that write events: their statement, and the steps they may take."""
 
 from hypothesis import strategies as st
 

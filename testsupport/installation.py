@@ -10,13 +10,13 @@ from devstack.free_ports import free_port
 from testsupport.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[1]
-# What a shell, a URL or supervisord might stumble over.
+# Characters that a shell, a URL or supervisord might stumble over.
 DATA_DIR = "50% of it's #1; data"
 COMMAND = [sys.executable, "manage.py", "up"]
 
 
 class Installation:
-    """A trial installation in a directory and on ports of its own, as `make run` starts it."""
+    """A trial installation, started as `make run` does, in its own directory and on its own ports."""
 
     def __init__(self, directory: Path) -> None:
         self.data_dir = directory / DATA_DIR
@@ -24,7 +24,7 @@ class Installation:
         self.port = free_port()
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in {"DEBUG", "HOST", "EXCHANGE_URL"}},
-            # Empty and not missing, so that a file .env has no say either.
+            # Set to empty, so that a file .env cannot set them either.
             "DATABASE_URL": "",
             "SECRET_KEY": "",
             "ORDER_TRANSPORT": "django_q",
@@ -39,7 +39,7 @@ class Installation:
         self.up: subprocess.Popen[bytes] | None = None
 
     def ensure_up(self) -> None:
-        """Start it unless it runs already, and wait until it accepts orders."""
+        """Start it unless it is already running, and wait until it accepts orders."""
         if self.up is None or self.up.poll() is not None:
             with self.output.open("wb") as output:
                 self.up = subprocess.Popen(
@@ -53,18 +53,18 @@ class Installation:
         try:
             wait_until(self.is_ready, within_s=150, what="ready")
         except AssertionError as error:
-            # Nobody else would end it.
+            # Nothing else would end it.
             self.stop()
             raise AssertionError(f"{error}; it says {self.output.read_text()}") from error
 
     def stop(self) -> None:
-        """End it, and all that it started."""
+        """End it and everything that it started."""
         assert self.up is not None
         self.up.terminate()
         self.up.wait(60)
 
     def refusal(self, **changes: str) -> str:
-        """The one line that it says when it cannot start."""
+        """Start it with `changes` that it refuses, and return its one-line error message."""
         environment = {**self.environment, **changes}
         answer = subprocess.run(COMMAND, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
         assert answer.returncode == 1, answer.stderr
@@ -73,7 +73,7 @@ class Installation:
         return answer.stderr
 
     def is_ready(self) -> bool:
-        """Whether the web process is there, and its database too."""
+        """Whether the web process and its database answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -81,7 +81,7 @@ class Installation:
             return False
 
     def processes(self) -> dict[int, str]:
-        """All that runs here, by process id, oldest first. PostgreSQL keeps nothing of our environment, but sits in the data."""
+        """Command lines by process id, oldest first. PostgreSQL has none of our environment, but runs in the data directory."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -92,5 +92,5 @@ class Installation:
         return {pid: command for _, pid, command in sorted(found)}
 
     def pids(self, name: str) -> list[int]:
-        """Those with `name` in their command line, oldest first."""
+        """Process ids with `name` in their command line, oldest first."""
         return [pid for pid, command in self.processes().items() if name in command]

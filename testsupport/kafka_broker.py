@@ -1,4 +1,4 @@
-"""One node of a real Kafka under a test's control, and what every Kafka test needs of it."""
+"""One node of a real Kafka under a test's control."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ START_S = 60.0
 
 
 class KafkaBroker:
-    """`python -m devstack.embedded_kafka` on free ports, which stay the same over restarts, as does its data."""
+    """`python -m devstack.embedded_kafka` on free ports; restarts keep the client port and the data."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,7 +46,7 @@ class KafkaBroker:
         wait_until(answers, within_s=START_S, what="the broker answers")
 
     def ensure_running(self) -> None:
-        """Also after a test that failed while it was down."""
+        """Start it if it is down, as after a test that failed while it was."""
         if self._process is None or self._process.poll() is not None:
             self.start()
 
@@ -55,7 +55,7 @@ class KafkaBroker:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """As a crash would."""
+        """End it as a crash would."""
         assert self._process is not None
         self._process.kill()
         self._process.communicate()
@@ -71,5 +71,5 @@ class KafkaBroker:
 
 
 def given_servers() -> str:
-    """A cluster that the tests are told to use instead of one of their own."""
+    """An external cluster for the tests to use instead of their own; empty if there is none."""
     return os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")

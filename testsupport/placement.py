@@ -1,4 +1,4 @@
-"""Placement as a worker does it, for tests: one loop against a real exchange, without waiting for anything."""
+"""Places orders in tests as a worker does: one loop against a real exchange, without waiting for anything."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
 
-# Short, so that a test of a timeout takes no time; the lease is long, so that it never ends by itself.
+# Short times, so that a test of a timeout is quick, but a long lease, so that it never ends by itself.
 POLICY = PlacementPolicy(
     retry_base_s=1.0,
     retry_cap_s=60.0,
@@ -33,7 +33,7 @@ IMPATIENT = replace(POLICY, exchange_timeout_s=0.3)
 
 
 def run_loop(url: str, policy: PlacementPolicy = POLICY, breaker: Breaker | None = None, **options: Any) -> int:
-    """Place everything that is due now; returns how many calls of the exchange that took."""
+    """Place everything that is due now; return how many calls of the exchange that took."""
 
     async def run() -> int:
         gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
@@ -47,7 +47,7 @@ def run_loop(url: str, policy: PlacementPolicy = POLICY, breaker: Breaker | None
 
 
 def one_round(url: str, policy: PlacementPolicy = POLICY) -> None:
-    """Exactly one call for each order that is due, whatever comes of it."""
+    """Make exactly one call for each order that is due, and record the results."""
 
     async def execute_all(claims: list[Claim]) -> list[Result]:
         gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
@@ -65,7 +65,7 @@ def claim_one(policy: PlacementPolicy = POLICY) -> Claim:
 
 
 def execute_at(claim: Claim, url: str, policy: PlacementPolicy = POLICY) -> Result:
-    """The claim's one call of the exchange, its result not yet recorded."""
+    """Make the claim's one call of the exchange; the result is not recorded."""
 
     async def run() -> Result:
         gateway = HttpGateway(url, timeout_s=policy.exchange_timeout_s)
@@ -82,7 +82,7 @@ def execute_with(gateway: Gateway, claim: Claim, policy: PlacementPolicy = POLIC
 
 
 def many_like(order: Order, count: int, **changes: Any) -> None:
-    """Store so many orders that differ from this one in `changes` (column to value) only; the planner then knows of them."""
+    """Store `count` orders that differ from this one only in `changes` (column to value), and update the planner's statistics."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO orders_order SELECT made.* FROM orders_order AS given, generate_series(1, %s) AS number,"
@@ -103,7 +103,7 @@ def answered(claim: Claim, outcome: venue.PlacementOutcome | venue.LookUpOutcome
 
 
 def let_time_pass(seconds: float) -> None:
-    """Move every time that workers look at into the past, which is to them as if the clock had moved on."""
+    """Move every time that workers look at into the past, which looks to them as if the clock had moved on."""
     past = timedelta(seconds=seconds)
     for order in Order.objects.all():
         for name in ("created_at", "next_attempt_at", "held_at", "claimed_until", "give_up_at", "sent_valid_until", "expires_at"):

@@ -1,4 +1,4 @@
-"""A pytest plugin: gives the tests a PostgreSQL of their own unless DATABASE_URL names one.
+"""A pytest plugin that gives the tests their own PostgreSQL unless DATABASE_URL names one.
 
 pytest.ini loads it with `-p`, since the database has to exist before pytest-django reads the settings.
 """
@@ -14,17 +14,17 @@ from devstack import local_install
 from devstack.embedded_postgres import Server
 from devstack.postgres_programs import PostgresError
 
-# As many test runs may go on at once in one checkout.
+# How many test runs may go on at once in one checkout.
 _PLACES = 16
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
-    """Runs around, and therefore before, the hook of the same name in which pytest-django reads the settings."""
-    # Tests use neither the key of this installation nor, through .env, its demo account.
+    """Prepare the environment before pytest-django reads the settings, in its hook of the same name, which this one wraps."""
+    # Tests must not use this installation's key or, through .env, its demo account.
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "0" * 40)
     os.environ["ANONYMOUS_ACCOUNT"] = ""
-    # They speak plain HTTP, and all come from one address.
+    # Test clients use plain HTTP, and all come from one address.
     os.environ |= {"HTTPS_ONLY": "false", "TRUSTED_PROXIES": "0", "FAILED_LOGINS_PER_MINUTE": "0"}
     if not os.environ.get("DATABASE_URL"):
         try:
@@ -37,14 +37,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def _start(directory: Path) -> tuple[Server, str]:
-    """Start a server in a place of our own. What an earlier run left there is used again."""
+    """Start a server in a directory of our own, reusing what an earlier run left there."""
     data_dir = _own_place(directory)
     install = local_install.load_with_free_port(data_dir)
     return Server(data_dir, expendable=True), install.postgres_url
 
 
 def _own_place(directory: Path) -> Path:
-    """The first directory that no other test run holds. We hold it until this process ends."""
+    """Lock the first directory that no other test run holds, until this process ends."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for number in range(_PLACES):
         lock = os.open(directory / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""A WebSocket client on a bare socket, for what a well-behaved one never does."""
+"""A WebSocket client on a bare socket, for things that a well-behaved client never does."""
 
 import base64
 import os
@@ -12,7 +12,7 @@ PATIENCE_S = 10.0
 
 
 class RawClient:
-    """Shakes hands, and then reads and writes only when told to."""
+    """Completes the handshake, and then reads and writes only when told to."""
 
     def __init__(self, port: int, token: str, path: str = "/ws/orders", receive_buffer: int | None = None) -> None:
         self.socket = socket.socket()
@@ -38,7 +38,7 @@ class RawClient:
             pass
 
     def send(self, opcode: int, payload: bytes, *, is_last: bool = True) -> None:
-        """One masked frame, as clients send them (RFC 6455, section 5.2)."""
+        """Send one masked frame, as clients do (RFC 6455, section 5.2)."""
         size = len(payload)
         length = (
             bytes([0x80 | size])
@@ -52,7 +52,7 @@ class RawClient:
         self.socket.sendall(bytes([0x80 * is_last | opcode]) + length + mask + masked)
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
-        """Everything until the end of the connection; a frame that is cut off is left out."""
+        """Yield every frame until the connection ends, except one that is cut off."""
         while len(head := self._file.read(2)) == 2:
             size = head[1] & 0x7F
             if size == 126:
@@ -72,5 +72,5 @@ class RawClient:
 
 
 def close_frame(payload: bytes) -> tuple[int, str]:
-    """The code and the reason in it."""
+    """The code and the reason of a close frame."""
     return struct.unpack("!H", payload[:2])[0], payload[2:].decode()

@@ -1,4 +1,4 @@
-"""Frames of the execution feed, to vary."""
+"""Sample frames of the execution feed for tests to vary."""
 
 from hypothesis import strategies as st
 

@@ -1,9 +1,10 @@
-"""A pytest plugin: the simulated exchange, a process, for the tests of every package. It needs neither Django nor a database.
+"""A pytest plugin: the simulated exchange as a process, for tests of every package. It needs neither Django nor a database.
 
-`simulator` is one without latency and faults, for one test. The marker `simulator` says otherwise, for a test or a module:
+The fixture `simulator` is one without latency and faults, for one test. The marker of that name changes this for a test or a
+module:
 
     @pytest.mark.simulator(latency=0.1)  # starts it with these options
-    @pytest.mark.simulator(shared=True)  # all tests of the module with the same options use one, which none of them ends
+    @pytest.mark.simulator(shared=True)  # all tests of the module with the same options share one, and none may end it
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def simulator(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
 
 @pytest.fixture
 def start_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start simulators with options; all of them have one data directory, and end with the test."""
+    """Start simulators with options; they share one data directory and end with the test."""
     data_dir = tmp_path_factory.mktemp("exchange")
     started: list[SimulatorProcess] = []
 
@@ -47,7 +48,7 @@ def start_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]
 
 @pytest.fixture(scope="module")
 def shared_simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """One simulator for each set of options, until the module ends."""
+    """One simulator per set of options, until the module ends."""
     started: dict[frozenset[tuple[str, float]], SimulatorProcess] = {}
 
     def start(**options: float) -> SimulatorProcess:

@@ -1,4 +1,4 @@
-"""A disk that is soon full, for tests."""
+"""A small disk for tests to fill."""
 
 import os
 import subprocess

@@ -17,14 +17,14 @@ from devstack.free_ports import free_port
 from testsupport.installation import CHECKOUT, Installation
 from testsupport.waiting import wait_until
 
-# The account that the client which watches sees.
+# The account that the watching client sees.
 WATCHED = "demo"
 INSTRUMENTS = ["AAPL_2025_03"] * 17 + ["TIMEOUT_____", "PARTIAL_____", "REFUSE______"]
 
 
 @contextmanager
 def running_system(directory: Path, transport: str, **settings: str) -> Iterator["System"]:
-    """An installation that starts all that it needs itself, Kafka included."""
+    """Start an installation with everything that it needs, Kafka included; stop it at the end of the block."""
     installation = Installation(directory)
     installation.environment |= settings
     if transport == "kafka":
@@ -47,7 +47,7 @@ class System:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """The client sees every event from the beginning of the block to its end."""
+        """Run a client that sees every event from the beginning of the block to its end."""
         command = [sys.executable, "manage.py", "watch_orders", "--json"]
         with self.seen.open("wb") as seen, self.said.open("wb") as said:
             watching = subprocess.Popen(command, cwd=CHECKOUT, env=self.installation.environment, stdout=seen, stderr=said)
@@ -60,7 +60,7 @@ class System:
             watching.wait(60)
 
     def manage(self, *words: str) -> str:
-        """Run one of the project's commands until it ends; returns what it prints."""
+        """Run one of the project's commands to its end; return what it prints."""
         command = [sys.executable, "manage.py", *words]
         done = subprocess.run(
             command, cwd=CHECKOUT, env=self.installation.environment, capture_output=True, text=True, timeout=120, check=False
@@ -69,7 +69,7 @@ class System:
         return done.stdout.strip()
 
     def token(self, account: str = WATCHED) -> str:
-        """A new one; the account is made when there is none."""
+        """Create a token, and the account if it does not exist."""
         return self.manage("create_token", account, "--create")
 
     def seen_event_ids(self) -> list[str]:
@@ -77,7 +77,7 @@ class System:
         return [message["event_id"] for line in lines if "event_id" in (message := json.loads(line))]
 
     def post(self, number: int) -> None:
-        """Until it is answered: with one client_order_id that does no harm."""
+        """Post an order again and again until it is answered, which is harmless with the same client_order_id."""
         order = {"type": "market", "side": "buy", "quantity": 10, "client_order_id": f"c{number}"}
         body = json.dumps(order | {"instrument": INSTRUMENTS[number % len(INSTRUMENTS)]}).encode()
         url = f"http://127.0.0.1:{self.installation.port}/orders"
@@ -90,10 +90,10 @@ class System:
             except OSError:
                 return False
 
-        wait_until(answered, within_s=60, what=f"order {number} is taken")
+        wait_until(answered, within_s=60, what=f"order {number} is accepted")
 
     def kill(self, name: str) -> None:
-        """Kill the oldest process of that name, and wait until it has a successor."""
+        """Kill the oldest process of that name, and wait for its successor."""
         [victim, *_] = self.installation.pids(name)
         psutil.Process(victim).send_signal(SIGKILL)
         wait_until(lambda: set(self.installation.pids(name)) - {victim}, within_s=30, what=f"{name} is back")
@@ -108,13 +108,13 @@ class System:
 
     def book(self) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.installation.environment['EXCHANGE_PORT']}/book"
-        # All orders may be settled before the exchange, which was killed, too, is back.
+        # All orders may be settled before the exchange is back, which was killed as well.
         wait_until(lambda: is_reachable(url), within_s=30, what="the exchange is back")
         with urllib.request.urlopen(url, timeout=10) as lines:
             return {order["client_order_id"]: order for order in map(json.loads, lines)}
 
     def is_settled(self) -> bool:
-        """Nothing is due, and only what the exchange leaves open is open."""
+        """Whether nothing is due, and only those orders are open that the exchange leaves open."""
         try:
             [row] = self.query(
                 "SELECT count(*) FROM orders_order WHERE next_attempt_at IS NOT NULL OR look_up_at IS NOT NULL"

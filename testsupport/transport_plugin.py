@@ -1,6 +1,6 @@
-"""A pytest plugin: runs tests on both transports, with a real Kafka where there is one.
+"""A pytest plugin that runs tests on both transports, with a real Kafka if there is one.
 
-A test that takes the fixture `transport` runs twice. On a machine without Kafka the second run is left out.
+A test that uses the fixture `transport` runs twice. On a machine without Kafka the second run is left out.
 """
 
 import uuid
@@ -21,16 +21,15 @@ PARTITIONS = 3
 
 @dataclass(frozen=True)
 class Transport:
-    """What carries orders and events in a test."""
+    """The transport of orders and events in a test; `prefix` is that of topics and groups."""
 
     name: str
     servers: str = ""
-    # Of topics and groups.
     prefix: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
-        """For child processes: complete, whatever the tests were started with."""
+        """The environment for child processes, independent of the one in which the tests were started."""
         given = {"KAFKA_BOOTSTRAP_SERVERS": self.servers, "KAFKA_PREFIX": self.prefix} if self.is_kafka else {}
         return {"ORDER_TRANSPORT": self.name, **given}
 
@@ -41,7 +40,7 @@ class Transport:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without Kafka one skipped test says how to get it, and stands for all that need it."""
+    """Without Kafka, skip one test with the reason on behalf of all that need it, and deselect the others."""
     ours = [] if embedded_kafka.is_available() or given_servers() else [item for item in items if needs_kafka(item)]
     if ours:
         ours[0].add_marker(pytest.mark.skip(reason=f"{len(ours)} tests need Kafka: {embedded_kafka.HOW_TO_GET_IT}"))
@@ -59,7 +58,7 @@ def needs_kafka(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Kafka that all tests share and none of them harms."""
+    """The address of a Kafka that all tests share and none may harm."""
     if given_servers():
         yield given_servers()
         return
@@ -70,7 +69,7 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """One that the tests of a module may kill; each of them leaves it running."""
+    """A broker that the tests of a module may kill; each of them leaves it running."""
     broker = start_broker(tmp_path_factory)
     yield broker
     broker.stop()
@@ -83,18 +82,18 @@ def start_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
 
 
 def transport_for_processes(name: str, request: pytest.FixtureRequest) -> Transport:
-    """A transport for child processes only, with topics and groups that nobody else has; our own settings stay as they are."""
+    """A transport for child processes only, with unique topics and groups; our own settings stay unchanged."""
     return Transport(name) if name != "kafka" else fresh_kafka(request.getfixturevalue("kafka_servers"))
 
 
 def fresh_kafka(servers: str) -> Transport:
-    """Topics of its own in the Kafka at `servers`."""
+    """Create new topics in the Kafka at `servers`."""
     # Django has to be ready first.
     from orders.kafka.clients import new_consumer  # noqa: PLC0415
     from orders.kafka.topics import TOPICS, create_topics  # noqa: PLC0415
 
     def can_be_read() -> bool:
-        """A topic is there some time before its partitions are."""
+        """Whether all partitions exist: they follow some time after their topic."""
         consumer = new_consumer("looking")
         try:
             for topic in TOPICS:
@@ -123,7 +122,7 @@ def settings_of(transport: Transport) -> Iterator[None]:
 
 @contextmanager
 def used_here(transport: Transport) -> Iterator[Transport]:
-    """The transport in our own settings, and in the environment that a test hands down to child processes."""
+    """Use the transport in our own settings, and in the environment that a test passes to child processes."""
     with settings_of(transport), pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in transport.environment.items():
             monkeypatch.setenv(name, value)
@@ -132,13 +131,13 @@ def used_here(transport: Transport) -> Iterator[Transport]:
 
 @pytest.fixture(params=BOTH)
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    """Both, one after the other."""
+    """Each transport in turn."""
     with used_here(transport_for_processes(request.param, request)) as used:
         yield used
 
 
 @pytest.fixture
 def kafka(kafka_servers: str) -> Iterator[Transport]:
-    """Kafka alone, for what only it has."""
+    """Kafka alone, for tests of what only Kafka has."""
     with used_here(fresh_kafka(kafka_servers)) as used:
         yield used

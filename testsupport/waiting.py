@@ -6,7 +6,7 @@ Value = TypeVar("Value")
 
 
 def wait_until(condition: Callable[[], Value], *, within_s: float = 20.0, what: str = "what the test waits for") -> Value:
-    """Return the value of `condition` as soon as it holds; fail the test when it does not in time, as in a broken system only."""
+    """Return the value of `condition` once it is true; fail the test if that takes too long, as only in a broken system."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"

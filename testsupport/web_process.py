@@ -1,8 +1,8 @@
-"""A web process and a PostgreSQL of its own, as `manage.py up` starts them, for tests that break one of the two.
+"""A web process with its own PostgreSQL, started as `manage.py up` does, for tests that break one of the two.
 
     python -m testsupport.web_process
 
-prepares the database and prints a token and a session that open it.
+prepares the database and prints a token and a session key of an administrator.
 """
 
 import json
@@ -40,7 +40,7 @@ class Answer:
 
 
 class WebServer:
-    """The web's first process and its workers, with this environment; it listens on a `port` of its own."""
+    """The web server's first process and its workers, with this environment, on a free `port`."""
 
     def __init__(self, output: Path, environment: dict[str, str]) -> None:
         self.port = free_port()
@@ -68,7 +68,7 @@ class WebServer:
             return False
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """The answer to one request over a connection of its own; a text is sent as it is, any other `body` as JSON."""
+        """Send one request over a new connection and return the answer; text is sent as it is, any other `body` as JSON."""
         started = monotonic()
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
@@ -83,7 +83,7 @@ class WebServer:
 
 
 class WebProcess(WebServer):
-    """Listens on `port`; requests without credentials act as the account `demo`, unless `settings` say otherwise."""
+    """A web server with a database; unless `settings` say otherwise, requests without credentials use the account `demo`."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.data_dir = directory / "data"
@@ -108,7 +108,7 @@ class WebProcess(WebServer):
         return self.ask("POST", "/orders", ORDER | terms, Authorization=f"Token {self.token}")
 
     def administer(self, statement: str) -> None:
-        """Run it in the database, read-only or not, and let the server read its settings again."""
+        """Run the statement even while the database is read-only, and make the server reload its settings."""
         with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as database:
             database.execute("SET default_transaction_read_only = off")
             database.execute(statement)
@@ -118,7 +118,7 @@ class WebProcess(WebServer):
         processes = self.postgres_processes()
         os.kill(self.postgres.pid, signal.SIGKILL)
         self.postgres.stop()
-        # One that serves a connection may answer once more before it notices.
+        # A process that serves a connection may answer once more before it notices.
         wait_until(lambda: not any(map(is_alive, processes)), within_s=20, what="all of PostgreSQL has ended")
 
     def start_postgres(self) -> None:
