@@ -1,4 +1,4 @@
-"""`make bench`: every measure of every contender, in turn, and RESULTS.md.
+"""`make bench`: runs every measure for every contender in turn, and writes RESULTS.md.
 
 python -m benchmarks [--rounds N] [--seconds S] [--only MEASURE,...] [--minutes M] ...
 """
@@ -48,7 +48,7 @@ NEEDED = {"wrk": "wrk", "redis-server": "redis-server"}
 def main() -> None:
     options, only, minutes, output = read_arguments()
     stop_in_order()
-    # Whatever hangs, it ends.
+    # End even if something hangs.
     signal.alarm(round((minutes + LAST_TURN_MINUTES) * 60))
     described = machine.describe()
     try:
@@ -69,16 +69,16 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
     defaults = Options(rounds=3, seconds=10)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=defaults.rounds)
-    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of each measure, once it has begun")
+    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="length of each measure, warm-up excluded")
     parser.add_argument(
-        "--sustained-seconds", type=float, default=defaults.sustained_seconds, help="of the measures of our own placing"
+        "--sustained-seconds", type=float, default=defaults.sustained_seconds, help="length of measures of our own placing"
     )
     parser.add_argument("--only", default="", help="measures, separated by commas: " + ", ".join(each.key for each in MEASURES))
-    parser.add_argument("--concurrency", type=int, default=defaults.concurrency, help="of each worker process of a peer")
+    parser.add_argument("--concurrency", type=int, default=defaults.concurrency, help="placements at once in a peer's worker")
     parser.add_argument("--django-q-workers", type=int, default=defaults.django_q_workers)
     parser.add_argument("--large", type=int, default=defaults.large, help="orders in the large database")
-    parser.add_argument("--minutes", type=float, default=240, help="after which no round is begun")
-    parser.add_argument("--output", type=Path, help="default: benchmarks, and .local/bench for some measures only")
+    parser.add_argument("--minutes", type=float, default=240, help="start no round after this time")
+    parser.add_argument("--output", type=Path, help="directory; default: benchmarks, or .local/bench with --only")
     given = parser.parse_args()
     wanted = [name for name in given.only.split(",") if name]
     if unknown := set(wanted) - {measure.key for measure in MEASURES}:
@@ -91,13 +91,13 @@ def read_arguments() -> tuple[Options, list[Measure], float, Path]:
         django_q_workers=given.django_q_workers,
         large=given.large,
     )
-    # RESULTS.md comes from one run of everything.
+    # The committed RESULTS.md comes from a run of everything.
     output = given.output or (DIRECTORY if wanted else Path(__file__).parent)
     return options, [each for each in MEASURES if not wanted or each.key in wanted], given.minutes, output
 
 
 def check_programs() -> None:
-    """Raises BenchmarkError with the one line that installs what is missing."""
+    """Raise BenchmarkError, with the command that installs them, when programs are missing."""
     missing = []
     for program, package in NEEDED.items():
         try:
@@ -109,7 +109,7 @@ def check_programs() -> None:
 
 
 def measure_all(options: Options, measures: Sequence[Measure], deadline: float) -> Results:
-    """In turn, until everything is measured or the time is up."""
+    """Run the measures in turn until all are done or the time is up."""
     results = Results()
     stage = Stage(DIRECTORY, options)
     try:
@@ -123,7 +123,7 @@ def measure_all(options: Options, measures: Sequence[Measure], deadline: float) 
                     try:
                         figures = measure.runs[name](stage, contender(name))
                     except (BenchmarkError, psycopg.Error, OSError) as error:
-                        # The others are measured all the same, and the report says so.
+                        # The others are still measured, and the report names the problem.
                         results.add_problem(f"{measure.key}, round {number}, {name}: {error}")
                     else:
                         results.add(measure.key, name, figures)
@@ -133,7 +133,7 @@ def measure_all(options: Options, measures: Sequence[Measure], deadline: float) 
 
 
 def contenders_on(stage: Stage) -> Callable[[str], Contender]:
-    """Each is prepared when it is first asked for."""
+    """Return a function that prepares a contender when it is first asked for."""
     makers: dict[str, Callable[[Stage], Contender]] = {
         OURS: lemon_market,
         PGBENCH: lambda stage: accepting.as_limit(made(OURS)),

@@ -1,4 +1,4 @@
-"""A picture of the measures: bars, one block for each, as an SVG of our own few lines."""
+"""Draws the measures as an SVG: bars, one block for each measure."""
 
 from collections.abc import Sequence
 from html import escape
@@ -11,7 +11,7 @@ OURS_FILL, OTHER_FILL = "#e0a800", "#9aa4ad"
 
 
 def draw(blocks: Sequence[tuple[str, Sequence[Row]]], ours: str) -> str:
-    """One block of bars for each title. The bars of a block share a scale that begins at 0."""
+    """Draw one block of bars per title. The bars of a block share a scale that starts at 0."""
     parts, y = [], GAP
     for title, rows in blocks:
         parts.append(f'<text x="10" y="{y}" class="title">{escape(title)}</text>')

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: each in a group of its own, its output in a file, and none left behind in the end."""
+"""The processes of a benchmark: each in its own process group, with its output in a file, and none left behind."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ POLL_S = 0.02
 
 
 class BenchmarkError(Exception):
-    """A benchmark cannot be carried out; the message is one line."""
+    """A benchmark cannot be run; the message is one line."""
 
 
 class Children:
-    """Starts processes, and stops all of them on the way out, the last one first."""
+    """Starts processes, and on exit stops all of them, the last one first."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -40,7 +40,7 @@ class Children:
         *,
         is_heard: bool = False,
     ) -> "subprocess.Popen[str]":
-        """What it says goes to a log file; with `is_heard` its standard output, and input, are pipes instead."""
+        """Start a process with its output in a log file; with `is_heard` its standard output and input are pipes instead."""
         self.logs.mkdir(parents=True, exist_ok=True)
         parent = os.getpid()
         with (self.logs / f"{name}.log").open("a") as log:
@@ -59,11 +59,11 @@ class Children:
         return child
 
     def wait_for_port(self, port: int) -> None:
-        """Until somebody listens. Raises BenchmarkError when a process has ended, or it takes too long."""
+        """Wait until the port listens. Raises BenchmarkError when a process has ended, or it takes too long."""
         self.wait_until(lambda: is_listening(port), f"port {port} listens")
 
     def wait_until(self, condition: Callable[[], object], what: str, within_s: float = START_S) -> None:
-        """Raises BenchmarkError when a process has ended meanwhile, or it takes too long."""
+        """Wait until the condition holds. Raises BenchmarkError when a process has ended, or it takes too long."""
         deadline = time.monotonic() + within_s
         while not condition():
             for name, child in self.running:
@@ -74,7 +74,7 @@ class Children:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """The parent of each group is asked first, since a pool of workers stops cleanly only through it."""
+        """Stop all processes: first the parent of each group, since a pool of workers stops cleanly only through it."""
         while self.running:
             _, child = self.running.pop()
             with suppress(ProcessLookupError):
@@ -99,7 +99,7 @@ class Children:
 def run(
     command: Sequence[str | Path], *, within_s: float, environment: dict[str, str] | None = None, cwd: Path = CHECKOUT
 ) -> str:
-    """What a program printed. Raises BenchmarkError when it fails or takes too long."""
+    """Run a program and return what it printed. Raises BenchmarkError when it fails or takes too long."""
     try:
         done = subprocess.run(
             command,
@@ -123,7 +123,7 @@ def stop_in_order() -> None:
 
     def leave(number: int, _frame: object) -> None:
         sys.stderr.write("\nStopping ...\n")
-        # A second signal must not end the stopping itself.
+        # A second signal must not interrupt the shutdown.
         for other in (*STOP_SIGNALS, signal.SIGALRM):
             signal.signal(other, signal.SIG_IGN)
         sys.exit(128 + number)

@@ -1,6 +1,7 @@
-"""Times claims of 200 due orders in the database that the environment names: `python -m benchmarks.claiming`.
+"""Times claims of 200 due orders in the database of the environment: `python -m benchmarks.claiming`.
 
-Each is rolled back, so that all find the same. The commit is not contained: it costs the same however many orders there are.
+Each claim is rolled back, so that all find the same orders. The commit is not included: its cost does not depend on the number
+of orders stored.
 """
 
 import json

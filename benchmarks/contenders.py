@@ -1,4 +1,4 @@
-"""What is measured: how its processes are started, and how to see in its database what became of its orders."""
+"""What a contender is: how to start its processes, and how to read from its database what became of its orders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ WEB, WORKERS, UPDATES, NOTIFICATIONS = "web", "workers", "updates", "notificatio
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """`services` are command lines by name, and all services of one name are started together.
+    """`services` are command lines by name; all of one name are started together.
 
-    `tokens` are sent in turn by the clients of those that ask for one. `progress` is a query for how many orders are
-    completed and how many wait.
+    Clients send `tokens` in turn, if the contender has any. `progress` is a query for how many orders are completed and how
+    many wait.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Contender:
     session: str = ""
     notifications_port: int = 0
     directory: Path = field(default=CHECKOUT)
-    # Of the original brief's design: it has no queue, so that orders are placed only while it accepts others.
+    # True for the original brief's design: it has no queue, so it places orders only while it accepts others.
     places_while_accepting: bool = False
     needs_redis: bool = False
 

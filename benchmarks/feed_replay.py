@@ -1,8 +1,8 @@
-"""An exchange that does nothing but report fills, at any rate: `python -m benchmarks.feed_replay --port PORT --orders FILE`.
+"""An exchange that only reports fills, at any rate: `python -m benchmarks.feed_replay --port PORT --orders FILE`.
 
-The simulated exchange works for each of its reports, and could be slower than what is measured. Here a report is one
-formatting of bytes. FILE has one order a line: our id, the exchange's, and the account. Report n is about order n, counted
-round and round, so that a connection may ask for any position.
+The simulated exchange does work for each of its reports, and could be slower than what is measured. Here a report is just
+formatted bytes. FILE has one order per line: our id, the exchange's, and the account. Report n is about order n, starting over
+after the last, so that a connection may ask for any position.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from exchange.simulator.report_log import text_frame
 
 SESSION_ID = "replay"
 TICK_S = 0.005
-# At full speed so many are made at once, and no more wait for the reader than fit here.
+# At full speed, how many reports are made at once, and how many bytes may wait for the reader.
 REPORTS_PER_WRITE = 250
 FULL_BUFFER_BYTES = 256 * 1024
 
 
 class Replay:
-    """`rate` reports a second, or as many as each reader takes when it is 0."""
+    """Sends `rate` reports a second, or as many as each reader takes if it is 0."""
 
     def __init__(self, orders: list[tuple[str, str, str]], rate: float) -> None:
         self.orders = orders
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.feed_replay", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--orders", type=Path, required=True)
-    parser.add_argument("--rate", type=float, default=0.0, help="reports a second, 0 for as many as are taken")
+    parser.add_argument("--rate", type=float, default=0.0, help="reports a second, 0 for as many as the reader takes")
     options = parser.parse_args()
     orders = [(ours, theirs, account) for ours, theirs, account in map(str.split, options.orders.read_text().splitlines())]
     asyncio.run(serve(options.port, Replay(orders, options.rate)))

@@ -1,4 +1,4 @@
-"""What measures come to, and the little arithmetic that turns many of them into a table."""
+"""The results of measures, and the arithmetic that turns them into a table."""
 
 import math
 import sys
@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value: more is better when its unit is a rate, and less is better otherwise."""
+    """One measured value: more is better if its unit is a rate, less otherwise."""
 
     name: str
     value: float
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass
 class Results:
-    """Collects figures by round, and what went wrong."""
+    """Collects the figures of all rounds, and what went wrong."""
 
     values: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -43,9 +43,9 @@ class Results:
         sys.stderr.write(f"{text}\n")
 
     def add(self, measure: str, contender: str, figures: Sequence[Figure]) -> None:
-        """Also tells on standard error, so that somebody who waits sees that it goes on."""
-        told = ", ".join(f"{figure.name} {shown(figure.value)} {figure.unit}" for figure in figures)
-        sys.stderr.write(f"{measure}, {contender}: {told}\n")
+        """Add the figures of one round, and print them on standard error to show progress."""
+        line = ", ".join(f"{figure.name} {shown(figure.value)} {figure.unit}" for figure in figures)
+        sys.stderr.write(f"{measure}, {contender}: {line}\n")
         for figure in figures:
             self.values.setdefault((measure, figure.name, figure.unit, contender), []).append(figure.value)
 
@@ -56,7 +56,7 @@ class Results:
         ]
 
     def median(self, measure: str, figure: str, contender: str) -> float | None:
-        """None when it was not measured."""
+        """The median over all rounds; None when the figure was not measured."""
         for row in self.rows():
             if (row.measure, row.figure, row.contender) == (measure, figure, contender):
                 return row.median
@@ -64,7 +64,7 @@ class Results:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` (0 to 1) of all values do not exceed. Raises ValueError when there are none."""
+    """The smallest value that `share` (0 to 1) of all values do not exceed. Raises ValueError when there are no values."""
     if not values:
         raise ValueError("nothing was measured")
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
@@ -75,13 +75,13 @@ def is_rate(unit: str) -> bool:
 
 
 def times_better(ours: float, theirs: float, unit: str) -> float:
-    """How many times better ours is: 2 for twice the rate as for half the time; infinite when theirs came to nothing."""
+    """How many times better ours is: 2 for twice the rate or for half the time; infinite when theirs is 0."""
     good, bad = (ours, theirs) if is_rate(unit) else (theirs, ours)
     return good / bad if bad else math.inf
 
 
 def shown(value: float) -> str:
-    """Three digits that count: 1,234 and 12.3 and 0.123."""
+    """Format with about three significant digits: 1,234 and 12.3 and 0.123."""
     if value >= 100 or value == 0:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

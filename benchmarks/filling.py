@@ -1,20 +1,20 @@
-"""Old orders in any number, made by PostgreSQL itself: what a service holds that has been running for years."""
+"""Creates any number of old orders in PostgreSQL itself, as a service has that has run for years."""
 
 from typing import Any, Protocol
 
-# So many have failed, are open at the exchange, and wait to be placed, whatever the number of orders: all that is work for
-# somebody, and the rest is what must not cost anything.
+# How many orders have failed, are open at the exchange, and wait to be placed, whatever the total: these are work to do,
+# and the rest must not cost anything.
 FAILED_ORDERS = OPEN_ORDERS = DUE_ORDERS = 1_000
 ORDERS_PER_TRANSACTION = 100_000
 
 
 class Cursor(Protocol):
-    """Of psycopg or of Django."""
+    """A cursor of psycopg or of Django."""
 
     def execute(self, query: str, params: list[Any], /) -> object: ...
 
 
-# Ids as uuid7 makes them: 48 bits of milliseconds, then what tells those of the same millisecond apart.
+# Ids as uuid7 makes them: 48 bits of milliseconds, then bits that distinguish ids of the same millisecond.
 ORDERS_AND_EVENTS = f"""
 WITH stored AS (
 INSERT INTO orders_order (
@@ -58,9 +58,9 @@ WHERE kind = 'accepted' OR status = 'completed'
 
 
 def fill(cursor: Cursor, count: int, accounts: list[int]) -> None:
-    """Store `count` old orders and the events of each, spread over the accounts. The tables were empty before.
+    """Store `count` old orders and their events, spread over the accounts. The tables have to be empty.
 
-    The connection has to commit by itself.
+    The connection has to be in autocommit mode.
     """
     for start in range(0, count, ORDERS_PER_TRANSACTION):
         last = min(start + ORDERS_PER_TRANSACTION, count) - 1

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine on which the figures were measured."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ PACKAGES = ("django", "djangorestframework", "psycopg", "granian", "django-q2", 
 
 
 def describe() -> dict[str, str]:
-    """By name: processors, memory, kernel, programs, the commit that was measured, and when."""
+    """Processors, memory, kernel, programs, the measured commit and the time, by name."""
     model = next((line.partition(":")[2].strip() for line in cpu_lines() if line.startswith("model name")), platform.machine())
     return {
         "measured": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -36,7 +36,7 @@ def cpu_lines() -> list[str]:
 
 
 def first_line(command: list[str], *, is_failing: bool = False) -> str:
-    """Of what a program says; wrk ends with 1 after it has told its version."""
+    """The first line of a program's output. Set `is_failing` for wrk, which prints its version and then exits with 1."""
     try:
         text = run(["sh", "-c", '"$@" || true', "sh", *command] if is_failing else command, within_s=10)
     except BenchmarkError:

@@ -13,7 +13,7 @@ Run = Callable[[Stage, Contender], list[Figure]]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`key` names it on the command line; `runs` tell for each contender how it is measured, by the contender's name."""
+    """`key` names it on the command line; `runs` has the function that measures each contender, by the contender's name."""
 
     key: str
     title: str

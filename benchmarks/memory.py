@@ -1,4 +1,4 @@
-"""Memory as a share of what processes have in common."""
+"""Measures memory, counting shared pages in proportion."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def proportional_bytes(process: psutil.Process) -> int:
-    """PSS of a process and of all below it (proc(5), smaps_rollup): a page that n processes share counts as 1/n."""
+    """PSS of a process and its descendants (proc(5), smaps_rollup): a page that n processes share counts as 1/n for each."""
     return sum(pss_bytes(each.pid) for each in [process, *process.children(recursive=True)])
 
 

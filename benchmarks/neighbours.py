@@ -1,8 +1,8 @@
-"""What an account's orders cost while somebody else does what takes most: errors, and the time of an answer.
+"""Measures how an account's orders suffer (errors, response times) while another client causes as much load as it can.
 
     DJANGO_SETTINGS_MODULE=lemon_market.settings .venv/bin/python -m benchmarks.neighbours
 
-starts a PostgreSQL and a web process of its own, as `manage.py up` does, and prints a line for each neighbour. It ends by itself.
+starts its own PostgreSQL and web process, as `manage.py up` does, prints one line per neighbour, and ends by itself.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ from testsupport.web_process import ORDER, WebProcess
 
 CLIENTS = 4
 BATCH = 1_000
-# Of the account whose neighbour is tried, while it is.
+# How many orders the measured account posts beside each neighbour.
 ORDERS = 400
 GIVEN_UP_S = 20.0
 BURST_EVERY_S = 3.0
 FORK = multiprocessing.get_context("fork")
-# Worst of what the back office lets a viewer ask for: words that no index finds, in all that is there.
+# The worst queries that the back office allows a viewer: words that no index finds, searched for in all rows.
 WORST_QUERIES = (
     "/admin/orders/safetyevent/?q=no+such+words+anywhere",
     "/admin/orders/order/?status__exact=completed&type__exact=limit&side__exact=sell&error_code__exact=internal_error",
@@ -52,7 +52,7 @@ class Figures:
 
 
 def ordered(web: WebProcess, count: int) -> Figures:
-    """So many orders, `CLIENTS` at a time."""
+    """Post `count` orders, `CLIENTS` at a time."""
 
     def order(_: int) -> tuple[int, float]:
         try:
@@ -69,12 +69,12 @@ def ordered(web: WebProcess, count: int) -> Figures:
 
 @contextmanager
 def repeated(work: Callable[[], object], *, at_once: int) -> Iterator[None]:
-    """Done again and again by so many threads."""
+    """Repeat `work` in so many threads until the block ends."""
     stopping = threading.Event()
 
     def repeat() -> None:
         while not stopping.is_set():
-            # Whatever comes of it: it is the others who are looked at.
+            # Its result does not matter: the other account is measured.
             with contextlib.suppress(OSError, HTTPException):
                 work()
 
@@ -103,7 +103,7 @@ def signing_in(web: WebProcess) -> AbstractContextManager[None]:
 
 @contextmanager
 def silent(web: WebProcess, count: int) -> Iterator[None]:
-    """Connections that say nothing."""
+    """Open connections that send nothing."""
     with ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
@@ -111,7 +111,7 @@ def silent(web: WebProcess, count: int) -> Iterator[None]:
 
 
 def batches(web: WebProcess) -> AbstractContextManager[None]:
-    """Of an account that has a limit, so that each of its requests waits for the one before."""
+    """Post batches for an account with a limit, so that each of its requests waits for the one before."""
     with psycopg.connect(web.environment["DATABASE_URL"]) as database:
         database.execute(
             "INSERT INTO orders_accountlimits (account_id, open_orders)"
@@ -140,7 +140,7 @@ NEIGHBOURS: dict[str, Callable[[WebProcess], AbstractContextManager[None]]] = {
 
 @contextmanager
 def beside(web: WebProcess, begin: Callable[[WebProcess], AbstractContextManager[None]]) -> Iterator[None]:
-    """The neighbour, in a process of its own: in ours it would delay what measures, and not only what is measured."""
+    """Run the neighbour in another process: in ours it would also delay the measurement itself."""
     began, ending = FORK.Event(), FORK.Event()
 
     def be_there() -> None:

@@ -1,4 +1,4 @@
-"""Lemon Market as a contender, its processes with the same command lines as under `manage.py up`."""
+"""Lemon Market as a contender, with the command lines of `manage.py up`."""
 
 import json
 import secrets
@@ -17,7 +17,7 @@ PROGRESS = "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER
 
 
 def lemon_market(stage: Stage, database: str = POSTGRES_DATABASE, *, is_emptied: bool = True) -> Contender:
-    """Default settings, with tokens: nobody is let in without credentials. Its database is made if need be."""
+    """Prepare Lemon Market with default settings; every request needs a token. Creates the database if necessary."""
     web_port, notifications_port = free_port(), free_port()
     environment = {
         "DATA_DIR": str(stage.data_dir),

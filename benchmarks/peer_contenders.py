@@ -1,4 +1,4 @@
-"""The peers as contenders: their environments are made and their databases prepared at the first use."""
+"""The peers as contenders: their environments and databases are prepared on first use."""
 
 import shutil
 import sys
@@ -13,13 +13,13 @@ from devstack.free_ports import free_port
 SOURCES = Path(__file__).parent / "peers"
 INSTALL_S = 600.0
 PREPARE_S = 60.0
-# As many as there are cores: two event loops use both, and the exchange, PostgreSQL and wrk need some too.
+# As many as there are cores: two event loops use both, and the exchange, PostgreSQL and wrk need some time too.
 PROCESSES = 2
 PROGRESS = "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'pending') FROM orders"
 
 
 def seed(stage: Stage) -> Contender:
-    """One process, as its instructions start it."""
+    """One process, started as its instructions say."""
     return _fastapi(stage, SEED, "seed", workers=[])
 
 
@@ -31,7 +31,7 @@ def celery(stage: Stage) -> Contender:
 
 
 def procrastinate(stage: Stage) -> Contender:
-    """Two uvicorn processes and two Procrastinate workers, which keep no job that is done."""
+    """Two uvicorn processes and two Procrastinate workers, which delete successful jobs."""
     worker = ["procrastinate", "--app=worker.queue", "worker", f"--concurrency={stage.options.concurrency}"]
     workers = [[*worker, "--delete-jobs=successful"]] * PROCESSES
     return _fastapi(stage, PROCRASTINATE, "procrastinate_queue", workers, queue_tables=["procrastinate_jobs"])
@@ -80,7 +80,7 @@ def django_q(stage: Stage) -> Contender:
 
 
 def environment_of(stage: Stage, name: str) -> Path:
-    """The interpreter of a peer's own environment with exactly what its requirements name."""
+    """The interpreter of a peer's own virtual environment, which has exactly its requirements installed."""
     directory, requirements = stage.directory / f"venv-{name}", SOURCES / name / "requirements.txt"
     python, installed = directory / "bin" / "python", directory / "installed.txt"
     if not installed.exists() or installed.read_text() != requirements.read_text():
@@ -96,7 +96,7 @@ def environment_of(stage: Stage, name: str) -> Path:
 def _fastapi(
     stage: Stage, title: str, name: str, workers: Sequence[Sequence[str]], queue_tables: Sequence[str] = ()
 ) -> Contender:
-    """`workers` are modules to run and their options."""
+    """Prepare a FastAPI peer; `workers` are modules to run, with their options."""
     python, port, database, directory = environment_of(stage, name), free_port(), f"bench_{name}", SOURCES / name
     environment = _environment(stage, database, stage.options.concurrency)
     stage.make_database(database)

@@ -1,8 +1,8 @@
-"""Prepares the database that the environment names, for measures; prints what they need as JSON.
+"""Prepares the database of the environment for measures, and prints what they need as JSON.
 
     python -m benchmarks.prepare ACCOUNTS
 
-migrates, makes accounts with a token each and an administrator with a session, and tells the command of each process as
+migrates, creates accounts with a token each and an administrator with a session, and prints the command of each process as
 `manage.py up` would start it.
 """
 

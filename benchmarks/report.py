@@ -1,4 +1,4 @@
-"""The results as text: what RESULTS.md says."""
+"""Writes the results as text: the contents of RESULTS.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,7 +15,7 @@ def markdown(results: Results, measures: Sequence[Measure], machine: Mapping[str
     lines = [
         "# Results",
         "",
-        "Written by `make bench`; [README.md](README.md) says how it is measured, and why that is fair.",
+        "Written by `make bench`; [README.md](README.md) explains how the figures are measured, and why that is fair.",
         "",
     ]
     lines += [f"- {name}: {value}" for name, value in machine.items()]
@@ -28,7 +28,7 @@ def markdown(results: Results, measures: Sequence[Measure], machine: Mapping[str
         "",
     ]
     lines += ["## Targets", "", "| target | measured | |", "|---|---|---|", *(verdict(target, results) for target in TARGETS), ""]
-    lines += ["What was tried, and what stands in the way of more: [NOTES.md](NOTES.md).", ""]
+    lines += ["What was tried, and what limits the figures: [NOTES.md](NOTES.md).", ""]
     for measure in measures:
         lines += [f"## {measure.title}", "", measure.explanation, "", *table(rows_of(results, measure)), ""]
     if results.problems:
@@ -51,7 +51,7 @@ def rows_of(results: Results, measure: Measure) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """One line for each contender, one column for each figure, and how many times as good ours is in the first of them."""
+    """One line per contender, one column per figure, and how many times better ours is in the first figure."""
     if not rows:
         yield "Not measured in this run."
         return
@@ -79,7 +79,7 @@ def cell(row: Row | None) -> str:
 
 
 def first_figures(results: Results, measures: Sequence[Measure]) -> list[tuple[str, list[Row]]]:
-    """What the picture shows of each measure that compares anything: its first figure, of all contenders."""
+    """What the picture shows of each measure with several contenders: its first figure, for all of them."""
     blocks = []
     for measure in measures:
         rows = rows_of(results, measure)

@@ -1,4 +1,4 @@
-"""Where contenders take their turns: one PostgreSQL and one directory for all, an exchange of its own for each turn."""
+"""Where contenders take turns: they share one PostgreSQL and one directory, and each turn has a new exchange."""
 
 import shutil
 import sys
@@ -23,7 +23,8 @@ from devstack.free_ports import free_port
 class Options:
     """How much is measured.
 
-    `sustained_seconds` is how long ours places orders, `concurrency` what each worker process of a peer has under way at once.
+    `sustained_seconds` is how long Lemon Market places orders, `concurrency` how many placements a peer's worker process
+    makes at once.
     """
 
     rounds: int
@@ -65,14 +66,14 @@ class Stage:
         return psycopg.connect(self.database_url(name), autocommit=True)
 
     def make_database(self, name: str) -> None:
-        """Unless it is there already."""
+        """Create a database unless it exists."""
         with self.connect("postgres") as database:
             if database.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 0:
                 database.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
     @contextmanager
     def turn(self, contender: Contender, *services: str, exchange: bool = True, **environment: str) -> Iterator["Turn"]:
-        """The contender's services on an empty database, with an exchange that knows no order; all end with the block."""
+        """Run the contender's services on an empty database, with an exchange without orders; all end with the block."""
         with Children(self.directory / "logs" / contender.database) as children:
             self.empty(contender)
             if exchange:
@@ -84,7 +85,7 @@ class Stage:
             yield turn
 
     def empty(self, contender: Contender) -> None:
-        """Nothing of another turn is left, and nothing of it has still to be written."""
+        """Delete everything of earlier turns, and write out what they left to be written."""
         with self.connect(contender.database) as database:
             if contender.tables:
                 names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, contender.tables))
@@ -99,7 +100,7 @@ class Stage:
         children.wait_for_port(self.exchange_port)
 
     def _start_redis(self, children: Children) -> None:
-        # As Debian configures it, but for snapshots: nothing is written to a disk, which is to its advantage.
+        # As Debian configures it, but without snapshots: nothing is written to disk, which is to its advantage.
         options = ["--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""]
         children.start("redis", ["redis-server", *options], cwd=self.directory)
         children.wait_for_port(self.redis_port)
@@ -107,7 +108,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A contender that is running."""
+    """A running contender."""
 
     stage: Stage
     contender: Contender

@@ -1,4 +1,4 @@
-"""What is wanted, and whether a run has it."""
+"""The targets, and whether a run meets them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Value = Callable[[Results], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`value` is to be at least `limit`, or at most, if `is_upper`; None when a run did not measure it."""
+    """`value` has to be at least `limit`, or at most if `is_upper`; it is None when a run did not measure it."""
 
     text: str
     value: Value

@@ -1,9 +1,9 @@
-"""How much processor time one order costs each role, its executions included: what docs/scaling.md reckons with.
+"""Measures the processor time that one order costs each role, executions included: the basis of docs/scaling.md.
 
     python -m benchmarks.unit_costs [--transport kafka] [--orders 3000]
 
-Processor time, unlike rates, hardly depends on what else the machine is doing. Children that end during the run are
-left out, so that a role which restarts shows as too cheap.
+Unlike rates, processor time hardly depends on what else the machine is doing. Processes that end during the run are not
+counted, so a role that restarts appears too cheap.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from devstack.free_ports import free_port
 CLIENTS = 4
 READY_S = 60.0
 SETTLED_S = 300.0
-# A part of the command line, and the role that it stands for. The first that fits counts.
+# A part of the command line, and the role that it stands for. The first match counts.
 ROLES = {
     "kafka.Kafka": "Kafka",
     "postgres": "PostgreSQL",
@@ -46,7 +46,7 @@ SETTLED = "SELECT count(*) FILTER (WHERE execution_status = 'filled'), (SELECT c
 
 
 def processor_seconds(pid: int) -> dict[str, float]:
-    """Of all processes below `pid`, by role."""
+    """The processor seconds of all descendants of `pid`, by role."""
     used: defaultdict[str, float] = defaultdict(float)
     for process in psutil.Process(pid).children(recursive=True):
         try:
@@ -73,7 +73,7 @@ def post(port: int, token: str, numbers: range) -> None:
 
 
 def measure(directory: Path, transport: str, orders: int) -> tuple[dict[str, float], int]:
-    """Processor seconds of each role, and the number of events, for so many orders from the request to the last fill."""
+    """Processor seconds of each role, and the number of events, for `orders` orders from the request to the last fill."""
     ports = {name: free_port() for name in ("WEB_PORT", "NOTIFICATIONS_PORT", "EXCHANGE_PORT")}
     ports["KAFKA_PORT"] = free_port()
     environment = {name: str(port) for name, port in ports.items()}
@@ -89,7 +89,7 @@ def measure(directory: Path, transport: str, orders: int) -> tuple[dict[str, flo
             def filled_and_events() -> tuple[int, int]:
                 return database.execute(SETTLED).fetchone()  # type: ignore[return-value]
 
-            # The first ones pay for connections and caches.
+            # The first orders pay for connections and caches.
             token = run([sys.executable, "manage.py", "create_token", "demo"], within_s=READY_S, environment=environment).strip()
             post(ports["WEB_PORT"], token, range(-100, 0))
             children.wait_until(lambda: filled_and_events()[0] == 100, "warmed up", READY_S)

@@ -1,9 +1,9 @@
-"""Many WebSocket clients in one process that do little but note when each message came.
+"""Many WebSocket clients in one process that do little but note when each message arrived.
 
     python -m benchmarks.websocket_clients --port PORT --path PATH --tokens FILE --each N
 
-prints `ready` when all are connected, starts counting at a line on standard input, and at the next line prints what came
-meanwhile as JSON. A library would cost more for each message than the service that sends it.
+prints `ready` when all are connected, starts counting at a line on standard input, and at the next line prints what arrived
+meanwhile as JSON. A library would take more time per message than the service that sends it.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Counter:
 
 
 class Client(asyncio.Protocol):
-    """Shakes hands and then counts text frames that say when something occurred (RFC 6455, section 5.2)."""
+    """Completes the handshake, and then counts text frames with an `occurred_at` (RFC 6455, section 5.2)."""
 
     def __init__(self, counter: Counter, request: bytes) -> None:
         self.counter = counter
@@ -60,7 +60,7 @@ class Client(asyncio.Protocol):
         transport.write(self.request)
 
     def connection_lost(self, error: Exception | None) -> None:
-        # A client that is gone would make the rest look better.
+        # The others would look better without a client that is gone.
         sys.exit(f"a connection ended: {error or bytes(self.buffer[:200])!r}")
 
     def data_received(self, data: bytes) -> None:
@@ -96,7 +96,7 @@ class Client(asyncio.Protocol):
 
 
 async def connect(port: int, path: str, tokens: list[str], counter: Counter) -> None:
-    """One client for each token."""
+    """Connect one client per token."""
     slots = asyncio.Semaphore(CONNECTED_AT_ONCE)
 
     async def connect_one(token: str) -> None:

@@ -1,4 +1,4 @@
-"""Load from wrk: `apt-get install wrk` brings it."""
+"""Generates load with wrk (`apt-get install wrk`)."""
 
 import json
 import tempfile
@@ -10,15 +10,15 @@ from benchmarks.children import BenchmarkError, run
 from benchmarks.figures import Figure
 
 SCRIPTS = Path(__file__).parent / "load"
-# More threads than this only take time from the server, which shares the machine.
+# More threads would only take time from the server on the same machine.
 THREADS = 2
-# Above what any answer takes, so that wrk counts it as late rather than lost.
+# Longer than any answer takes, so that wrk counts it as late rather than lost.
 TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw. `refused` answers had a status of 400 or more; `broken` ones did not come at all."""
+    """What wrk saw. `refused` answers had a status of 400 or more; `broken` ones never came."""
 
     requests: int
     duration_s: float
@@ -33,16 +33,16 @@ class Load:
 
 
 def read(output: str) -> Load:
-    """The load that the last line of wrk's output describes. Raises BenchmarkError when it is no such line."""
+    """Parse the last line of wrk's output. Raises BenchmarkError when it is not our summary."""
     try:
-        told = json.loads(output.strip().splitlines()[-1])
+        summary = json.loads(output.strip().splitlines()[-1])
         return Load(
-            requests=told["requests"],
-            duration_s=told["duration"] / 1e6,
-            p50_ms=told["p50"] / 1e3,
-            p99_ms=told["p99"] / 1e3,
-            refused=told["refused"],
-            broken=told["broken"],
+            requests=summary["requests"],
+            duration_s=summary["duration"] / 1e6,
+            p50_ms=summary["p50"] / 1e3,
+            p99_ms=summary["p99"] / 1e3,
+            refused=summary["refused"],
+            broken=summary["broken"],
         )
     except (ValueError, LookupError) as error:
         raise BenchmarkError(f"wrk says {output.strip()[-200:]!r}") from error
@@ -51,9 +51,9 @@ def read(output: str) -> Load:
 def post_orders(
     url: str, tokens: Sequence[str], *, seconds: float, connections: int, batch: int = 0, per_s: float | None = None
 ) -> Load:
-    """Post new orders over so many connections, in turn with each token; `batch` 0 for single ones.
+    """Post new orders over so many connections, with each token in turn, in batches of `batch` or, if it is 0, one by one.
 
-    With `per_s` about so many requests a second are sent, as long as answers come fast enough. Raises BenchmarkError.
+    `per_s` limits the requests per second, approximately and as long as answers come fast enough. Raises BenchmarkError.
     """
     pause_ms = 0 if per_s is None else max(1, round(1000 * connections / per_s))
     with tempfile.NamedTemporaryFile("w", suffix=".tokens") as file:
@@ -63,7 +63,7 @@ def post_orders(
 
 
 def get(url: str, headers: Sequence[str], *, seconds: float, connections: int) -> Load:
-    """Ask for one address again and again. Raises BenchmarkError, also when answers are refused."""
+    """Request one URL again and again. Raises BenchmarkError, also when answers are refused."""
     load = _run(url, headers, ["summary.lua"], [], seconds, connections)
     if load.refused or load.broken or not load.requests:
         raise BenchmarkError(f"{url}: {load.refused} of {load.requests} answers refused, {load.broken} broken")
@@ -71,7 +71,7 @@ def get(url: str, headers: Sequence[str], *, seconds: float, connections: int) -
 
 
 def figures(load: Load, *, orders_per_request: int = 1) -> list[Figure]:
-    """Accepted orders a second, and how long the answers took."""
+    """Accepted orders per second, and how long the answers took."""
     accepted = (load.requests - load.refused) * orders_per_request
     return [
         Figure("accepted", accepted / load.duration_s, "orders/s"),

@@ -1,4 +1,4 @@
--- The row that POST /orders stores, :count of them in one transaction.
+-- Inserts the row that POST /orders stores, :count times in one transaction.
 INSERT INTO orders_order (
     id, account_id, client_order_id, created_at, updated_at, type, side, instrument, quantity, status, attempt_count,
     next_attempt_at, give_up_at, may_be_at_exchange, filled_quantity, filled_value

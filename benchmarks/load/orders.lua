@@ -1,7 +1,7 @@
--- Posts orders that differ from one another and have no client_order_id, so that each is a new one.
+-- Posts varied orders without a client_order_id, so that each is new.
 --   wrk ... -s orders.lua URL -- SIZE TOKENS PAUSE_MS
--- SIZE 0 posts single orders, more posts lists of so many. TOKENS is a file with a token a line, used in turn; it may be
--- empty. PAUSE_MS is waited before each request of a connection, 0 for none.
+-- SIZE 0 posts single orders, a larger SIZE lists of that many. TOKENS is a file with one token per line, used in turn; it may
+-- be empty. Each connection waits PAUSE_MS before each request; 0 for no pause.
 
 local requests = {}
 local number = 0
@@ -31,7 +31,7 @@ function init(args)
   for line in io.lines(args[2]) do
     tokens[#tokens + 1] = line
   end
-  -- Made before the clock runs, so that the generator does little but send.
+  -- Format the requests before the clock starts, so that the generator does little but send.
   for i = 1, math.max(#tokens, 20) do
     local headers = { ["Content-Type"] = "application/json" }
     if #tokens > 0 then

@@ -1,4 +1,4 @@
-"""How many orders are accepted: one by one and in batches, and what PostgreSQL alone could take."""
+"""Measures how many orders are accepted, one by one and in batches, and how many PostgreSQL alone could store."""
 
 import re
 from dataclasses import replace
@@ -13,19 +13,19 @@ from benchmarks.stage import Stage, Turn
 from devstack.postgres_programs import installed_programs
 
 BATCH = 500
-# Each batch is one statement of 500 rows, and more of them at once only wait for one another.
+# Each batch is one statement of 500 rows; more at once only wait for one another.
 BATCH_CONNECTIONS = 4
 WARM_UP_S = 2.0
 
 
 def accept(stage: Stage, contender: Contender, *services: str, accounts: int = 1, batch: int = 0) -> list[Figure]:
-    """Orders a second over all connections. Raises BenchmarkError when fewer are stored than were answered."""
+    """Orders per second over all connections. Raises BenchmarkError when fewer orders are stored than were answered."""
     seconds, connections = stage.options.seconds, BATCH_CONNECTIONS if batch else stage.options.connections
     url, tokens = contender.orders_url + "/batch" * bool(batch), contender.tokens[:accounts]
     with stage.turn(contender, WEB, *services) as turn:
         answered = 0
         if not contender.places_while_accepting:
-            # Requests that a warm-up leaves behind take such a contender many seconds.
+            # Skipped for a contender that would need many seconds for the requests that a warm-up leaves behind.
             warm_up = wrk.post_orders(url, tokens, seconds=WARM_UP_S, connections=connections, batch=batch)
             answered = (warm_up.requests - warm_up.refused) * max(1, batch)
         load = wrk.post_orders(url, tokens, seconds=seconds, connections=connections, batch=batch)
@@ -38,7 +38,7 @@ def accept(stage: Stage, contender: Contender, *services: str, accounts: int = 1
 
 
 def check_stored(turn: Turn, answered: int) -> None:
-    """Every answer was a promise."""
+    """Raise BenchmarkError unless every answered order is stored: each answer was a promise."""
     with turn.database() as database:
         table = next(name for name in turn.contender.tables if name.startswith("orders"))
         row = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - a name of our own
@@ -47,7 +47,7 @@ def check_stored(turn: Turn, answered: int) -> None:
 
 
 def insert_rows(stage: Stage, contender: Contender, *, rows: int = 1) -> list[Figure]:
-    """The rows of orders alone, without events and wake-ups, `rows` in a transaction, by pgbench."""
+    """Insert rows of orders only, without events and wake-ups, with pgbench; `rows` per transaction."""
     connections = BATCH_CONNECTIONS if rows > 1 else stage.options.connections
     with stage.turn(contender, exchange=False):
         command = [str(installed_programs() / "pgbench"), "-n", "-M", "prepared", "-c", str(connections), "-j", str(wrk.THREADS)]
@@ -57,7 +57,7 @@ def insert_rows(stage: Stage, contender: Contender, *, rows: int = 1) -> list[Fi
 
 
 def transactions(output: str, rows: int) -> list[Figure]:
-    """What pgbench's report says, for so many rows in each transaction. Raises BenchmarkError."""
+    """Parse pgbench's report, for `rows` rows per transaction. Raises BenchmarkError."""
     rate, latency = re.search(r"^tps = ([\d.]+)", output, re.MULTILINE), re.search(r"latency average = ([\d.]+)", output)
     if rate is None or latency is None:
         raise BenchmarkError(f"pgbench says {output[-200:]!r}")
@@ -72,19 +72,19 @@ ONE = Measure(
     "accept",
     "POST /orders",
     "32 connections of wrk, one account; answered after the durable commit. Nothing places orders meanwhile, except in the "
-    "seed's design, which cannot do without.",
+    "original brief's design, which always does.",
     {OURS: accept, **dict.fromkeys(PEERS, accept), PGBENCH: insert_rows},
 )
 MANY_ACCOUNTS = Measure(
     "accept_many_accounts",
     "POST /orders for 100 accounts",
-    "The same, each request with the token of the next of 100 accounts.",
+    "The same, with the tokens of 100 accounts in turn.",
     {OURS: partial(accept, accounts=100)},
 )
 WHILE_PLACING = Measure(
     "accept_while_placing",
     "POST /orders while orders are placed",
-    "The same, with the workers at their work on the same two cores: whoever places more leaves less for accepting.",
+    "The same, while the workers place orders on the same two cores: a contender that places more has less left for accepting.",
     {OURS: while_placing, **dict.fromkeys([name for name in PEERS if name != SEED], while_placing)},
 )
 BATCHES = Measure(
@@ -96,5 +96,5 @@ BATCHES = Measure(
 
 
 def as_limit(contender: Contender) -> Contender:
-    """PostgreSQL with our table and indexes, without us."""
+    """PostgreSQL with our table and indexes, but without our code."""
     return replace(contender, name=PGBENCH)

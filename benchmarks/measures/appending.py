@@ -1,4 +1,4 @@
-"""From the exchange's feed into the Kafka topic `executions`."""
+"""Measures the way from the exchange's feed into the Kafka topic `executions`."""
 
 import shutil
 import sys
@@ -24,7 +24,7 @@ ANSWER_S = 5.0
 
 
 def append(stage: Stage, contender: Contender) -> list[Figure]:
-    """As many reports as the update consumer takes; each counts when the broker has acknowledged it."""
+    """Send as many reports as the update consumer takes; each counts once the broker has acknowledged it."""
     if not embedded_kafka.is_available():
         raise BenchmarkError(embedded_kafka.HOW_TO_GET_IT)
     feed_port, broker_port = free_port(), free_port()
@@ -56,18 +56,18 @@ def append(stage: Stage, contender: Contender) -> list[Figure]:
 
 
 class Topic:
-    """How much is in the topic, told by the broker."""
+    """The topic as the broker reports it."""
 
     def __init__(self, servers: str) -> None:
         self._consumer = Consumer({"bootstrap.servers": servers, "group.id": "benchmark", "log_level": 2})
 
     def length(self) -> int:
-        """Raises BenchmarkError."""
+        """How many messages are in the topic. Raises BenchmarkError."""
         try:
             partitions = self._consumer.list_topics(TOPIC, timeout=ANSWER_S).topics[TOPIC].partitions
             ends = [self._consumer.get_watermark_offsets(TopicPartition(TOPIC, each), timeout=ANSWER_S) for each in partitions]
         except KafkaException as error:
-            raise BenchmarkError(f"the broker does not tell what is in {TOPIC}: {error}") from error
+            raise BenchmarkError(f"the broker does not report the length of {TOPIC}: {error}") from error
         return sum(end - first for first, end in ends)
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Topic:
 APPENDING = Measure(
     "append",
     "Feed to the Kafka topic",
-    "The replayed feed at full speed, the update consumer, one broker; a report counts when the broker has it. Its ceiling is "
-    "what the feed itself gives one reader (see the generators under `updates`).",
+    "The replayed feed at full speed, the update consumer, one broker; a report counts once the broker has it. The upper bound "
+    "is what the feed itself can send to one reader (see the generators under `updates`).",
     {OURS: append},
 )

@@ -1,4 +1,4 @@
-"""Whether cost grows with the number of orders stored: the same work among 100,000 and among many more."""
+"""Measures whether cost grows with the number of stored orders: the same work among 100,000 and among many more."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from benchmarks.stage import Stage, Turn
 
 SMALL = 100_000
 FEW, MANY = "100,000 orders", "many more orders"
-# Of the back office.
+# Pages of the back office.
 PAGES = {
     "landing page": "/admin/",
     "order list": "/admin/orders/order/",
@@ -30,7 +30,7 @@ READERS = 4
 
 
 def measure(stage: Stage, contender: Contender) -> list[Figure]:
-    """Milliseconds of each, at the median."""
+    """The median time of each call, in milliseconds."""
     seconds = stage.options.seconds
     root, token = f"http://127.0.0.1:{contender.web_port}", f"Authorization: Token {contender.tokens[0]}"
     session = f"Cookie: sessionid={contender.session}"
@@ -38,7 +38,7 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
         fill_once(turn)
         last = newest(turn)
         claiming = json.loads(run([sys.executable, "-m", "benchmarks.claiming"], within_s=CLAIMS_S, environment=turn.environment))
-        # It counts a whole day, and everybody after it that day's newest minutes.
+        # The first visitor has a whole day counted, later ones only its newest minutes.
         first_page_s = fetch(root + PAGES["landing page"], session)
         reads = {"GET /orders": ("/orders", token)} | {name: (path, session) for name, path in PAGES.items()}
         for path, header in reads.values():
@@ -57,7 +57,7 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
 
 
 def fetch(url: str, header: str) -> float:
-    """Seconds that the page takes. Raises BenchmarkError unless the answer is the page itself, and no redirect."""
+    """Seconds that the page takes. Raises BenchmarkError when the answer is not the page itself, such as a redirect."""
     name, _, value = header.partition(": ")
     begun_at = time.monotonic()
     try:
@@ -71,13 +71,13 @@ def fetch(url: str, header: str) -> float:
 
 
 def fill_once(turn: Turn) -> None:
-    """The database is kept for the next time: filling the large one takes many minutes."""
+    """Fill the database unless it is full. It is kept for the next run: filling the large one takes many minutes."""
     count = int(turn.contender.database.rpartition("_")[2])
     with turn.database() as database:
         row = database.execute("SELECT count(*) FROM orders_order").fetchone()
         assert row is not None
         if row[0] < count:
-            # What a run has left that was stopped while it filled.
+            # Remove what a run left that was stopped while filling.
             database.execute("TRUNCATE orders_order CASCADE")
             sys.stderr.write(f"Filling {turn.contender.database} with {count:,} orders ...\n")
             fill(database.cursor(), count, list(turn.contender.accounts))
@@ -92,7 +92,7 @@ def newest(turn: Turn) -> str:
 
 
 def remove_after(stage: Stage, contender: Contender, last: str) -> None:
-    """What this round has posted, so that the next one finds the same."""
+    """Remove what this round has posted, so that the next one finds the same."""
     with stage.connect(contender.database) as database:
         database.execute("DELETE FROM orders_orderevent WHERE order_id > %s", [last])
         database.execute("DELETE FROM orders_order WHERE id > %s", [last])

@@ -1,4 +1,4 @@
-"""From the exchange's feed through the database to clients' WebSockets, and the same for many clients."""
+"""Measures the way from the exchange's feed through the database to WebSocket clients, one and many."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ GENERATORS = "generators, wired to each other"
 CALM_PER_S = 1000
 CLIENTS_PER_ACCOUNT = 10
 DELIVERED_PER_S = 5000
-# Never all filled, however long the measure takes.
+# Large enough that no order is ever filled completely, however long the measure takes.
 OPEN_ORDERS = """
 INSERT INTO orders_order (
     id, account_id, client_order_id, created_at, updated_at, type, side, instrument, quantity, status, attempt_count,
@@ -45,7 +45,7 @@ POSITION = "INSERT INTO orders_feedposition (feed, session_id, sequence, updated
 
 
 def one_client(stage: Stage, contender: Contender, *, per_s: float) -> list[Figure]:
-    """One client that sees all orders of its account; `per_s` 0 for as many updates as are applied."""
+    """One client that sees all orders of its account; `per_s` is 0 for as many updates as can be applied."""
     with following(stage, contender, accounts=1, each=1, per_s=per_s) as told:
         return [
             Figure("delivered", told["rate"], "updates/s"),
@@ -69,7 +69,7 @@ def many_clients(stage: Stage, contender: Contender) -> list[Figure]:
 
 @contextmanager
 def following(stage: Stage, contender: Contender, *, accounts: int, each: int, per_s: float) -> Iterator[dict[str, float]]:
-    """What clients were told while the feed was replayed at `per_s`, and the memory of the notification service (bytes)."""
+    """What clients received while the feed was replayed at `per_s`, and the memory of the notification service (bytes)."""
     port = free_port()
     with (
         TemporaryDirectory() as directory,
@@ -92,7 +92,7 @@ def following(stage: Stage, contender: Contender, *, accounts: int, each: int, p
 
 
 def generators(stage: Stage, _contender: Contender, *, clients: int = 1, per_s: float = 0) -> list[Figure]:
-    """The replayed feed, `per_s` to each client, read by our own clients: neither may be what limits the other measures."""
+    """The replayed feed, `per_s` to each client, read directly by our clients: shows that neither limits the other measures."""
     port = free_port()
     with Children(stage.directory / "logs" / "generators") as children, TemporaryDirectory() as directory:
         orders, tokens = Path(directory, "orders"), Path(directory, "tokens")
@@ -104,7 +104,7 @@ def generators(stage: Stage, _contender: Contender, *, clients: int = 1, per_s: 
 
 
 class Clients:
-    """The process that holds all clients."""
+    """The process that runs all clients."""
 
     def __init__(self, children: Children, port: int, path: str, tokens: Path, each: int) -> None:
         options = ["--port", str(port), "--path", path, "--tokens", str(tokens), "--each", str(each)]
@@ -119,7 +119,7 @@ class Clients:
         self.say()
         told: dict[str, float] = orjson.loads(self.hear() or b"{}")
         if not told.get("messages"):
-            raise BenchmarkError("the WebSocket clients were told nothing, or were cut off")
+            raise BenchmarkError("the WebSocket clients received nothing, or were cut off")
         return told
 
     def say(self) -> None:
@@ -128,7 +128,7 @@ class Clients:
         self.process.stdin.flush()
 
     def hear(self) -> str:
-        """The next line; empty when the process has ended, as it does when a client is cut off."""
+        """Read the next line; empty when the process has ended, as it does when a client is cut off."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
@@ -140,12 +140,12 @@ def start_replay(children: Children, port: int, orders: Path, per_s: float) -> N
 
 
 def made_up_orders() -> str:
-    """Orders that nobody has, for a feed whose reader does not ask."""
+    """Orders that do not exist, for a feed whose reader does not look them up."""
     return "".join(f"01a20c00-0000-7000-8000-{number:012d} replay-{number}\n" for number in range(ORDERS))
 
 
 def make_orders(turn: Turn, accounts: Sequence[int]) -> str:
-    """Orders that the exchange has, one a line, and a position at the beginning of the replayed feed."""
+    """Store orders that are open at the exchange, and a position at the start of the feed; return the orders, one per line."""
     numbers = ", ".join(map(str, accounts))
     with turn.database() as database:
         made = database.execute(OPEN_ORDERS.format(count=ORDERS, accounts=f"ARRAY[{numbers}]").encode())
@@ -163,20 +163,20 @@ def position(turn: Turn) -> int:
 FLOOD = Measure(
     "updates",
     "Feed to database to a WebSocket client, as fast as it goes",
-    "The feed is replayed as fast as it is read, over 2,000 orders of one account with one client. Messages wait in the "
-    "socket then, so that only their number counts.",
+    "The feed is replayed as fast as it is read, over 2,000 orders of one account with one client. Messages then queue in the "
+    "socket, so only their number is meaningful.",
     {OURS: partial(one_client, per_s=0), GENERATORS: generators},
 )
 CALM = Measure(
     "updates_calm",
     f"Feed to database to a WebSocket client, at {CALM_PER_S:,} updates/s",
-    "From the moment at which the report was made until the client has the message.",
+    "From the moment the report was made until the client has the message.",
     {OURS: partial(one_client, per_s=CALM_PER_S)},
 )
 MANY_CLIENTS = Measure(
     "clients",
     f"1,000 WebSocket clients, {DELIVERED_PER_S:,} events/s in all",
     "100 accounts with 10 clients each. The memory is that of the notification service.",
-    # More than they can take, in messages that come one by one.
+    # The generators send more than the clients can take, in messages that come one by one.
     {OURS: many_clients, GENERATORS: partial(generators, clients=1000, per_s=50)},
 )

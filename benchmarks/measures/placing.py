@@ -1,4 +1,4 @@
-"""How many accepted orders are completed, with an exchange that takes 0.5 s and is unavailable one time in ten."""
+"""Measures how many accepted orders are completed, with an exchange that takes 0.5 s and is unavailable one time in ten."""
 
 import threading
 import time
@@ -14,17 +14,17 @@ from benchmarks.figures import Figure
 from benchmarks.measure import Measure
 from benchmarks.stage import Stage, Turn
 
-# What is to be placed: more than is placed in the time of the measure. Peers have no batches, so that filling takes long.
+# More orders than are placed during the measure. Peers have no batches, so accepting a larger backlog would take long.
 BACKLOG_PER_S, PEERS_BACKLOG_PER_S = 2200, 400
 SAMPLE_S = 0.5
-# Workers need a moment until all of their slots are taken, and after that the first answers have just come.
+# Workers need a moment until they reach their full concurrency and the first answers have come.
 WARM_UP_S = 3.0
-# wrk waits after each answer, so that a little less arrives than this: about 500.
+# wrk waits after each answer, so a little less arrives than this: about 500.
 ARRIVALS_PER_S, ARRIVAL_CONNECTIONS = 550, 128
 
 
 class Sample(NamedTuple):
-    """What the database said at a time (s)."""
+    """What the database showed at a point in time (s)."""
 
     at: float
     completed: int
@@ -32,9 +32,9 @@ class Sample(NamedTuple):
 
 
 def sustained(samples: Sequence[Sample], warm_up_s: float = WARM_UP_S) -> float:
-    """Orders completed a second, from `warm_up_s` after the first one until the last sample before nothing was left.
+    """Orders completed per second, from `warm_up_s` after the first one to the last sample with orders left to place.
 
-    Raises BenchmarkError when there were too few.
+    Raises BenchmarkError when there are too few samples.
     """
     begun = next((sample.at for sample in samples if sample.completed), None)
     if begun is None:
@@ -47,7 +47,7 @@ def sustained(samples: Sequence[Sample], warm_up_s: float = WARM_UP_S) -> float:
 
 
 def drain(stage: Stage, contender: Contender, *, accounts: int = 1) -> list[Figure]:
-    """Orders are accepted first, and then workers start and place them."""
+    """Accept orders first, then start the workers, which place them."""
     if contender.places_while_accepting:
         return place_while_accepting(stage, contender)
     with stage.turn(contender, WEB) as turn:
@@ -62,12 +62,12 @@ def drain(stage: Stage, contender: Contender, *, accounts: int = 1) -> list[Figu
 
 
 def length_of(stage: Stage, contender: Contender) -> float:
-    """Ours has to show that it does not slow down."""
+    """Longer for Lemon Market, which has to show that it does not slow down."""
     return stage.options.sustained_seconds if contender.name == OURS else stage.options.seconds
 
 
 def is_over(samples: Sequence[Sample], seconds: float) -> bool:
-    """Whether the measure has lasted, or nothing is left."""
+    """Whether the measure has lasted long enough, or nothing is left to place."""
     begun = next((sample.at for sample in samples if sample.completed), None)
     return begun is not None and (samples[-1].at > begun + WARM_UP_S + seconds or not samples[-1].waiting)
 
@@ -92,7 +92,7 @@ def place_while_accepting(stage: Stage, contender: Contender) -> list[Figure]:
 
 
 def whole_system(stage: Stage, contender: Contender) -> list[Figure]:
-    """Everything runs, and orders arrive one by one, for 100 accounts."""
+    """Run everything while orders arrive one by one, for 100 accounts."""
     samples: list[Sample] = []
     seconds = length_of(stage, contender) + WARM_UP_S + 2
     with stage.turn(contender, WEB, *(name for name in contender.services if name not in {WEB, "exchange"})) as turn:
@@ -153,6 +153,6 @@ DRAINED_OF_MANY_ACCOUNTS = Measure(
 WHOLE_SYSTEM = Measure(
     "place_whole_system",
     "Accepted to completed while about 500 orders/s arrive",
-    "Every process of ours runs, executions are followed too, and orders arrive one by one from 100 accounts.",
+    "All of our processes run, executions are followed too, and orders arrive one by one from 100 accounts.",
     {OURS: whole_system},
 )

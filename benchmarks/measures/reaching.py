@@ -1,4 +1,4 @@
-"""How long an accepted order takes until the exchange has it, at 100 orders a second."""
+"""Measures how long an accepted order takes to reach the exchange, at 100 orders a second."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from benchmarks.measure import Measure
 from benchmarks.stage import Stage
 
 ORDERS_PER_S = 100
-# Workers have to be up, and have placed something, before anything is timed.
+# Workers must be running, and have placed something, before anything is timed.
 WARM_UP_ORDERS = 100
 WITHIN_S = 60.0
 ORDER = {"type": "market", "side": "buy", "instrument": "AAPL_2025_03", "quantity": 100}
@@ -31,7 +31,7 @@ def figures(sent: Mapping[str, Sent], received_at: Mapping[str, float]) -> list[
     """From the answer, and from the request, until the exchange had the order. Raises BenchmarkError when one is missing."""
     if missing := sent.keys() - received_at.keys():
         raise BenchmarkError(f"{len(missing)} of {len(sent)} orders did not reach the exchange")
-    # An order can be there before its answer is here.
+    # An order can reach the exchange before its answer reaches the client.
     after_answer = [max(0.0, received_at[id] - times.answered_at) * 1000 for id, times in sent.items()]
     after_request = [(received_at[id] - times.due_at) * 1000 for id, times in sent.items()]
     return [
@@ -45,7 +45,7 @@ def figures(sent: Mapping[str, Sent], received_at: Mapping[str, float]) -> list[
 def measure(stage: Stage, contender: Contender) -> list[Figure]:
     services = [name for name in contender.services if name not in {WEB, WORKERS, "exchange"}]
     with stage.turn(contender, WEB, WORKERS, *services) as turn:
-        # An order that is unavailable at first reaches the exchange a retry later, which is another measure.
+        # An order that meets an unavailable exchange arrives a retry later, which is not measured here.
         turn.control_exchange(unavailable_rate=0)
         warm_up = asyncio.run(send(contender, WARM_UP_ORDERS))
         turn.children.wait_until(lambda: turn.orders_at_exchange() == len(warm_up), "the first orders are placed", WITHIN_S)
@@ -55,7 +55,7 @@ def measure(stage: Stage, contender: Contender) -> list[Figure]:
 
 
 async def send(contender: Contender, count: int) -> dict[str, Sent]:
-    """Post orders at their times, whether or not earlier ones are answered."""
+    """Post orders on schedule, whether or not earlier ones have been answered."""
     sent: dict[str, Sent] = {}
     begin = time.time() + 0.1
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -82,7 +82,7 @@ async def send(contender: Contender, count: int) -> dict[str, Sent]:
 REACHING = Measure(
     "reach",
     f"Accepted until the exchange has it, at {ORDERS_PER_S} orders/s",
-    "From the 202 until the exchange received the order, which by its own clock, the same one, may be before; and from when "
-    "the request was due. The exchange is always available here.",
+    "From the 202 until the exchange received the order, which may happen before the 202 (the clock is the same); and from the "
+    "time at which the request was due. The exchange is always available here.",
     dict.fromkeys((OURS, CELERY, PROCRASTINATE, DJANGO_Q), measure),
 )

@@ -1,4 +1,4 @@
-"""The whole embedded system as `make run` starts it: how soon it is ready, and what it needs at rest."""
+"""Measures the whole embedded system as `make run` starts it: how soon it is ready, and how much memory it needs at rest."""
 
 import shutil
 import sys
@@ -21,7 +21,7 @@ REST_S = 10.0
 
 
 def measure(stage: Stage, _contender: Contender) -> list[Figure]:
-    """A first start, which makes the database, and a second one, which finds it."""
+    """Start it twice: the first start creates the database, the second one finds it."""
     data_dir = stage.directory / "rest"
     shutil.rmtree(data_dir, ignore_errors=True)
     ports = {name: free_port() for name in ("WEB_PORT", "NOTIFICATIONS_PORT", "EXCHANGE_PORT")}

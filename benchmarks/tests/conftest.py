@@ -9,7 +9,7 @@ from benchmarks.filling import fill
 
 OLD_ORDERS = 150_000
 ACCOUNTS = 100
-# So many times as many orders as each of those: a tenth of all.
+# The large account has this many times the orders of each other one: a tenth of all.
 LARGE = 11
 IDLE_ACCOUNTS = 5_000
 
@@ -18,10 +18,10 @@ IDLE_ACCOUNTS = 5_000
 def old_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """150,000 orders of 101 accounts, committed, for all tests of a module; each test's own changes are rolled back."""
     with django_db_blocker.unblock():
-        # The plan that a connection has for foreign keys, made when there was one order, would read all of them for each event.
+        # The connection's plan for foreign keys dates from when there was one order, and would now read all for each event.
         connection.close()
         accounts = [User.objects.create_user(f"old-{number}").pk for number in range(ACCOUNTS)]
-        # Of a hundred accounts PostgreSQL reads all for each foreign key, once it has noticed how few they are.
+        # With only a hundred accounts PostgreSQL would read all of them for each foreign key, once it knows how few they are.
         User.objects.bulk_create(User(username=f"idle-{number}") for number in range(IDLE_ACCOUNTS))
         with connection.cursor() as cursor:
             fill(cursor, OLD_ORDERS, [*accounts, *[User.objects.create_user("old-large").pk] * LARGE])
@@ -33,5 +33,5 @@ def old_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 @pytest.fixture
 def account(old_orders: None, db: None) -> Any:
-    """One of those that have old orders: about 1,350 of them."""
+    """An account with old orders, about 1,350 of them."""
     return User.objects.get(username="old-0")

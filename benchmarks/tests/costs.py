@@ -1,4 +1,4 @@
-"""What an operation costs the database, counted and not timed: statements, round trips, rows, and the plans of its queries."""
+"""Counts what an operation costs the database, without timing: statements, round trips, rows, and plans of its queries."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ FROM pg_stat_xact_user_tables
 
 @dataclass
 class Cost:
-    """`round_trips` to the server, each a wait; rows by table, and only of tables of which there were any."""
+    """`round_trips` to the server, each a wait, and rows by table, without tables that were not touched."""
 
     round_trips: int = 0
     statements: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Cost:
 
 @contextmanager
 def counted() -> Iterator[Cost]:
-    """Counts what happens inside of the block, on the connection of this thread."""
+    """Count what happens inside the block, on this thread's connection."""
     cost = Cost()
     check_foreign_keys()
     before = rows_touched()
@@ -51,7 +51,7 @@ def counted() -> Iterator[Cost]:
             pgconn.untrace()
         check_foreign_keys()
         trace.seek(0)
-        # Other lines are the rest of statements that have several.
+        # Other lines continue statements of several lines.
         cost.round_trips = round_trips([line[0] for line in trace if line.startswith(("F\t", "B\t"))])
     cost.statements = [query["sql"].strip() for query in captured.captured_queries]
     after = rows_touched()
@@ -63,19 +63,19 @@ def counted() -> Iterator[Cost]:
 
 
 def check_foreign_keys() -> None:
-    """They are checked at the commit, which the transaction of a test never comes to."""
+    """Check foreign keys now: it would happen at the commit, which a test's transaction never reaches."""
     with connection.connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def round_trips(directions: list[str]) -> int:
-    """How often F(rontend) speaks after B(ackend), or first."""
+    """How often F(rontend) speaks first or after B(ackend)."""
     return sum(now == "F" and before != "F" for before, now in zip(["", *directions], directions, strict=False))
 
 
 def rows_touched() -> dict[str, tuple[int, ...]]:
-    """By this transaction, with what its constraints made PostgreSQL look at: rows read, inserted, updated, deleted."""
+    """Rows read, inserted, updated and deleted by this transaction, including those read to check constraints."""
     with connection.connection.cursor() as cursor:
         return {table: tuple(counts) for table, *counts in cursor.execute(ROWS)}
 
@@ -91,12 +91,12 @@ class Scan:
 
 
 def scans(operation: Callable[[], object]) -> list[Scan]:
-    """How PostgreSQL carries out each statement of the operation, in an order that they could come in; it leaves no trace."""
+    """The scans that PostgreSQL makes for each statement of the operation, whose changes are rolled back."""
     with CaptureQueriesContext(connection) as captured:
         undone(operation)
     statements = [query["sql"].strip() for query in captured.captured_queries]
     statements = [statement for statement in statements if statement.startswith(READ_OR_WRITE)]
-    assert statements, "the operation asks the database for nothing"
+    assert statements, "the operation runs no statement"
     found: list[Scan] = []
     for statement in statements:
         if not statement.startswith("INSERT"):
@@ -111,7 +111,7 @@ def undone(operation: Callable[[], object]) -> None:
 
 
 def explain_into(found: list[Scan], statement: str) -> None:
-    """Carry the statement out, and add the scans of its plan."""
+    """Run the statement, and add the scans of its plan to `found`."""
     with connection.connection.cursor() as cursor:
         [(plans,)] = cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement)
         found += scans_of(plans[0]["Plan"])
@@ -127,7 +127,7 @@ def scans_of(node: dict[str, Any]) -> list[Scan]:
 
 
 def indexes_of(node: dict[str, Any]) -> frozenset[str]:
-    """The index that a node reads; those of a bitmap stand in the nodes below."""
+    """The indexes that a node reads; those of a bitmap scan are in the nodes below."""
     if "Index Name" in node:
         return frozenset([node["Index Name"]])
     bitmaps = [below for below in node.get("Plans", []) if below["Node Type"].startswith("Bitmap")]

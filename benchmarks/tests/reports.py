@@ -1,4 +1,4 @@
-"""Reports of the exchange about orders that are there."""
+"""Makes reports of the exchange about stored orders."""
 
 from decimal import Decimal
 

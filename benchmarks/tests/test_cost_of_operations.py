@@ -1,6 +1,6 @@
-"""A change that makes an operation dearer shows here, on any machine: nothing is timed.
+"""A change that makes an operation more expensive fails here, on any machine: nothing is timed.
 
-Each number is pinned exactly. Change one when the change is meant, and say in its comment what the work is for.
+Each number is pinned exactly. When a change is intended, adjust the number, and say in its comment what the work is for.
 """
 
 import json
@@ -23,19 +23,19 @@ from orders.storage import as_json, order_row
 from testsupport.api_calls import MARKET, client_for
 from testsupport.placement import POLICY
 
-# What each request with a token reads: the token, and the user with it.
+# Each request with a token reads the token together with its user.
 TOKEN_QUERIES = 1
 TOKEN_READS = {"knox_authtoken": 1, "auth_user": 1}
 
 
 @pytest.fixture
 def api(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    # Each request looks its token up, so that it makes no difference how long a test takes.
+    # Without the token cache, each request looks up its token, however long a test takes.
     settings.TOKEN_CACHE_TTL = 0.0
-    # Nor does the look at the clock, which is one query a second for all the orders that come in it.
+    # Likewise without reading the clock, which takes one query a second for all orders of that second.
     monkeypatch.setattr(clock, "MEASURE_EVERY_S", 3600.0)
     client = client_for(account)
-    # The first requests of a process set up what later ones use, and those of a connection prepare its statements.
+    # The first requests of a process fill its caches, and those of a connection prepare its statements.
     client.get("/orders?page_size=1")
     client.post("/orders", json.dumps(MARKET), content_type="application/json")
     return client
@@ -48,7 +48,7 @@ def test_accepting_one_order(api: Any) -> None:
     # Halts and limits, the order, its first event and a wake-up: one statement, and a transaction of its own.
     assert cost.queries == cost.round_trips == TOKEN_QUERIES + 1
     assert cost.inserted == {"orders_order": 1, "orders_orderevent": 1, "django_q_ormq": 1}
-    # The account and the order exist: the foreign keys of both rows. And one wake-up waits already.
+    # Read to check the foreign keys of both rows: the account and the order. And one wake-up waits already.
     assert cost.read == {"knox_authtoken": 1, "auth_user": 1 + 2, "orders_order": 1, "django_q_ormq": 1}
     assert cost.updated == cost.deleted == {}
 
@@ -58,7 +58,7 @@ def test_accepting_one_order_of_a_client_that_is_known(api: Any, settings: Any) 
     with counted() as cost:
         answer = api.post("/orders", json.dumps(MARKET), content_type="application/json")
     assert answer.status_code == 202
-    # The token was read by an earlier request, and nothing else is asked.
+    # The token was read by an earlier request, and nothing else is needed.
     assert cost.queries == cost.round_trips == 1
     assert cost.read == {"auth_user": 2, "orders_order": 1, "django_q_ormq": 1}
     assert cost.inserted == {"orders_order": 1, "orders_orderevent": 1, "django_q_ormq": 1}
@@ -71,8 +71,8 @@ def test_accepting_orders_that_come_together_takes_no_more_round_trips_than_one(
     with counted() as cost:
         assert store_requests(asked) == {id for request in asked for id in request.ids}
     assert cost.queries == cost.round_trips == 1
-    # No order was read to find the client order ids unknown: 20 foreign keys of the events are left.
-    # And one wake-up waits for each worker already.
+    # No order is read to find that the client order ids are new: only 20 foreign keys of the events remain.
+    # And one wake-up per worker waits already.
     assert cost.read == {"auth_user": 2 * 20, "orders_order": 20, "django_q_ormq": 2}
     assert cost.inserted == {"orders_order": 20, "orders_orderevent": 20}
     assert cost.updated == cost.deleted == {}
@@ -100,14 +100,14 @@ def test_accepting_500_orders_takes_no_more_statements_than_one(api: Any) -> Non
 
 
 def test_claiming_200_orders(old_orders: None, db: None) -> None:
-    claim_due_orders(1, POLICY)  # Which prepares the statements of this connection.
+    claim_due_orders(1, POLICY)  # This prepares the statements of this connection.
     with counted() as cost:
         claims = claim_due_orders(200, POLICY)
     assert len(claims) == 200
-    # One to read the clock; one to lock the orders, one to read halts and one to write them all, between BEGIN and COMMIT.
+    # One to read the clock; one to lock the orders, one to read halts and one to write all orders, between BEGIN and COMMIT.
     assert cost.queries == 4
     assert cost.round_trips == 6
-    # Each is read once for either, and none of the others that are due.
+    # Each order is read once to lock and once to write it, and no other due order is read.
     assert cost.read == {"orders_order": 400}
     assert cost.updated == {"orders_order": 200}
     assert cost.inserted == cost.deleted == {}
@@ -125,8 +125,8 @@ def test_recording_200_results(old_orders: None, db: None) -> None:
     # Lock, write, and one event each, between BEGIN and COMMIT.
     assert cost.queries == 3
     assert cost.round_trips == 5
-    # Twice for these two, and once for a foreign key of the event. Its other one is the account, which is looked at once
-    # more here because one transaction, the test's, changes the orders twice.
+    # Each order is read twice to lock and write it, and once for a foreign key of the event. Its other foreign key is the
+    # account, which is read once more here because one transaction, the test's, changes the orders twice.
     assert cost.read == {"orders_order": 600, "auth_user": 400}
     assert cost.updated == {"orders_order": 200}
     assert cost.inserted == {"orders_orderevent": 200}
@@ -152,7 +152,7 @@ def test_reading_a_page_of_the_list(api: Any) -> None:
         answer = api.get("/orders?page_size=100")
     assert len(answer.json()["results"]) == 100
     assert cost.queries == cost.round_trips == TOKEN_QUERIES + 1
-    # One more than is shown tells whether there is another page; the account's other orders are not read.
+    # One row more than shown tells whether there is another page; the account's other orders are not read.
     assert cost.read == {**TOKEN_READS, "orders_order": 101}
     assert cost.inserted == cost.updated == cost.deleted == {}
 

@@ -1,4 +1,4 @@
-"""A generator that sends or counts nonsense makes every figure nonsense."""
+"""The load generators send and count correctly, without which no figure would mean anything."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Each query that runs all the time finds its rows by an index, among 150,000 orders, and looks at few others."""
+"""Each frequent query finds its rows among 150,000 orders by an index, and reads few others."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -44,7 +44,7 @@ def reads(operation: Callable[[], object], table: str) -> list[Scan]:
 
 
 def assert_found_by(operation: Callable[[], object], table: str, *indexes: str, rows: int) -> None:
-    """Each reading of the table goes through one of the indexes, and looks at so many rows at most."""
+    """Assert that each scan of the table uses one of the indexes, and reads at most `rows` rows."""
     for scan in reads(operation, table):
         assert scan.indexes, f"no index: {scan}"
         assert scan.indexes <= set(indexes), f"another index: {scan}"

@@ -26,6 +26,6 @@ async def create_order(new: NewOrder) -> dict[str, object]:
     async with AsyncSession(engine, expire_on_commit=False) as session:
         session.add(order)
         await session.commit()
-    # Called on the event loop, as its documentation does: a thread for each call costs more than the call, which is short.
+    # Called on the event loop, as in its documentation: a thread for each call would cost more than the short call itself.
     place_order.delay(order.id)
     return answer(order)

@@ -1,4 +1,4 @@
-"""Celery's side: green threads, since a placement does little but wait."""
+"""The Celery worker, with green threads, since a placement mostly waits."""
 
 import os
 from typing import Any
@@ -14,7 +14,7 @@ CONCURRENCY = int(os.environ["PEER_CONCURRENCY"])
 RETRY_S = 1.0
 
 app = Celery("bench", broker=os.environ["PEER_REDIS"])
-# Acknowledged when it is done: otherwise a worker that dies takes its orders with it.
+# Tasks are acknowledged when they are done: otherwise a worker that dies loses its orders.
 app.conf.update(task_ignore_result=True, task_acks_late=True, broker_connection_retry_on_startup=True)
 engine = create_engine(DATABASE.replace("postgresql://", "postgresql+psycopg://"), pool_size=16, max_overflow=0)
 http = requests.Session()
@@ -26,7 +26,7 @@ def place_order(self: Any, order_id: int) -> None:
     with Session(engine, expire_on_commit=False) as session:
         order = session.get_one(Order, order_id)
     try:
-        # No connection of the database is held meanwhile.
+        # No database connection is held meanwhile.
         http.post(EXCHANGE_ORDERS, json=placement(order), timeout=SEND_TIMEOUT_S).raise_for_status()
     except requests.RequestException as error:
         if self.request.retries < MAX_RETRIES:

@@ -1,4 +1,4 @@
-"""Procrastinate's side: many placements at once on one event loop for each worker process."""
+"""The Procrastinate worker: many placements at once on one event loop per process."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from fastapi_orders import DATABASE, EXCHANGE_ORDERS, MAX_RETRIES, SEND_TIMEOUT_
 from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-# Each retry would be an error with its traceback in the log: work that the other peers do not do.
+# Each retry would log an error with its traceback: work that the other peers do not do.
 logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
 CONCURRENCY = int(os.environ["PEER_CONCURRENCY"])
 RETRY = RetryStrategy(max_attempts=MAX_RETRIES, exponential_wait=2, retry_exceptions={aiohttp.ClientError, TimeoutError})
@@ -21,7 +21,7 @@ queue = App(connector=PsycopgConnector(conninfo=DATABASE, min_size=4, max_size=1
 
 @cache
 def http() -> aiohttp.ClientSession:
-    """One session for all placements; it can be made only when the event loop runs."""
+    """One session for all placements, created only once the event loop runs."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONCURRENCY), timeout=aiohttp.ClientTimeout(total=SEND_TIMEOUT_S)
     )
@@ -32,7 +32,7 @@ async def place_order(context: JobContext, order_id: int) -> None:
     async with AsyncSession(engine, expire_on_commit=False) as session:
         order = await session.get_one(Order, order_id)
     try:
-        # No connection of the database is held meanwhile.
+        # No database connection is held meanwhile.
         async with http().post(EXCHANGE_ORDERS, json=placement(order)) as response:
             response.raise_for_status()
     except (aiohttp.ClientError, TimeoutError) as error:

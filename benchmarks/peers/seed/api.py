@@ -1,6 +1,6 @@
-"""The seed's design as it stands: FastAPI, SQLAlchemy, and a background task that blocks while the exchange answers.
+"""The original brief's design, unchanged: FastAPI, SQLAlchemy, and a background task that blocks while the exchange answers.
 
-The seed has no retries, and its answer waits for nothing but the commit.
+It has no retries, and its answer waits only for the commit.
 """
 
 import httpx
@@ -28,7 +28,7 @@ async def place_order(order_id: int) -> None:
     with Session(engine) as session:
         order = session.get_one(Order, order_id)
         try:
-            # Blocks the event loop, and with it every other request: this is the design that is measured.
+            # This blocks the event loop, and with it every other request: that is the design being measured.
             httpx.post(EXCHANGE_ORDERS, json=placement(order), timeout=SEND_TIMEOUT_S).raise_for_status()  # noqa: ASYNC210
             order.status = "completed"
         except httpx.HTTPError as error:

@@ -20,7 +20,7 @@ DATABASES = {
         "PASSWORD": database.password,
         "HOST": database.hostname,
         "PORT": database.port,
-        # Without it both the web process and each task connect anew.
+        # Without it the web process and each task would open new connections.
         "CONN_MAX_AGE": 600,
     }
 }
@@ -33,12 +33,12 @@ REST_FRAMEWORK = {
 Q_CLUSTER = {
     "name": "bench",
     "orm": "default",
-    # A worker is a process that places one order at a time, and each holds a connection of the database.
+    # A worker is a process that places one order at a time, and each holds a database connection.
     "workers": int(os.environ["PEER_CONCURRENCY"]),
     "bulk": 10,
     "timeout": 60,
     "retry": 300,
-    # Anything else locks and counts every success for each task.
+    # Any other value locks and counts every success for each task.
     "save_limit": -1,
     "ack_failures": True,
     "scheduler": False,

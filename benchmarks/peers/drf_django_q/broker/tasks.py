@@ -20,7 +20,7 @@ http = requests.Session()
 def place_order(order_id: int) -> None:
     order = Order.objects.get(pk=order_id)
     for attempt in range(MAX_RETRIES + 1):
-        # django-q's own repeat would come only after its visibility timeout, minutes later.
+        # django-q itself would retry only after its visibility timeout, minutes later.
         time.sleep(attempt and RETRY_S * 2**attempt)
         try:
             http.post(EXCHANGE_ORDERS, json=placement(order), timeout=SEND_TIMEOUT_S).raise_for_status()
