@@ -148,7 +148,7 @@ def test_the_feed_is_judged_by_its_connection_and_by_what_is_left(found: Callabl
 def test_workers_tell_on_every_machine_what_keeps_them_from_their_work(found: Callable[[], dict[str, Finding]]) -> None:
     assert "clocks of workers" not in found()
     now = timezone.now()
-    waits = {"problem": "the exchange takes nothing (closed)", "paused_until": now + timedelta(seconds=30)}
+    waits = {"problem": "the exchange accepts nothing (closed)", "paused_until": now + timedelta(seconds=30)}
     PlacementWorker.objects.create(name="a:1 qcluster", said_at=now, clock_offset_s=0.01)
     PlacementWorker.objects.create(name="a:2 qcluster", said_at=now, clock_offset_s=0.01, **waits)
     PlacementWorker.objects.create(
@@ -156,7 +156,7 @@ def test_workers_tell_on_every_machine_what_keeps_them_from_their_work(found: Ca
     )
     findings = found()
     told = {name: finding.text for name, finding in findings.items() if name.startswith("worker ")}
-    assert told == {"worker a:2 qcluster": "the exchange takes nothing (closed)"}
+    assert told == {"worker a:2 qcluster": "the exchange accepts nothing (closed)"}
     assert findings["clocks of workers"].level is Level.OK
     PlacementWorker.objects.create(name="b:3 qcluster", said_at=now, clock_offset_s=-3600.0, problem="its clock is wrong")
     findings = found()

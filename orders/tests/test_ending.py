@@ -96,7 +96,7 @@ def test_the_desk_asks_for_a_permission_and_a_reason(absent: Order, staff: Calla
     assert operator.post(end, {"reason": "gone"}).status_code == 302
     assert totals(absent)[1] == "canceled"
     assert absent.events.get(type="canceled").data["by"] == "dora"
-    assert "has not said that it does not have it" in operator.post(end, {"reason": "gone"}).content.decode()
+    assert "no look-up has shown that the exchange lacks it" in operator.post(end, {"reason": "gone"}).content.decode()
 
 
 def test_the_command_does_the_same(absent: Order, accept: Accept) -> None:
