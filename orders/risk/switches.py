@@ -127,7 +127,7 @@ def release_orders() -> int:
 
 def release_after(halt_id: int) -> int:
     halt = Halt.objects.get(pk=halt_id)
-    # Fetch all at once, by the index of pending orders, and sort here: in id order PostgreSQL would scan all orders ever accepted.
+    # Fetch all at once, by the index of pending orders, and sort here: in id order PostgreSQL would scan every order there is.
     ids = sorted(Order.objects.filter(waited_for(halt)).values_list("id", flat=True))
     released = 0
     for start in range(0, len(ids) + 1, CHUNK):
