@@ -49,7 +49,7 @@ class LookUps:
         self.backoff = Backoff()
 
     async def run(self) -> None:
-        """Look up orders, and retry while the exchange or the database is unavailable. Raises other errors of `run_in_database`."""
+        """Look up orders, retrying while the exchange or database is unavailable. Raises other errors of `run_in_database`."""
         while True:
             try:
                 if not await self.look_up_some():
