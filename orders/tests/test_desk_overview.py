@@ -65,7 +65,7 @@ def test_the_exchange_is_judged_by_its_feed_and_by_what_it_took(
 def test_a_worker_that_waits_for_the_exchange_tells_more_than_the_feed() -> None:
     waits = PlacementWorker(name="a:1 qcluster", problem="the exchange accepts nothing (closed)", paused_until=NOW)
     verdict = judge_exchange(connection(is_connected=True), lately(placed=5), NOW, waits)
-    assert (verdict.level, verdict.text) == ("bad", "The exchange takes nothing (closed)")
+    assert (verdict.level, verdict.text) == ("bad", "The exchange accepts nothing (closed)")
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 50.0), (99, 99.0), (1, 1.0), (100, 100.0)])
