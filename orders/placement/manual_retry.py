@@ -83,7 +83,7 @@ def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID,
             of_account = [order for order in orders if (order.account_id, order.status) == (current.account_id, status)]
             # An order in error may be at the exchange and counts as open whether it is retried or not.
             refused = refusals(current, of_account, are_open=status == Status.ERROR)
-            reasons |= {of_account[index].id: f"is against the limits: {found.message}" for index, found in refused.items()}
+            reasons |= {of_account[index].id: f"would break a limit: {found.message}" for index, found in refused.items()}
     return reasons
 
 

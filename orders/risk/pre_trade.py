@@ -25,7 +25,7 @@ def nothing_to_check(account: str, instruments: str) -> str:
     covers = halt_covers(account, instruments)
     return f"""
         NOT EXISTS (SELECT FROM orders_accountlimits AS limits WHERE limits.account_id = {account} OFFSET 0)
-        AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {covers} OFFSET 0)"""  # noqa: S608 - no value stands in it
+        AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {covers} OFFSET 0)"""  # noqa: S608 - it contains no values
 
 
 HALT_COLUMNS = ("id", "account_id", "instrument", "started_at", "confirmed_at")

@@ -39,7 +39,7 @@ class AlreadyHalted(Exception):
     halt: Halt
 
     def __str__(self) -> str:
-        return f"{self.halt} is halted already."
+        return f"{self.halt} is already halted."
 
 
 @dataclass

@@ -98,7 +98,7 @@ def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> Non
     assert "when that has ended, too, the halt is confirmed." in question
     assert "All trading is halted: confirmed at 20" in text(halt_by_page(client))
     assert SafetyEvent.objects.values_list("type", "by", "reason").get() == ("halted", "dora", "odd prices")
-    assert "All trading is halted already." in text(halt_by_page(client))
+    assert "All trading is already halted." in text(halt_by_page(client))
 
 
 @pytest.mark.parametrize(
