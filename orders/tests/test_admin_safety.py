@@ -110,7 +110,7 @@ def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> Non
         ({"scope": "account", "name": "nobody"}, "There is no such account."),
         ({"scope": "instrument", "name": "TSLA"}, "Exactly 12 characters"),
         ({"scope": "instrument", "name": "T\u017fLA_2025_06"}, "Exactly 12 characters"),
-        ({"scope": "all", "name": "anna"}, "All trading has no name"),
+        ({"scope": "all", "name": "anna"}, "A halt of all trading takes no name"),
     ],
     ids=str,
 )
@@ -140,7 +140,7 @@ def test_resuming_says_how_many_orders_wait_and_asks_why(staff: Any, accept: Acc
     assert "This field is required." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": ""}))
     halt.refresh_from_db()
     assert halt.ended_at is None
-    assert "Trading of anna goes on." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "explained"}, follow=True))
+    assert "Trading of anna is resumed." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "explained"}, follow=True))
     halt.refresh_from_db()
     assert (halt.ended_by, halt.end_reason) == ("dora", "explained")
     again = client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "once more"})

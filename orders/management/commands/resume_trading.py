@@ -14,4 +14,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         halt = switch(resume_trading, "resume_trading", options)
-        self.stdout.write(f"{halt} goes on.")
+        self.stdout.write(f"{halt} is resumed.")
