@@ -7,7 +7,7 @@ from orders.risk.switches import resume_trading
 
 
 class Command(BaseCommand):
-    help = "Ends a halt of trading of exactly the named scope. The sweep then lets the orders go that waited for it."
+    help = "Ends the halt of exactly the named scope. The sweep then releases the orders that waited for it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_scope(parser)
