@@ -1,4 +1,4 @@
-"""How long something took, and how long ago it was, as a person says it: in two units at most, seconds where they matter."""
+"""Durations and ages for people to read: at most two units, with seconds where they matter."""
 
 from datetime import datetime, timedelta
 
@@ -32,7 +32,7 @@ def duration(length: timedelta | float | None) -> str:
 
 @register.filter
 def age(moment: datetime | None) -> str:
-    """How long ago `moment` was; nothing finer than seconds."""
+    """How long ago `moment` was, to the second."""
     if moment is None:
         return ""
     seconds = (timezone.now() - moment).total_seconds()

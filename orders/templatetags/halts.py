@@ -1,4 +1,4 @@
-"""How far a halt has come, wherever one is shown."""
+"""A template filter for the progress of a halt."""
 
 from django import template
 

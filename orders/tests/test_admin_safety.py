@@ -93,7 +93,7 @@ def test_whoever_has_no_permission_sees_none_of_it(staff: Any) -> None:
 def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> None:
     client = staff("view_halt", "halt_trading")
     question = text(client.get(f"{HALTS}halt/"))
-    assert "Nothing new will be accepted and nothing sent." in question
+    assert "No new orders will be accepted and nothing will be sent." in question
     assert not Halt.objects.exists()
     assert "when that has ended, too, the halt is confirmed." in question
     assert "All trading is halted: confirmed at 20" in text(halt_by_page(client))
