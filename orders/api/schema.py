@@ -17,7 +17,7 @@ RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "required": True, 
 EVERY_CALL = {
     "401": "Credentials are missing or wrong.",
     "406": "Accept asks for something other than application/json.",
-    "429": "Too many requests by this account or from this address.",
+    "429": "Too many requests from this account or this address.",
     "503": "The database is not available. An order may have been stored: repeat it with the same client_order_id.",
 }
 CALLS_THAT_WRITE = {
