@@ -11,7 +11,7 @@ from django.http.request import split_domain_port, validate_host
 from infrastructure.client_address import client_address
 from notifications.closings import ORIGIN_FORBIDDEN, ConnectionRefused, bad_query, wrong_credentials
 
-# As in the database.
+# The longest event id that the database stores.
 MAX_EVENT_ID_LENGTH = 128
 TOKEN_SUBPROTOCOL = "token"  # noqa: S105 - a name, not a secret
 

@@ -176,7 +176,7 @@ def judge_exchange(
             "bad", "The exchange's feed is silent: it does not deliver reports that the exchange has", connection.silent_since
         )
     if lately.orders_retrying >= TELLING_ORDERS and lately.orders_retrying > lately.placed.value:
-        taken = f"took {lately.placed} orders and did not take {lately.orders_retrying:,}"
+        taken = f"accepted {lately.placed} orders and did not accept {lately.orders_retrying:,}"
         return Verdict("unsure", f"The exchange is connected, but in the last minute it {taken}", connection.since)
     return Verdict("good", "The exchange is connected", connection.since)
 

@@ -120,7 +120,7 @@ class AnonymousAccountAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
-        # A header may be present but empty, since the web server empties one that is not ASCII: those credentials are wrong too.
+        # The web server empties a header that is not ASCII. Such credentials are wrong, and must not count as missing.
         if "HTTP_AUTHORIZATION" in request.META:
             return None
         account = anonymous_account()

@@ -111,7 +111,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """For unknown addresses: a client of the API gets JSON, whatever it asked for."""
+    """For unknown addresses: a client of the API gets JSON, whatever its Accept header."""
     if is_for_api(request):
         return JsonResponse({"detail": NotFound.default_detail}, status=status.HTTP_404_NOT_FOUND)
     return page_not_found(request, exception)

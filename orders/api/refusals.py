@@ -14,7 +14,7 @@ from orders.risk.limits import FIELDS
 from orders.states import ErrorCode, EventType, Limit, Refusal, Status
 
 HALTED = "trading_halted"
-TRADING_IS_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": HALTED}
+TRADING_IS_HALTED = {"detail": "Trading is halted: no new orders are accepted.", "code": HALTED}
 INSTRUMENT_IS_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": HALTED}
 # Fields for programs, next to the texts.
 FOR_PROGRAMS = ("code", "halted_since", "confirmed_at")

@@ -51,7 +51,7 @@ def lately(*, placed: int = 0, retrying: int = 0) -> Outcomes:
         (connection(is_connected=True), lately(), "good", "is connected"),
         (connection(is_connected=True), lately(placed=100, retrying=10), "good", "is connected"),
         (connection(is_connected=True), lately(retrying=4), "good", "is connected"),
-        (connection(is_connected=True), lately(placed=2, retrying=5), "unsure", "took 2 orders and did not take 5"),
+        (connection(is_connected=True), lately(placed=2, retrying=5), "unsure", "accepted 2 orders and did not accept 5"),
     ],
 )
 def test_the_exchange_is_judged_by_its_feed_and_by_what_it_took(

@@ -260,7 +260,7 @@ def test_orders_above_the_rate_limit_are_not_stored(client: Client, account: Any
 @pytest.mark.parametrize(
     ("scope", "shown"),
     [
-        ({}, {"detail": ["Trading is halted: nothing new is accepted."]}),
+        ({}, {"detail": ["Trading is halted: no new orders are accepted."]}),
         ({"instrument": "AAPL_2025_03"}, {"instrument": ["Trading in this instrument is halted."]}),
     ],
 )

@@ -14,7 +14,7 @@ LOOK_EVERY_S = 0.1
 
 class Command(BaseCommand):
     help = (
-        "Halts trading: nothing new is accepted and nothing is sent. Cancels, look-ups and executions go on. "
+        "Halts trading: no new orders are accepted and nothing is sent. Cancels, look-ups and executions go on. "
         "Waits until all sends under way have ended; if interrupted, the halt stays in force."
     )
 

@@ -76,7 +76,7 @@ class Command(BaseCommand):
         if options["since"]:
             orders = orders.filter(created_at__gte=options["since"])
         if options["limit"]:
-            # Expired orders stay failed for ever: in time the oldest orders would all be expired ones.
+            # Expired orders stay failed for ever. They are left out, or in time they would be all of the oldest ones.
             return orders.exclude(expires_at__lte=timezone.now(), may_be_at_exchange=False)[: options["limit"]]
         return orders
 
