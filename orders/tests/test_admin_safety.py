@@ -95,7 +95,7 @@ def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> Non
     question = text(client.get(f"{HALTS}halt/"))
     assert "No new orders will be accepted and nothing will be sent." in question
     assert not Halt.objects.exists()
-    assert "when that has ended, too, the halt is confirmed." in question
+    assert "the halt is confirmed when those sends have ended." in question
     assert "All trading is halted: confirmed at 20" in text(halt_by_page(client))
     assert SafetyEvent.objects.values_list("type", "by", "reason").get() == ("halted", "dora", "odd prices")
     assert "All trading is halted already." in text(halt_by_page(client))

@@ -45,8 +45,8 @@ def lately(*, placed: int = 0, retrying: int = 0) -> Outcomes:
 @pytest.mark.parametrize(
     ("feed", "outcomes", "level", "words"),
     [
-        (None, lately(), "unsure", "Nobody follows"),
-        (connection(is_connected=True, said_ago_s=11), lately(placed=5), "unsure", "Nobody follows"),
+        (None, lately(), "unsure", "not being followed"),
+        (connection(is_connected=True, said_ago_s=11), lately(placed=5), "unsure", "not being followed"),
         (connection(is_connected=False), lately(placed=5), "bad", "cannot be reached: refused"),
         (connection(is_connected=True), lately(), "good", "is connected"),
         (connection(is_connected=True), lately(placed=100, retrying=10), "good", "is connected"),
