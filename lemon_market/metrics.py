@@ -19,8 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from infrastructure import instrumentation as measuring
-from infrastructure import shared_counts
+from infrastructure import instrumentation, shared_counts
 from infrastructure.database.clock import database_now
 from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import newest_age_s
@@ -144,9 +143,9 @@ read_at_scrape.register(DatabaseCollector())
 
 def counted() -> CollectorRegistry:
     """The counts of this web process, or of all on this server."""
-    directory = measuring.counting.directory
+    directory = instrumentation.counting.directory
     if directory is None:
-        return measuring.registry
+        return instrumentation.registry
     registry = CollectorRegistry()
     registry.register(SharedCountsCollector(directory))
     return registry

@@ -238,7 +238,7 @@ NOTIFICATIONS_URL = env.str("NOTIFICATIONS_URL", "")
 NOTIFICATIONS_HEARTBEAT = env.float("NOTIFICATIONS_HEARTBEAT", 15.0)
 NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT = env.int("NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT", 100)
 
-# What carries wake-ups, reports of the feed and live events between processes: the database alone, or Kafka.
+# How wake-ups, feed reports and live events travel between processes: by the database alone, or by Kafka.
 ORDER_TRANSPORT = env.str("ORDER_TRANSPORT", "django_q")
 KAFKA_PORT = env.int("KAFKA_PORT", 9092)
 EMBEDDED_KAFKA = ORDER_TRANSPORT == "kafka" and not env.str("KAFKA_BOOTSTRAP_SERVERS", "")

@@ -132,7 +132,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def batch(self, request: Request) -> Response:
         """Store up to 1,000 orders, all or none. Errors are listed by the index of the order, from 0."""
-        requested = validated_batch(request)
+        requested = validate_batch(request)
         try:
             accepted = accept_orders(caller_id(request), requested)
         except AlreadyExpired as expired:
@@ -178,8 +178,8 @@ def caller_id(request: Request) -> int:
     return request.user.pk
 
 
-def validated_batch(request: Request) -> list[NewOrder]:
-    """Raises ValidationError with the errors by index, from 0."""
+def validate_batch(request: Request) -> list[NewOrder]:
+    """The orders in the body. Raises ValidationError with the errors by index, from 0."""
     if "HTTP_IDEMPOTENCY_KEY" in request.META:
         raise ValidationError({"detail": "A batch does not accept an Idempotency-Key; give each order its own client_order_id."})
     if not isinstance(request.data, list) or not 1 <= len(request.data) <= MAX_BATCH:
