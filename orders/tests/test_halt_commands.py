@@ -42,7 +42,7 @@ def test_trading_is_halted_and_resumed_in_the_persons_name(
     )
     with pytest.raises(CommandError, match=f"^{name} is already halted.$"):
         run("halt_trading", "--reason", "again", *scope)
-    assert run("resume_trading", "--reason", "explained", *scope) == f"{name} goes on."
+    assert run("resume_trading", "--reason", "explained", *scope) == f"{name} is resumed."
     with pytest.raises(CommandError, match=f"^{name} is not halted.$"):
         run("resume_trading", "--reason", "again", *scope)
     halt = Halt.objects.get()
