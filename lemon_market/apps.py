@@ -5,4 +5,4 @@ class LemonMarketConfig(AppConfig):
     name = "lemon_market"
 
     def ready(self) -> None:
-        from lemon_market import checks  # noqa: F401, PLC0415 - it registers them
+        from lemon_market import checks  # noqa: F401, PLC0415 - registers them

@@ -1,4 +1,4 @@
-"""Backups of the database: what `pg_dump` writes, made and brought back by the programs that fit the server."""
+"""Backups of the database: made with `pg_dump` and restored with `pg_restore`, in versions that fit the server."""
 
 import os
 import re
@@ -11,19 +11,19 @@ from django.db import connection
 from devstack.postgres_programs import PostgresError, installed_programs, major_version
 from infrastructure.database.parameters import ParameterSecret, program_parameters
 
-# The end of a backup's name until it is whole.
+# The suffix of a backup's name until it is complete.
 UNFINISHED = ".unfinished"
 
 
 class BackupError(Exception):
-    """The backup was not made, or not brought back; the message is one line for the person who asked for it."""
+    """A backup could not be made or restored; the message is one line for the operator."""
 
 
 def make_backup(path: Path) -> None:
-    """Write a backup to `path`, which appears only when it is whole. Everything may go on meanwhile. Raises BackupError."""
+    """Write a backup to `path`, which appears only when it is complete; no process need stop. Raises BackupError."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
-        # Nobody else may read it: it has every order.
+        # No other user may read it: it contains every order.
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         run("pg_dump", "--format=custom", f"--file={unfinished}")
         flush(unfinished)
@@ -36,7 +36,7 @@ def make_backup(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Put it onto the disk: a file's content, or a directory's names."""
+    """Flush a file's content, or a directory's entries, to disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -45,18 +45,18 @@ def flush(path: Path) -> None:
 
 
 def restore_backup(path: Path) -> None:
-    """Bring a backup back into a database that is empty; nothing is there when it fails. Raises BackupError."""
+    """Restore a backup into an empty database, which is still empty if this fails. Raises BackupError."""
     if connection.introspection.table_names():
-        raise BackupError("the database is not empty: a backup is restored into a new one")
+        raise BackupError("the database is not empty: restore a backup into a new one")
     run("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", str(path))
 
 
 def run(program: str, *arguments: str) -> None:
-    """The password goes through the environment, where other users of the machine do not see it. Raises BackupError."""
+    """Run a program of PostgreSQL, with the password in the environment, where other users cannot see it. Raises BackupError."""
     connection.ensure_connection()
     over_tls = connection.connection.pgconn.ssl_in_use
     found = find(program, over_tls=over_tls)
-    # It would be idle for as long as the program runs.
+    # The connection would be idle while the program runs.
     connection.close()
     try:
         parameters = program_parameters()
@@ -64,7 +64,7 @@ def run(program: str, *arguments: str) -> None:
         raise BackupError(str(error)) from error
     environment = os.environ | parameters.environment
     if over_tls and environment.get("PGSSLMODE", "prefer") in {"allow", "prefer"}:
-        # It shall not go on in the clear, with every order, should it find no TLS where we did.
+        # If the program found no TLS where we did, it would send every order unencrypted.
         environment["PGSSLMODE"] = "require"
     command = [str(found), f"--dbname={parameters.dbname}", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -74,9 +74,9 @@ def run(program: str, *arguments: str) -> None:
 
 
 def find(program: str, *, over_tls: bool) -> Path:
-    """Of the server's major version or a newer one: an older `pg_dump` refuses. Raises BackupError."""
+    """The program in the server's major version or a newer one, since an older `pg_dump` refuses. Raises BackupError."""
     needed = connection.pg_version // 10_000  # type: ignore[attr-defined]  # PostgreSQL's backend has it
-    # Those of the wheel are made without TLS.
+    # The programs in the wheel are built without TLS.
     if not over_tls and (programs := wheel_programs(needed)) is not None:
         return programs / program
     found = shutil.which(program)
@@ -90,13 +90,13 @@ def wheel_programs(needed: int) -> Path | None:
     try:
         programs = installed_programs()
     except PostgresError:
-        # Without the wheel there may still be the system's own.
+        # Without the wheel, the system may have its own programs.
         return None
     return programs if int(major_version(programs)) >= needed else None
 
 
 def version_of(program: str) -> int:
-    """The major version: 15 of `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`; 0 when it does not say."""
+    """The major version, such as 15 from `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`; 0 if it cannot be found."""
     answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    said = re.search(r"\) (\d+)", answer.stdout)
-    return int(said[1]) if said else 0
+    match = re.search(r"\) (\d+)", answer.stdout)
+    return int(match[1]) if match else 0

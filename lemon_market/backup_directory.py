@@ -1,6 +1,6 @@
-"""The backups in BACKUP_DIR: how many of them are kept, and how old the newest is.
+"""The backups in BACKUP_DIR: how many are kept, and how old the newest is.
 
-None is removed for its age: when backups stop, the last good one would be the next to go.
+No backup is removed for its age: if backups stopped, the last good ones would be removed too.
 """
 
 import fcntl
@@ -14,35 +14,35 @@ from django.utils import timezone
 
 from lemon_market.backup import UNFINISHED, BackupError, make_backup
 
-# By their names they stand in the sequence in which they were begun.
+# The names sort by the time at which the backups were begun.
 NAME = "lemon-market-%Y-%m-%dT%H%M%SZ.dump"
 
 
 def add_backup(directory: Path, keep: int | None) -> Path:
-    """Make one more and then, unless `keep` is None, remove all but the newest `keep`. Raises BackupError."""
+    """Make a backup and then, unless `keep` is None, remove all but the newest `keep`. Raises BackupError."""
     with only_one_at_a_time(directory):
         path = directory / timezone.now().strftime(NAME)
         make_backup(path)
         try:
-            # One that was killed leaves this, under a name that is not used again.
+            # A killed backup leaves this file, under a name that is not used again.
             for leftover in directory.glob(f"lemon-market-*{UNFINISHED}"):
                 leftover.unlink()
-            # Should our clock have been set back, then it is not the newest by its name.
+            # The new backup is not the newest by name if our clock was set back.
             older = [one for one in backups(directory) if one != path]
             for one in older[keep - 1 :] if keep is not None else []:
                 one.unlink()
         except OSError as error:
-            raise BackupError(f"{path} is made, but older ones cannot be removed: {error.strerror}") from error
+            raise BackupError(f"{path} was made, but older ones cannot be removed: {error.strerror}") from error
     return path
 
 
 def backups(directory: Path) -> list[Path]:
-    """Those that `add_backup` made, newest first; what else is there is nobody's business. Raises OSError."""
+    """Backups made by `add_backup`, newest first; all other files are ignored. Raises OSError."""
     return sorted((path for path in directory.iterdir() if begun_at(path) is not None), reverse=True)
 
 
 def newest_age_s(directory: Path) -> float | None:
-    """Since the newest was begun, which is as much as would be lost; None when there is none. Raises OSError."""
+    """Seconds since the newest backup was begun, the most that would be lost; None without backups. Raises OSError."""
     begun = next(iter(map(begun_at, backups(directory))), None)
     return None if begun is None else max(0.0, (timezone.now() - begun).total_seconds())
 

@@ -1,4 +1,4 @@
-"""System checks that refuse what is fine for a trial and not for a deployment: `manage.py check --deploy`."""
+"""System checks that refuse trial settings in a deployment: `manage.py check --deploy`."""
 
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -21,7 +21,7 @@ LIMITS = [
 
 @register(Tags.security, deploy=True)
 def no_trial(**_: Any) -> list[CheckMessage]:
-    """What a newcomer gets without asking is to be replaced."""
+    """The defaults for trials must be replaced."""
     errors: list[CheckMessage] = []
     if settings.EMBEDDED_POSTGRES:
         errors.append(Error("The embedded PostgreSQL is for trials: set DATABASE_URL.", id="lemon_market.E001"))
@@ -32,28 +32,28 @@ def no_trial(**_: Any) -> list[CheckMessage]:
     if settings.DEBUG:
         errors.append(Error("DEBUG shows settings and stack traces to everybody.", id="lemon_market.E004"))
     if is_generated(settings.SECRET_KEY):
-        hint = "Each machine would generate another one."
-        errors.append(Error("SECRET_KEY is the generated one of a trial: set it.", hint=hint, id="lemon_market.E005"))
+        hint = "Each machine would generate a different one."
+        errors.append(Error("SECRET_KEY is the one generated for a trial: set your own.", hint=hint, id="lemon_market.E005"))
     return errors
 
 
 @register(Tags.security, deploy=True)
 def behind_a_proxy(**_: Any) -> list[CheckMessage]:
-    """The processes speak plain HTTP, so that TLS and what slow clients do is a proxy's work."""
+    """Our processes speak plain HTTP: a proxy must handle TLS and slow clients."""
     return [Error(text, id=f"lemon_market.{id}") for id, text in proxy_problems()]
 
 
 def proxy_problems() -> Iterator[tuple[str, str]]:
     if settings.HOST not in {"localhost", ""} and is_every_address(settings.HOST):
-        yield "E006", f"HOST {settings.HOST} offers plain HTTP to everybody: name the address that the proxy reaches."
+        yield "E006", f"HOST {settings.HOST} offers plain HTTP on all addresses: use the one that the proxy connects to."
     if not settings.HTTPS_ONLY:
-        yield "E007", "HTTPS_ONLY is off: passwords, tokens and sessions can be read on the way."
+        yield "E007", "HTTPS_ONLY is off: passwords, tokens and sessions can be read in transit."
     if settings.TRUSTED_PROXIES < 1:
-        yield "E008", "TRUSTED_PROXIES is 0: every client would have the address of the proxy, and no request be known as HTTPS."
+        yield "E008", "TRUSTED_PROXIES is 0: all clients would have the proxy's address, and no request would count as HTTPS."
     if not settings.NOTIFICATIONS_URL.startswith("wss://"):
-        yield "E009", "NOTIFICATIONS_URL must be a wss:// address: pages that came by HTTPS may not connect to another."
+        yield "E009", "NOTIFICATIONS_URL must be a wss:// address: pages served over HTTPS may not connect to any other."
     if "*" in settings.ALLOWED_HOSTS:
-        yield "E010", "ALLOWED_HOSTS allows every name, so that links and origins can be forged."
+        yield "E010", "ALLOWED_HOSTS allows every name, so links and origins can be forged."
 
 
 def is_every_address(host: str) -> bool:

@@ -1,11 +1,11 @@
-"""What each answer tells a browser to be careful about; Django's own SecurityMiddleware adds the rest.
+"""Security headers of every response; Django's own SecurityMiddleware adds the rest.
 
-Nothing may be loaded from elsewhere, nothing may show us in a frame, and no page has an inline script. Content-Security-Policy
-(CSP level 3) is as strict as each kind of page allows:
+Pages may load nothing from other origins, may not be framed, and have no inline scripts. Content-Security-Policy (CSP level 3)
+is as strict as each kind of page allows:
 
-- Alpine, on which the back office's theme is built, compiles its expressions, which are in the pages' attributes
-  ('unsafe-eval'), and both the theme and Swagger UI set style attributes ('unsafe-inline', for styles only).
-- What is no page at all may do nothing.
+- Alpine, on which the back office's theme is built, compiles expressions from the pages' attributes ('unsafe-eval'), and
+  both the theme and Swagger UI set style attributes ('unsafe-inline', for styles only).
+- A response that is not a page may do nothing.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class SecurityHeadersMiddleware:
         response.headers["Content-Security-Policy"] = page_policy(request) if is_page else NOTHING
         response.headers["Permissions-Policy"] = PERMISSIONS
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        # Orders and what is said of them are nobody else's, and no cache's. Files bring a header of their own.
+        # Orders are private, so no cache may store them. Static files have their own header.
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
@@ -49,6 +49,6 @@ def live_events_origin(request: HttpRequest) -> str:
     try:
         address = urlsplit(live_events_url(request))
     except DisallowedHost:
-        # The page says so, and connects to nothing.
+        # The error page reports the wrong host, and connects to nothing.
         return ""
     return f"{address.scheme}://{address.netloc}"

@@ -1,4 +1,4 @@
-"""Probes for whatever watches over the web process."""
+"""Health probes of the web process."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ from orders.transport import transport
 
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """200 while the process answers at all."""
+    """Answer 200 as long as the process can answer at all."""
     return JsonResponse({"status": "ok"})
 
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 when orders can be accepted, else 503 with what is wrong.
+    """Answer 200 when orders can be accepted, otherwise 503 with the problems.
 
-    Accepting goes on without the exchange and without Kafka, so they do not make it 503. How far Kafka's consumers are
-    behind is told all the same.
+    Orders are accepted even without the exchange or Kafka, so their absence is no reason for 503. The lag of Kafka's
+    consumers is reported in any case.
     """
     problems = {}
     try:
@@ -32,7 +32,7 @@ def ready(request: HttpRequest) -> JsonResponse:
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             problems["migrations"] = "The database lacks migrations: run manage.py migrate."
         if is_read_only():
-            problems["database"] = "The database takes no changes: it is read-only."
+            problems["database"] = "The database is read-only."
         our_clock.measure()
     except ClockWrong as wrong:
         problems["clock"] = f"This server's {wrong}."

@@ -1,7 +1,7 @@
 """Prometheus metrics (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
-Whatever the database knows is read there at each scrape, so that any web process tells the same. What web processes count
-themselves is summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR: those of one server, unless told otherwise.
+Values from the database are read at each scrape, so that every web process reports the same. Counts of the web processes are
+summed over those that share a directory, PROMETHEUS_MULTIPROC_DIR: by default those of one server.
 """
 
 import math
@@ -19,8 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from infrastructure import instrumentation as measuring
-from infrastructure import shared_counts
+from infrastructure import instrumentation, shared_counts
 from infrastructure.database.clock import database_now
 from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import newest_age_s
@@ -33,7 +32,7 @@ Families = Iterator[GaugeMetricFamily]
 
 
 class SharedCountsCollector(Collector):
-    """What all web processes of this server have counted."""
+    """The counts of all web processes of this server."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -44,7 +43,7 @@ class SharedCountsCollector(Collector):
 
 
 class KafkaCollector(Collector):
-    """How far the groups of consumers are behind; nothing with another transport."""
+    """How far the consumer groups are behind; only with Kafka as the transport."""
 
     def collect(self) -> Families:
         if not transport().uses_kafka:
@@ -53,11 +52,11 @@ class KafkaCollector(Collector):
 
         lag = lag_watch.lag()
         yield gauge("kafka_up", "Whether Kafka answers.", lag.problem is None)
-        yield labelled("consumer_lag_messages", "Messages that wait for a group.", "topic", lag.messages)
+        yield labelled("consumer_lag_messages", "Messages that wait for a consumer group.", "topic", lag.messages)
 
 
 class BackupCollector(Collector):
-    """How old the newest backup is; nothing on a machine that makes none."""
+    """The age of the newest backup; only on a machine that makes backups."""
 
     def collect(self) -> Families:
         if settings.BACKUP_DIR is None:
@@ -66,11 +65,13 @@ class BackupCollector(Collector):
             age_s = newest_age_s(settings.BACKUP_DIR)
         except OSError:
             age_s = None
-        yield gauge("backup_age_seconds", "Age of the newest backup; without one, +Inf.", math.inf if age_s is None else age_s)
+        yield gauge(
+            "backup_age_seconds", "Age of the newest backup; +Inf if there is none.", math.inf if age_s is None else age_s
+        )
 
 
 class DatabaseCollector(Collector):
-    """What the database knows, or that it is unavailable."""
+    """Values from the database, or that it is unavailable."""
 
     def collect(self) -> Families:
         try:
@@ -84,41 +85,43 @@ class DatabaseCollector(Collector):
 
 def orders() -> Families:
     now = database_now()
-    yield gauge("queue_age_seconds", "For how long the oldest due order has been due.", system_status.queue_age_s(now))
-    yield gauge("due_orders", "Orders for which something is to be done now.", system_status.due_count(now))
+    yield gauge("queue_age_seconds", "How long the oldest due order has been due.", system_status.queue_age_s(now))
+    yield gauge("due_orders", "Orders that are due for a worker now.", system_status.due_count(now))
     waiting = {status.value: system_status.needing_operator(status) for status in (Status.FAILED, Status.ERROR)}
-    yield labelled("orders_needing_operator", "Orders that a person has to look at.", "status", waiting)
+    yield labelled("orders_needing_operator", "Orders that need an operator.", "status", waiting)
     lately = system_status.outcomes_lately(now)
-    yield labelled("outcomes_last_minute", "What attempts to place orders came to in the last minute.", "outcome", lately)
-    contradictions = "Orders about which the exchange contradicts itself, or what is known."
+    yield labelled("outcomes_last_minute", "Outcomes of attempts to place orders in the last minute.", "outcome", lately)
+    contradictions = "Orders on which the exchange contradicts itself or what is known of them."
     yield gauge("orders_with_discrepancy", contradictions, system_status.discrepancy_count())
-    yield gauge("look_ups_due", "Orders that are to be looked up at the exchange now.", system_status.look_ups_due(now))
+    yield gauge("look_ups_due", "Orders that are due to be looked up at the exchange.", system_status.look_ups_due(now))
     yield gauge("dead_letters", "Reports of the exchange that could not be applied.", system_status.dead_letter_count())
 
 
 def workers() -> Families:
-    said = list(heard_within(SILENT_AFTER))
-    with_problem = sum(worker.problem is not None for worker in said)
-    furthest_s = max((abs(worker.clock_offset_s or 0.0) for worker in said), default=0.0)
-    yield gauge("workers_with_problem", "Workers and sweeps that say what keeps them from their work.", with_problem)
-    yield gauge("worker_clock_offset_seconds", "How far the worst of their clocks is from the database's.", furthest_s)
+    heard = list(heard_within(SILENT_AFTER))
+    with_problem = sum(worker.problem is not None for worker in heard)
+    furthest_s = max((abs(worker.clock_offset_s or 0.0) for worker in heard), default=0.0)
+    yield gauge("workers_with_problem", "Workers and sweeps that report a problem.", with_problem)
+    yield gauge("worker_clock_offset_seconds", "How far the worst worker's clock is from the database's.", furthest_s)
 
 
 def feed() -> Families:
-    said = system_status.feed(timezone.now())
-    if said is None:
+    state = system_status.feed(timezone.now())
+    if state is None:
         return
-    yield gauge("feed_connected", "Whether the exchange's feed is connected, as its follower last said.", said.is_connected)
-    yield gauge("feed_said_age_seconds", "For how long its follower has said nothing.", said.said_age_s)
-    yield gauge("feed_silent_seconds", "For how long reports that the exchange has have not come.", said.silent_s or 0)
-    if said.behind is not None:
-        yield gauge("feed_lag_reports", "Reports that the exchange has and that are not taken yet.", said.behind)
+    yield gauge(
+        "feed_connected", "Whether the exchange's feed is connected, as last reported by its follower.", state.is_connected
+    )
+    yield gauge("feed_said_age_seconds", "How long the feed's follower has reported nothing.", state.said_age_s)
+    yield gauge("feed_silent_seconds", "How long reports of the exchange have not arrived.", state.silent_s or 0)
+    if state.behind is not None:
+        yield gauge("feed_lag_reports", "Reports that the exchange has and that are not applied yet.", state.behind)
 
 
 def connections() -> Families:
     found = system_status.connections()
     yield labelled("database_connections", "Connections to the database.", "program", found.by_program)
-    yield gauge("database_connections_most", "Connections that the server takes.", found.most)
+    yield gauge("database_connections_most", "Connections that the database server allows.", found.most)
 
 
 def gauge(name: str, explanation: str, value: float) -> GaugeMetricFamily:
@@ -139,10 +142,10 @@ read_at_scrape.register(DatabaseCollector())
 
 
 def counted() -> CollectorRegistry:
-    """What web processes have counted: this one, or all of this server."""
-    directory = measuring.counting.directory
+    """The counts of this web process, or of all on this server."""
+    directory = instrumentation.counting.directory
     if directory is None:
-        return measuring.registry
+        return instrumentation.registry
     registry = CollectorRegistry()
     registry.register(SharedCountsCollector(directory))
     return registry
@@ -150,5 +153,5 @@ def counted() -> CollectorRegistry:
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Everything that is measured, as text."""
+    """All metrics, as text."""
     return HttpResponse(generate_latest(counted()) + generate_latest(read_at_scrape), content_type=CONTENT_TYPE_LATEST)

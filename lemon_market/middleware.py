@@ -30,13 +30,13 @@ from infrastructure.instrumentation import observe_acceptance
 from orders.api.errors import clock_wrong, database_unavailable, is_for_api, refused
 
 MAX_LOGGED_LENGTH = 200
-UNREADABLE_CONTENT_TYPE = "The Content-Type cannot be read, or names another charset than UTF-8."
-UNREADABLE_FORM = "The form cannot be read: it brings files, has too many fields, or is damaged."
+UNREADABLE_CONTENT_TYPE = "The Content-Type cannot be read, or names a charset other than UTF-8."
+UNREADABLE_FORM = "The form cannot be read: it contains files, has too many fields, or is malformed."
 log = structlog.get_logger()
 
 
 class RequestMiddleware:
-    """Gives each request an id, which is in every line that is logged on the way and in the answer, and takes its time."""
+    """Gives each request an id, adds it to all its log lines and to the response, and measures how long the request takes."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -51,7 +51,7 @@ class RequestMiddleware:
         response["X-Request-ID"] = request_id
         observe_acceptance(request, response.status_code, took_s)
         if settings.LOG_TRAFFIC:
-            # Without the query, in which a client may have put anything.
+            # Without the query string, which may contain anything, secrets included.
             answered = {"method": request.method, "path": request.path, "status": response.status_code}
             log.info("answered", **answered, took_ms=round(took_s * 1000, 1))
         structlog.contextvars.clear_contextvars()
@@ -63,7 +63,7 @@ class RequestMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body that is too long before anything reads it: Django would read a form with files to its end."""
+    """Refuses a body that is too long before it is read: Django would read a form with files to its end."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -77,9 +77,9 @@ class BodyLimitMiddleware:
 
 
 class FormMiddleware:
-    """Refuses a form that cannot be read before anything else reads it.
+    """Refuses an unreadable form before anything else reads it.
 
-    Django's own page for a bad request reads it again, which fails again, and ends in an empty answer outside of all middleware.
+    Django's own error page would read it again, fail again, and end in an empty response outside all middleware.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -91,7 +91,7 @@ class FormMiddleware:
             log.info("content_type_refused", path=request.path, content_type=content_type[:MAX_LOGGED_LENGTH])
             return refused(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, UNREADABLE_CONTENT_TYPE)
         if is_for_api(request):
-            # It takes JSON only, and says so itself.
+            # The API accepts only JSON, and refuses anything else itself.
             return self.get_response(request)
         try:
             request.POST  # noqa: B018 - reads the form
@@ -102,9 +102,9 @@ class FormMiddleware:
 
 
 class PageMiddleware:
-    """Applies PAGE_MIDDLEWARE to pages only: the API has no sessions of its own, no forms, no messages and no sign-in.
+    """Applies PAGE_MIDDLEWARE to pages only: the API has no forms, messages, sign-in or sessions of its own.
 
-    A page's scripts may use its session at the API, whose authentication opens it (orders/api/authentication.py).
+    A page's scripts may use the page's session at the API, whose authentication reads it (orders/api/authentication.py).
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
@@ -112,7 +112,7 @@ class PageMiddleware:
         self.page_views: list[Callable[..., HttpResponseBase | None]] = []
         for path in reversed(settings.PAGE_MIDDLEWARE):
             middleware = import_string(path)(self.get_page)
-            # Django calls the hooks of its own list only. Of those on exceptions and templates no middleware of pages has any.
+            # Django calls the hooks of MIDDLEWARE only. No page middleware has hooks for exceptions or templates.
             if hasattr(middleware, "process_view"):
                 self.page_views.insert(0, middleware.process_view)
             self.get_page = convert_exception_to_response(middleware)
@@ -128,17 +128,17 @@ class PageMiddleware:
 
 
 class NamedHostMiddleware(CommonMiddleware):
-    """Refuses a request to a host that is not ours (ALLOWED_HOSTS), but for probes, which come by a machine's own address."""
+    """Refuses requests for other hosts than ours (ALLOWED_HOSTS), except probes, which use a machine's own address."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in PROBES else super().process_request(request)
 
 
 class DatabaseUnavailableMiddleware:
-    """Waits for the database only so long, and answers 503 wherever outside the API it is found to be unavailable.
+    """Limits how long a request waits for the database, and outside the API answers 503 when the database is unavailable.
 
-    Likewise where an order was to be accepted by a server whose clock is wrong. An answer that is read from the database
-    while it is sent cannot become a 503 any more: it breaks off, and the server leaves out the chunk that would end it.
+    It also answers 503 when an order cannot be accepted because the server's clock is wrong. A response that is streamed from
+    the database cannot become a 503 once begun: it breaks off, and the server omits the final chunk.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -149,9 +149,9 @@ class DatabaseUnavailableMiddleware:
         limit_s = settings.DATABASE_TIMEOUT_ADMIN if is_admin else settings.DATABASE_TIMEOUT
         with query_timeout(limit_s):
             response = self.get_response(request)
-        # A file has nothing to do with the database, and servers send it in ways of their own.
+        # Files do not need the database, and servers send them in their own ways.
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
-            # Of a synchronous view, so none that is asynchronous.
+            # All views are synchronous, so their content is a plain iterator.
             content = cast("Iterator[bytes]", response.streaming_content)
             response.streaming_content = each_within_query_timeout(limit_s, content)
         return response

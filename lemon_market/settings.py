@@ -16,7 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class NamingEnv(environ.Env):
-    """Tells which variable holds a value of the wrong kind."""
+    """Names the variable in the error about a value of the wrong kind."""
 
     def get_value(self, var: str, *args: Any, **options: Any) -> Any:
         try:
@@ -29,7 +29,7 @@ env = NamingEnv()
 env.read_env(BASE_DIR / ".env")
 
 DATA_DIR = (BASE_DIR / env.str("DATA_DIR", ".local")).resolve()
-# Where backups are kept on this machine, and seconds after which doctor calls the newest of them too old.
+# Where this machine keeps backups, and the seconds after which doctor considers the newest one too old.
 BACKUP_DIR = (BASE_DIR / env.str("BACKUP_DIR", "")).resolve() if env.str("BACKUP_DIR", "") else None
 BACKUP_MAX_AGE = env.float("BACKUP_MAX_AGE", 4 * 3600.0)
 DEBUG = env.bool("DEBUG", False)
@@ -39,7 +39,7 @@ ANONYMOUS_ACCOUNT = env.str("ANONYMOUS_ACCOUNT", "")
 
 IS_TRIAL = bool(EMBEDDED_POSTGRES or DEBUG or ANONYMOUS_ACCOUNT)
 
-# A trial installation makes its own secret once and keeps it.
+# A trial installation generates its own secret once and keeps it.
 SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not IS_TRIAL:
@@ -48,12 +48,12 @@ if not SECRET_KEY:
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if EMBEDDED_POSTGRES or DEBUG else [])
 
-# How many proxies of ours a request comes through: what the last of them says of the client is believed, and nothing else.
+# How many of our own proxies a request passes; only what they say about the client is believed.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Plain HTTP is answered with a redirect, but for probes, and cookies are for HTTPS only.
+# Plain HTTP is redirected, except for probes, and cookies are sent over HTTPS only.
 HTTPS_ONLY = env.bool("HTTPS_ONLY", not IS_TRIAL)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
@@ -65,13 +65,13 @@ X_FRAME_OPTIONS = "DENY"
 # Addresses of the processes that `manage.py up` starts.
 HOST = env.str("HOST", "127.0.0.1")
 WEB_PORT = env.int("WEB_PORT", 8000)
-# How many processes answer HTTP, and the threads of each. One thread stores what others of its process wait for
-# (orders/order_entry/group_commit.py), so more threads than these would only be more that wait.
+# How many processes answer HTTP, and the threads of each. In each process one thread at a time stores the orders of all
+# (orders/order_entry/group_commit.py), so additional threads would only wait.
 WEB_PROCESSES, WEB_THREADS = 2, 16
 NOTIFICATIONS_PORT = env.int("NOTIFICATIONS_PORT", 8001)
 EXCHANGE_PORT = env.int("EXCHANGE_PORT", 8100)
 
-# orders stands before django_q so that its `qcluster` command, which replaces theirs, is found first.
+# orders comes before django_q, so that its `qcluster` command is found first and replaces theirs.
 INSTALLED_APPS = [
     "lemon_market",
     "notifications",
@@ -110,7 +110,7 @@ MIDDLEWARE = [
     "lemon_market.middleware.FormMiddleware",
     "lemon_market.middleware.PageMiddleware",
 ]
-# What PageMiddleware applies: a request to the API has no use for any of it.
+# Applied by PageMiddleware to pages only; the API needs none of it.
 PAGE_MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -118,7 +118,7 @@ PAGE_MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
-# These look for the middleware of pages in MIDDLEWARE.
+# These checks look for the page middleware in MIDDLEWARE.
 SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410", "axes.W002", "security.W003"]
 ROOT_URLCONF = "lemon_market.urls"
 WSGI_APPLICATION = "lemon_market.wsgi.application"
@@ -139,7 +139,7 @@ TEMPLATES = [
 
 
 def program(arguments: list[str]) -> str:
-    """What a process is called: the command of manage.py, or `web`."""
+    """The name of this process: its manage.py command, or `web`."""
     if Path(arguments[0]).name == "manage.py" and len(arguments) > 1:
         return arguments[1]
     return "web" if "granian" in arguments[0] else Path(arguments[0]).name
@@ -155,15 +155,15 @@ DATABASES["default"] |= {
         "connect_timeout": 2,
         # Never prepare automatically: Django writes parameters into the text.
         "prepare_threshold": 2**31,
-        # Whoever looks at the server's connections sees which processes are there, on whatever machine.
+        # Shows in the server's connections which processes run, on all machines.
         "application_name": f"lemon_market {program(sys.argv)}",
     },
 }
-# Seconds that a request waits for the answer to one statement; pages of the back office may search long.
+# Seconds that a request waits for the answer to one statement; searches in the back office may take longer.
 DATABASE_TIMEOUT = 2.5
 DATABASE_TIMEOUT_ADMIN = 15.0
-# Seconds after which the server itself ends a statement of a process that answers requests, should that have been killed
-# meanwhile; 0 for commands, which take the time that they need.
+# Seconds after which the server itself ends a statement of a process that answers requests, in case that process was killed;
+# 0 for commands, which take the time that they need.
 STATEMENT_TIMEOUT = 20.0 if program(sys.argv) in {"web", "run_notification_service"} else 0.0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -174,7 +174,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-# A working day, whatever happens in it; signing in makes a new session each time.
+# A working day from sign-in, used or not; each sign-in starts a new session.
 SESSION_ENGINE = "infrastructure.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -182,8 +182,8 @@ CSRF_COOKIE_SAMESITE = "Strict"
 # Pages read the token from their forms.
 CSRF_COOKIE_HTTPONLY = True
 
-# Ten wrong passwords for one account from one address lock that account for that address. Not for all addresses: anybody
-# could lock anybody out. What one address may try over many accounts is FAILED_LOGINS_PER_MINUTE.
+# Ten wrong passwords for one account from one address lock that account for that address. Not for all addresses, or anyone
+# could lock out anyone. FAILED_LOGINS_PER_MINUTE limits what one address may try with many accounts.
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -195,10 +195,10 @@ AXES_LOCKOUT_CALLABLE = "infrastructure.throttling.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-# In logs. A password ends up in the wrong field now and then; the address is what an operator needs.
+# Masked in logs, since people sometimes type a password into this field; the address is enough for an operator.
 AXES_SENSITIVE_PARAMETERS = ["username"]
 
-# How often one account or one address may ask, over all processes; 0 stands for no limit. See infrastructure/throttling.py.
+# Limits on requests per account and per address, over all processes; 0 means no limit. See infrastructure/throttling.py.
 ACCOUNT_REQUESTS_PER_SECOND = env.int("ACCOUNT_REQUESTS_PER_SECOND", 10_000)
 ADDRESS_REQUESTS_PER_SECOND = env.int("ADDRESS_REQUESTS_PER_SECOND", 10_000)
 FAILED_LOGINS_PER_MINUTE = env.int("FAILED_LOGINS_PER_MINUTE", 30)
@@ -208,17 +208,17 @@ LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "trading"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-# In English a page says "5:59 a.m." otherwise, without seconds, which at a desk may be orders apart.
+# Django's English format, "5:59 a.m.", has no seconds, which matter at an order desk.
 FORMAT_MODULE_PATH = "lemon_market.formats"
 STATIC_URL = "/static/"
-# Served from the packages that hold them; a STATIC_ROOT is for those who let another server do it.
+# Static files are served from their packages; set STATIC_ROOT to let another server do so.
 STATIC_ROOT = env.str("STATIC_ROOT", "") or None
 WHITENOISE_USE_FINDERS = True
 
 # An order is about 200 bytes and a batch holds 1,000 of them.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
-# There is nothing to upload.
+# No form uploads files.
 DATA_UPLOAD_MAX_NUMBER_FILES = 0
 
 # The exchange, and how orders are placed there; times in seconds.
@@ -232,28 +232,28 @@ PLACEMENT_GIVE_UP_AFTER = env.float("PLACEMENT_GIVE_UP_AFTER", 900.0)
 PLACEMENT_CONCURRENCY = env.int("PLACEMENT_CONCURRENCY", 750)
 PLACEMENT_LEASE = env.float("PLACEMENT_LEASE", 15.0)
 
-# The notification service. Pages connect to NOTIFICATIONS_URL, or to its port on the host that they come from.
+# The notification service. Pages connect to NOTIFICATIONS_URL or, without it, to the port on their own host.
 NOTIFICATIONS_URL = env.str("NOTIFICATIONS_URL", "")
-# A heartbeat tells clients that the connection lives; twice as rarely their credentials are checked.
+# Seconds between heartbeats, which show clients that the connection lives; credentials are checked every second heartbeat.
 NOTIFICATIONS_HEARTBEAT = env.float("NOTIFICATIONS_HEARTBEAT", 15.0)
 NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT = env.int("NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT", 100)
 
-# What carries wake-ups, reports of the feed and live events between processes: the database alone, or Kafka.
+# How wake-ups, feed reports and live events travel between processes: by the database alone, or by Kafka.
 ORDER_TRANSPORT = env.str("ORDER_TRANSPORT", "django_q")
 KAFKA_PORT = env.int("KAFKA_PORT", 9092)
 EMBEDDED_KAFKA = ORDER_TRANSPORT == "kafka" and not env.str("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA_BOOTSTRAP_SERVERS = env.str("KAFKA_BOOTSTRAP_SERVERS", "") or f"127.0.0.1:{KAFKA_PORT}"
 # Further settings of librdkafka for every client, such as `security.protocol=SASL_SSL,sasl.username=...`.
 KAFKA_OPTIONS = env.dict("KAFKA_OPTIONS", default={})
-# Put before every topic and group, for those who share a cluster.
+# Prefix of every topic and group, for a shared cluster.
 KAFKA_PREFIX = env.str("KAFKA_PREFIX", "")
-# Tasks are only wake-ups: each runs a placement loop for about 20 s, and one that is lost is made good by the sweep.
+# Tasks are only wake-ups: each runs a placement loop for about 20 s, and the sweep replaces lost ones.
 Q_CLUSTER = {
     "name": "lemon_market",
     "orm": "default",
     "workers": 2,
     "timeout": 60,
-    # Counted from the moment a task is fetched, so far above the longest wait in the local queue plus `timeout`.
+    # Counted from when a task is fetched, so it must far exceed the longest wait in the local queue plus `timeout`.
     "retry": 300,
     "queue_limit": 2,
     "bulk": 1,
@@ -282,12 +282,12 @@ REST_FRAMEWORK = {
     "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
-    # What orjson does not write is escaped: JSON can carry halves of characters, which UTF-8 cannot.
+    # Whatever orjson cannot write is escaped: JSON can contain unpaired surrogates, UTF-8 cannot.
     "UNICODE_JSON": False,
 }
-# Days that a token lasts, unless `create_token` is told otherwise; 0 stands for no end.
+# Days that a token is valid, unless `create_token` is told otherwise; 0 means without end.
 TOKEN_TTL = env.int("TOKEN_TTL", 30)
-# Seconds for which a process believes a token without looking again whether it was revoked; 0: it looks at each request.
+# Seconds for which a process caches a token before it checks again whether it was revoked; 0 checks at each request.
 TOKEN_CACHE_TTL = env.float("TOKEN_CACHE_TTL", 1.0)
 REST_KNOX = {"TOKEN_TTL": timedelta(days=TOKEN_TTL) if TOKEN_TTL else None, "AUTO_REFRESH": False}
 SPECTACULAR_SETTINGS = {
@@ -298,7 +298,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "orders.api.schema.add_refusals"],
-    # The anonymous account is nothing that a client could present.
+    # Clients cannot present the anonymous account, so the schema omits it.
     "AUTHENTICATION_WHITELIST": [
         "orders.api.authentication.TokenAuthentication",
         "orders.api.authentication.SessionAuthentication",
@@ -308,7 +308,7 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# The back office's theme; which pages there are, and who sees them, is in orders/admin.
+# The back office's theme; its pages and their permissions are in orders/admin.
 UNFOLD = {
     "SITE_TITLE": "Lemon Market",
     "SITE_HEADER": "Lemon Market",
@@ -342,6 +342,6 @@ UNFOLD = {
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOG_JSON = env.bool("LOG_JSON", False)
-# One line for each request and each event of an order, which is much: by default only where a program collects the lines.
+# One line for each request and each order event, which is a lot: by default only when a program collects the lines.
 LOG_TRAFFIC = env.bool("LOG_TRAFFIC", LOG_JSON)
 LOGGING = logs.configuration(LOG_LEVEL, as_json=LOG_JSON)

@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, register
 @register
 def notification_settings(**_: Any) -> list[CheckMessage]:
     errors: list[CheckMessage] = []
-    # Credentials are checked every second heartbeat, and whoever lost them is to be gone within a minute.
+    # Credentials are checked every second heartbeat, and revoked ones must be cut off within a minute.
     if not 0.1 <= settings.NOTIFICATIONS_HEARTBEAT <= 25:
         errors.append(Error("NOTIFICATIONS_HEARTBEAT must be between 0.1 and 25 seconds.", id="notifications.E001"))
     if settings.NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT < 1:

@@ -1,8 +1,8 @@
-"""Every way in which the service ends a connection; `docs/notifications.md` explains them to clients.
+"""All reasons for which the service closes a connection; `docs/notifications.md` explains them to clients.
 
-Codes below 4000 are those of RFC 6455, section 7.4.1, and of its registry; 4000 to 4999 are free for applications, and
-ours end like the HTTP status that means the same. They are sent after the handshake, since a browser does not tell its
-page why a handshake failed.
+Codes below 4000 are defined by RFC 6455, section 7.4.1, and its registry. 4000 to 4999 are for applications: ours end like
+the HTTP status with the same meaning. They are sent after the handshake, since a browser does not tell a page why a
+handshake failed.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,10 @@ class CloseReason(NamedTuple):
 
 
 STOPPING = CloseReason(1001, "The service is stopping: connect again.")
-FRAME_TOO_LARGE = CloseReason(1009, "Frames of clients have at most 1,024 bytes.")
-INTERNAL_ERROR = CloseReason(1011, "Something of ours broke: connect again, after your last event.")
-DATABASE_AWAY = CloseReason(1013, "The database is not available: connect again in a moment.")
-TOO_MANY_CONNECTIONS = CloseReason(1013, "The service has as many connections as it takes: connect again later.")
+FRAME_TOO_LARGE = CloseReason(1009, "Frames from clients may have at most 1,024 bytes.")
+INTERNAL_ERROR = CloseReason(1011, "The service failed: connect again, after your last event.")
+DATABASE_UNAVAILABLE = CloseReason(1013, "The database is not available: connect again in a moment.")
+TOO_MANY_CONNECTIONS = CloseReason(1013, "The service has reached its connection limit: connect again later.")
 PERMISSIONS_CHANGED = CloseReason(1013, "What you may see has changed: connect again.")
 FELL_BEHIND = CloseReason(1013, "The service fell behind: connect again, after your last event.")
 
@@ -30,7 +30,7 @@ NO_SUCH_EVENT = CloseReason(4404, "There is no such event: read GET /orders and 
 TOO_SLOW = CloseReason(4408, "You read too slowly: connect again, after your last event.")
 RESUME_TOO_FAR = CloseReason(4409, "Too much has happened since that event: read GET /orders and connect without after.")
 TOO_MANY_FAILURES = CloseReason(4429, "Too many wrong credentials came from this address: wait a minute.")
-TOO_MANY_OF_ACCOUNT = CloseReason(4429, "This account has as many connections as it may have.")
+TOO_MANY_OF_ACCOUNT = CloseReason(4429, "This account has reached its connection limit.")
 
 
 def bad_query(problem: str) -> CloseReason:

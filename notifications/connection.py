@@ -1,4 +1,4 @@
-"""One client's connection: what waits to be sent to it, and how it ends."""
+"""One client's connection: its queue of messages, and how it ends."""
 
 import asyncio
 from collections import deque
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 Message = dict[str, Any]
 
-# What may wait for one client. A text that waits for many is in memory once, but counts for each of them.
+# How much may wait for one client. A text for many clients is in memory once, but counts for each of them.
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 TEXT_OVERHEAD_BYTES = 100
-# A client that takes nothing at all for this long is cut off.
+# A client that accepts no data for this long is cut off.
 STALL_S = 10.0
-# After so much time without progress nobody waits for a client any more.
+# The stream no longer waits for a client that made no progress for this long.
 SHORT_STALL_S = 2.0
 # How long the close frame may take; a client that does not read never gets it.
 CLOSE_S = 2.0
 
-# How ASGI servers say that the transport is gone: granian with the first, others with the second.
+# What ASGI servers raise when the transport is gone: granian the first, others the second.
 CLIENT_GONE = (RuntimeError, OSError)
-# What the application is told then (RFC 6455, section 7.1.5).
+# The message for the application in this case (RFC 6455, section 7.1.5).
 GONE: Message = {"type": "websocket.disconnect", "code": 1006}
 
 
@@ -40,11 +40,11 @@ class ClientGone(Exception):
 
 
 class Connection:
-    """Lies between the consumer and the server, so that a connection can be ended from anywhere and at any time.
+    """Sits between the consumer and the server, so that any code can end a connection at any time.
 
-    The server (granian 2.8) does not send a close frame while somebody waits for a frame of the client, which Channels
-    always does. So `receive` gives up waiting when the connection is to end, sends the close frame, and tells the
-    consumer that the client is gone.
+    The server (granian 2.8) sends no close frame while the application waits for a frame from the client, which Channels
+    always does. So when the connection is to end, `receive` stops waiting, sends the close frame, and tells the consumer
+    that the client is gone.
     """
 
     def __init__(self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
@@ -56,30 +56,30 @@ class Connection:
         self._ended = asyncio.Event()
         self._closing: CloseReason | None = None
         self._sending_since: float | None = None
-        # Set by the consumer, once they are known.
+        # Set once they are known.
         self.serving: asyncio.Task[None] | None = None
         self.credentials = Credentials()
         self.identity: Identity | None = None
 
     def offer(self, text: str) -> None:
-        """Let `text` be sent after everything that waits already; a client for which too much waits is cut off."""
+        """Queue `text` for sending; a client whose queue grows too long is cut off."""
         if self._ended.is_set():
             return
         self._waiting.append(text)
         self._waiting_bytes += len(text) + TEXT_OVERHEAD_BYTES
         self._changed.set()
         if self._waiting_bytes > MAX_WAITING_BYTES:
-            self._cut_off("too much waits for it")
+            self._cut_off("its queue is full")
 
     @property
     def is_worth_waiting_for(self) -> bool:
-        """Whether much waits for a client that is taking it, so that a pause would help."""
+        """Whether the queue is long but moving, so that a pause would help the client."""
         if self._waiting_bytes < MAX_WAITING_BYTES // 2:
             return False
         return self._sending_since is None or monotonic() - self._sending_since < SHORT_STALL_S
 
     def end(self, closing: CloseReason) -> None:
-        """Drop what waits and close the connection; only the first call counts."""
+        """Drop the queue and close the connection; only the first call counts."""
         if self._ended.is_set():
             return
         self._closing = closing
@@ -95,22 +95,22 @@ class Connection:
         self.end(TOO_SLOW)
 
     async def send(self, message: Message) -> None:
-        """For the consumer. When the client is gone, `receive` says so."""
+        """Send a message of the consumer. If the client is gone, the next `receive` says so."""
         try:
             await self._send(message)
         except CLIENT_GONE:
             self._ended.set()
 
     async def send_text(self, text: str) -> None:
-        """Send one message now; returns when the network has taken it. Raises ClientGone."""
+        """Send one message now; return when the network has accepted it. Raises ClientGone."""
         self._sending_since = monotonic()
         try:
             async with asyncio.timeout(STALL_S):
                 await self._send({"type": "websocket.send", "text": text})
             messages_sent.inc()
         except TimeoutError:
-            self._cut_off("it takes nothing")
-            # `end` has cancelled the task that we run in.
+            self._cut_off("it accepts no data")
+            # `end` has cancelled the task that runs this.
             await asyncio.sleep(0)
         except CLIENT_GONE as error:
             self._ended.set()
@@ -119,7 +119,7 @@ class Connection:
             self._sending_since = None
 
     async def send_waiting(self) -> None:
-        """Send whatever is offered, until cancelled. Raises ClientGone."""
+        """Send queued messages until cancelled. Raises ClientGone."""
         while True:
             while self._waiting:
                 text = self._waiting.popleft()
@@ -129,7 +129,7 @@ class Connection:
             await self._changed.wait()
 
     async def receive(self) -> Message:
-        """For the consumer: the client's next frame, or that the connection is over."""
+        """The client's next frame for the consumer, or a disconnect message when the connection has ended."""
         receiving = asyncio.ensure_future(self._receive_frame())
         ending = asyncio.ensure_future(self._ended.wait())
         try:
@@ -153,9 +153,9 @@ class Connection:
 
     async def _close(self, closing: CloseReason) -> None:
         if self.serving is not None:
-            # It may be in the middle of a send.
+            # The task may be in the middle of a send.
             await asyncio.wait({self.serving})
-        # When there is no time left, or no client, the server drops the connection as soon as we return.
+        # If this times out or the client is gone, the server drops the connection when we return.
         with suppress(TimeoutError, *CLIENT_GONE):
             async with asyncio.timeout(CLOSE_S):
                 await self._send({"type": "websocket.close", "code": closing.code, "reason": closing.reason})

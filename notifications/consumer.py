@@ -1,4 +1,4 @@
-"""One client of the WebSocket /ws/orders, from its handshake to its end."""
+"""Serves one client of the WebSocket /ws/orders, from its handshake to its end."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from django.conf import settings
 from infrastructure.database.unavailable import one_line
 from infrastructure.logs import request_id
 from notifications.closings import (
-    DATABASE_AWAY,
+    DATABASE_UNAVAILABLE,
     FRAME_NOT_UNDERSTOOD,
     FRAME_TOO_LARGE,
     INTERNAL_ERROR,
@@ -40,15 +40,15 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 MAX_FRAME_BYTES = 1024
-# Instead of an event id in `after`: everything that the account has.
+# In `after`, in place of an event id: all events of the account.
 BEGINNING = "beginning"
 PONG = '{"type":"pong"}'
-# The live stream takes a connection in within milliseconds, unless its database is unavailable.
+# The live stream admits a connection within milliseconds, unless the database is unavailable.
 JOIN_S = 5.0
 
 
 class OrdersConsumer(AsyncWebsocketConsumer):
-    """Accepts every handshake, and then either serves the client or closes with a code and a reason that it can read."""
+    """Accepts every handshake, then either serves the client or closes with a code and reason that it can read."""
 
     connection: Connection
 
@@ -69,7 +69,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         await self.accept(answered_subprotocol(self.scope))
-        # A task, since Channels takes no frame of the client while we are in here.
+        # In a task, since Channels reads no frames from the client until this method returns.
         self.connection.serving = asyncio.create_task(self._serve())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -83,20 +83,20 @@ class OrdersConsumer(AsyncWebsocketConsumer):
 
     async def _serve(self) -> None:
         try:
-            await self._recognise_and_send()
+            await self._identify_and_send()
         except ConnectionRefused as refused:
             self.connection.end(refused.closing)
         except ReadsUnavailable as error:
             log.warning("database_unavailable", doing="serve client", error=one_line(error))
-            self.connection.end(DATABASE_AWAY)
+            self.connection.end(DATABASE_UNAVAILABLE)
         except ClientGone:
             pass
         except Exception:
-            # Nobody waits for this task who would tell the client or the log.
+            # Nothing awaits this task, so it must report its own errors.
             log.exception("client_not_served")
             self.connection.end(INTERNAL_ERROR)
 
-    async def _recognise_and_send(self) -> None:
+    async def _identify_and_send(self) -> None:
         self.service.enter(self.connection)
         check_origin(self.scope)
         after = read_after(self.scope)
@@ -110,7 +110,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
         await self.connection.send_waiting()
 
     async def _catch_up(self, after: str) -> None:
-        """Send everything since the event `after`, and join the live stream where that ends."""
+        """Send all events since `after`, then join the live stream at that point."""
         position: StreamPosition | None = FROM_THE_BEGINNING
         if after != BEGINNING:
             position = await self.service.database.run(position_after, after, self._account_id)
@@ -118,7 +118,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
             raise ConnectionRefused(NO_SUCH_EVENT)
         await self.connection.send_text(self._hello(after))
         accounts = None if self._account_id is None else [self._account_id]
-        # Joined only when little is left: live events would wait in memory for as long as this takes.
+        # Join only when little is left, since live events wait in memory from then on.
         while True:
             found = await self._read(events_after, position, accounts)
             if found.is_too_much:
@@ -137,7 +137,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
                 await self.connection.send_text(event.text)
 
     async def _read(self, work: Callable[..., T], *args: object) -> T:
-        """A part of the history, in the account's turn."""
+        """Read a part of the history when it is the account's turn."""
         assert self.connection.identity is not None
         return await self.service.resumes.run(self.connection.identity.account_id, work, *args)
 
@@ -146,17 +146,17 @@ class OrdersConsumer(AsyncWebsocketConsumer):
             async with asyncio.timeout(JOIN_S):
                 return await self.service.audience.join(self.connection)
         except TimeoutError:
-            raise ReadsUnavailable("the live stream does not move") from None
+            raise ReadsUnavailable("the live stream is stalled") from None
 
     @property
     def _account_id(self) -> int | None:
-        """Whose events it sees; None stands for everybody's."""
+        """The account whose events the client sees; None for all accounts."""
         identity = self.connection.identity
         assert identity is not None
         return None if identity.sees_all else identity.account_id
 
     def _hello(self, after: str) -> str:
-        """The first message. It says what to connect with, should the connection end before an event comes."""
+        """The first message. Its `after` is for reconnecting if the connection ends before the first event."""
         identity = self.connection.identity
         assert identity is not None
         hello = {
@@ -170,7 +170,7 @@ class OrdersConsumer(AsyncWebsocketConsumer):
 
 
 class NothingHere(AsyncWebsocketConsumer):
-    """Every other address."""
+    """Refuses all other addresses."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.connection = Connection(receive, send)

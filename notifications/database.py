@@ -1,4 +1,4 @@
-"""Database work on threads beside the event loop, none of which can wait for ever."""
+"""Database work on threads beside the event loop, always with a time limit."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from infrastructure.database.unavailable import one_line
 
 T = TypeVar("T")
 
-# With the time that it takes to get a thread: many may be waiting for a database that does not answer.
+# Includes the wait for a thread, since many reads may wait for a database that does not answer.
 MAX_READ_S = 10.0
 
 
 class ReadsUnavailable(Exception):
-    """The database did not answer, or refused."""
+    """The database did not answer, or refused the read."""
 
 
 class DatabaseThreads:
-    """Runs functions that read; each thread keeps one connection of Django's."""
+    """Runs functions that read; each thread keeps one Django connection."""
 
     def __init__(self, count: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
 
     async def run(self, work: Callable[..., T], *args: object) -> T:
-        """`work(*args)`, on one of the threads. Raises ReadsUnavailable."""
+        """Run `work(*args)` on one of the threads. Raises ReadsUnavailable."""
         try:
             async with asyncio.timeout(MAX_READ_S):
                 return await asyncio.get_running_loop().run_in_executor(self._executor, partial(_read, work, *args))
@@ -48,7 +48,7 @@ def _read(work: Callable[..., T], *args: object) -> T:
         try:
             return work(*args)
         except DatabaseUnavailable:
-            # It may have been the connection that a restart of PostgreSQL left behind, and reading twice does no harm.
+            # The connection may be a leftover from before a restart of PostgreSQL; reading twice does no harm.
             connection.close()
         try:
             return work(*args)

@@ -34,9 +34,9 @@ def identify(credentials: Credentials) -> Identity:
 
 
 def identify_newcomer(credentials: Credentials, address: str) -> Identity:
-    """As `identify`, for somebody who connects: an address may be wrong only so often, here and at the API together.
+    """As `identify`, for a new connection: limits failures per address, here and at the API together.
 
-    Good credentials are good whatever others try who have the same address.
+    Valid credentials are always accepted, even if others fail from the same address. Raises ConnectionRefused.
     """
     try:
         return identify(credentials)
@@ -50,14 +50,14 @@ def _user_of_token(token: str) -> User:
     try:
         user, _token = TokenAuthentication().authenticate_credentials(token.encode())
     except AuthenticationFailed:
-        raise ConnectionRefused(wrong_credentials("The token is not valid, or no longer.")) from None
+        raise ConnectionRefused(wrong_credentials("The token is invalid, expired or revoked.")) from None
     return cast("User", user)
 
 
 def _user_of_session(session_key: str) -> User:
     user = user_of_session(session_key)
     if user is None:
-        # Not even to be taken for the anonymous account: its user believes to be somebody else.
+        # It must not count as the anonymous account either, since its user believes to be signed in.
         raise ConnectionRefused(wrong_credentials("The session has ended: log in again."))
     return user
 

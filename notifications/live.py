@@ -23,28 +23,28 @@ from orders.events.stream import (
 
 log = structlog.get_logger()
 
-# Whoever listen may be unable to; nothing waits longer than this.
+# Notifications can fail, so the database is also read this often.
 POLL_S = 0.25
-# Rings come up to 100 times a second from each process; events that come close together share one read.
+# Each process notifies up to 100 times a second; events that come close together share one read.
 READ_INTERVAL_S = 0.02
 DATABASE_RETRY_S = 0.5
 
 
 class LiveStream:
-    """Reads what is new and offers it to every connection that may see it.
+    """Reads new events and offers them to every connection that may see them.
 
-    While nobody is connected it reads nothing. A connection joins between two reads, at the snapshot of the last one: it
-    is offered all that this snapshot did not see, and nothing else.
+    Without connections it reads nothing. A connection joins between two reads, at the snapshot of the last one: it is
+    offered exactly the events that this snapshot did not see.
     """
 
     def __init__(self, audience: Audience) -> None:
         self._audience = audience
         self._database = DatabaseThreads(1, "live-events")
         self._snapshot: Snapshot | None = None
-        self._is_away = False
+        self._is_database_unavailable = False
 
     async def run(self) -> None:
-        """Read until cancelled. However long the database is unavailable, nothing is missed."""
+        """Read until cancelled. Nothing is missed, however long the database is unavailable."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             while True:
@@ -60,7 +60,7 @@ class LiveStream:
             self._audience.changed.set()
 
     async def _wait_for_news(self) -> None:
-        """Until somebody listen, or it is time to look; while nobody is connected, until somebody wants to join."""
+        """Wait for a notification or the next poll; without connections, until one wants to join."""
         while True:
             is_watched = not self._audience.is_empty
             if not is_watched:
@@ -73,7 +73,7 @@ class LiveStream:
                 return
 
     async def _read(self) -> None:
-        """Let in those who are waiting, and offer what is new to those who were here before."""
+        """Admit waiting connections, and offer new events to those that joined before."""
         try:
             if self._snapshot is None:
                 found = EventsFound(await self._database.run(current_snapshot), [], is_too_much=False)
@@ -83,8 +83,8 @@ class LiveStream:
             self._audience.changed.set()
             await self._wait_for_database(error)
             return
-        if self._is_away:
-            self._is_away = False
+        if self._is_database_unavailable:
+            self._is_database_unavailable = False
             log.info("database_back", doing="live events", events=len(found.ids))
         self._audience.admit(found.snapshot)
         if found.is_too_much:
@@ -102,7 +102,7 @@ class LiveStream:
                 for connection, _joined_at in self._audience.recipients(event.account_id):
                     connection.offer(event.text)
             await self._audience.apply_backpressure()
-            # Much may be left, and these need none of it.
+            # Connections that wait to join need not wait for the remaining pages.
             self._audience.admit(found.snapshot)
 
     async def _messages(self, ids: list[int]) -> list[EncodedEvent]:
@@ -113,7 +113,7 @@ class LiveStream:
                 await self._wait_for_database(error)
 
     async def _wait_for_database(self, error: ReadsUnavailable) -> None:
-        if not self._is_away:
-            self._is_away = True
+        if not self._is_database_unavailable:
+            self._is_database_unavailable = True
             log.warning("database_unavailable", doing="live events", error=one_line(error))
         await asyncio.sleep(DATABASE_RETRY_S)

@@ -1,4 +1,4 @@
-"""Reads for clients that come back, of which each may be long: a few at a time, beside handshakes and live events."""
+"""Reads for clients that resume, which may be long: a few at a time, apart from handshakes and live events."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from notifications.database import DatabaseThreads
 
 T = TypeVar("T")
 
-# Each has a thread and a connection of its own. More of them would only compete with the event loop for Python's lock.
+# Each has its own thread and connection. More would only compete with the event loop for Python's global lock.
 MAX_READS = 2
 
 
 class ResumeReads:
-    """One read at a time of each account and MAX_READS in all, in the order in which they are asked for.
+    """Runs one read at a time for each account and MAX_READS in all, in order of arrival.
 
-    An account waits for its own turn first. So the next one that reads belongs to another account, if one waits.
+    A read waits for its account's lock first. So the next free slot goes to another account, if one waits.
     """
 
     def __init__(self) -> None:
@@ -26,13 +26,13 @@ class ResumeReads:
         self._of_account: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, account_id: int, work: Callable[..., T], *args: object) -> T:
-        """`work(*args)` when it is the account's turn. Raises ReadsUnavailable."""
-        own = self._of_account.setdefault(account_id, asyncio.Lock())
+        """Run `work(*args)` when it is the account's turn. Raises ReadsUnavailable."""
+        account_lock = self._of_account.setdefault(account_id, asyncio.Lock())
         async with AsyncExitStack() as turn:
-            await turn.enter_async_context(own)
+            await turn.enter_async_context(account_lock)
             await turn.enter_async_context(self._slots)
             reading = asyncio.create_task(self._read(turn.pop_all(), work, *args))
-        # The turn ends with the read, not with its client: nothing stops a thread, and many could be left behind.
+        # The turn ends with the read, not with its client: threads cannot be stopped, and many could pile up.
         return await asyncio.shield(reading)
 
     async def close(self) -> None:

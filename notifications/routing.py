@@ -1,4 +1,4 @@
-"""What the notification service answers at which address."""
+"""The addresses of the notification service."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +17,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def create_application(service: Service) -> ProtocolTypeRouter:
-    """The ASGI application of one service, which starts and stops with it."""
+    """The ASGI application that serves, starts and stops one service."""
 
     async def lifespan(_scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await receive()
@@ -32,7 +32,7 @@ def create_application(service: Service) -> ProtocolTypeRouter:
 
 
 async def probe(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-    """200 at /health/live while the process answers at all, and /metrics; the rest of HTTP is somebody else's port."""
+    """Answer /health/live with 200 as long as the process can answer at all, and /metrics; any other HTTP request gets 404."""
     status, kind = 200, b"application/json"
     match scope["path"] if scope["method"] in {"GET", "HEAD"} else None:
         case "/health/live":

@@ -1,7 +1,7 @@
-"""Serving the notification service with granian, inside of one event loop and one process.
+"""Serves the notification service with granian, in one event loop and one process.
 
-Granian's own process manager drops open WebSockets at SIGTERM before the application hears of it. Embedded, it leaves
-the order to us: first every client gets its close frame, then the server stops.
+At SIGTERM granian's own process manager drops open WebSockets before the application is told. Embedded, it leaves the order
+to us: first every client gets its close frame, then the server stops.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from infrastructure.sockets import allow_many_sockets
 from notifications.routing import create_application
 from notifications.service import Service
 
-# Its messages go where ours go.
+# Granian's log goes where ours goes.
 LOGGING = {"loggers": {"_granian": {"propagate": True}}}
-# Connections that are not WebSockets yet, silent ones included; with MAX_CONNECTIONS there are fewer than the 4,096 files that a
-# process may have nearly everywhere.
+# Connections that are not WebSockets yet, silent ones included. Together with MAX_CONNECTIONS they stay below 4,096 open files,
+# which a process may have nearly everywhere.
 MAX_REQUESTS = 2000
-# Of connections that wait for one of these: as many as Linux lets by default.
+# Connections that wait to be accepted: as many as Linux allows by default.
 BACKLOG = 4096
-# The milliseconds and bytes that the head of a request may take. A connection that says nothing is closed as soon.
+# Limits on the head of a request, in milliseconds and bytes. A silent connection is closed after the same time.
 HEADS = HTTP1Settings(header_read_timeout=10_000, max_buffer_size=65536)
 
 
@@ -32,7 +32,7 @@ def run(port: int) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Raises AddressError."""
     host = addresses.numeric_host()
     addresses.check_exposure(host)
-    # Granian shares its port with whoever else would (SO_REUSEPORT), and each would get some of the clients.
+    # Granian opens its port with SO_REUSEPORT, so two services could share it, and each would get some of the clients.
     addresses.listener("NOTIFICATIONS_PORT", host, port).close()
     allow_many_sockets()
     return asyncio.run(_serve(host, port))

@@ -1,4 +1,4 @@
-"""The notification service: what one process holds, and what it does beside serving single clients."""
+"""The notification service: its connections, and the work that concerns all of them."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -30,23 +30,23 @@ from orders.transport import transport
 
 log = structlog.get_logger()
 
-# Each needs a socket and some memory, whoever it belongs to.
+# Over all accounts: each connection needs a socket and some memory.
 MAX_CONNECTIONS = 2000
-# How long clients have to take their close frames when the service stops.
+# How long clients may take to receive their close frames when the service stops.
 STOP_S = 3.0
 
 
 class Stream(Protocol):
-    """Brings events to an audience."""
+    """Delivers events to an audience."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Deliver events until cancelled."""
 
     async def close(self) -> None: ...
 
 
 def new_stream(audience: Audience) -> Stream:
-    """From wherever ORDER_TRANSPORT has the events."""
+    """The stream for the transport in ORDER_TRANSPORT."""
     if not transport().uses_kafka:
         return LiveStream(audience)
     from notifications.topic import TopicStream  # noqa: PLC0415 - librdkafka is loaded only where it is used
@@ -60,7 +60,7 @@ class Service:
     def __init__(self) -> None:
         self.audience = Audience()
         self.live = new_stream(self.audience)
-        # For what is done for one client, but for what may take long.
+        # For short work for single clients; long reads use `resumes`.
         self.database = DatabaseThreads(4, "clients")
         self.resumes = ResumeReads()
         self.failed = asyncio.Event()
@@ -71,7 +71,7 @@ class Service:
         self._is_stopping = False
 
     def start(self) -> None:
-        """Begin to read events; the event loop is running."""
+        """Start reading events. Call it while the event loop runs."""
         for work in (self.live.run(), self._beat_forever(), self._check_forever()):
             task = asyncio.create_task(work)
             task.add_done_callback(self._task_ended)
@@ -96,7 +96,7 @@ class Service:
         await self.database.close()
 
     def enter(self, connection: Connection) -> None:
-        """Count a new connection. Raises ConnectionRefused; it has to leave in any case."""
+        """Count a new connection. Raises ConnectionRefused; `leave` must be called in any case."""
         self._connections.add(connection)
         clients.set(len(self._connections))
         if self._is_stopping:
@@ -105,7 +105,7 @@ class Service:
             raise ConnectionRefused(TOO_MANY_CONNECTIONS)
 
     async def recognise(self, connection: Connection, credentials: Credentials, address: str) -> None:
-        """Find out whose connection it is. Raises ConnectionRefused, ReadsUnavailable."""
+        """Identify the client of a connection. Raises ConnectionRefused, ReadsUnavailable."""
         identity = await self.database.run(identify_newcomer, credentials, address)
         connection.credentials, connection.identity = credentials, identity
         self._of_account[identity.account_id] += 1
@@ -113,7 +113,7 @@ class Service:
             raise ConnectionRefused(TOO_MANY_OF_ACCOUNT)
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that is over."""
+        """Forget a connection that has ended."""
         self._connections.discard(connection)
         clients.set(len(self._connections))
         if not self._connections:
@@ -134,7 +134,7 @@ class Service:
                     connection.offer(text)
 
     async def _check_forever(self) -> None:
-        """Cut off whoever may no longer be connected: tokens are revoked, sessions end, accounts and permissions change."""
+        """Close connections that are no longer allowed: tokens are revoked, sessions end, accounts and permissions change."""
         while True:
             await asyncio.sleep(2 * settings.NOTIFICATIONS_HEARTBEAT)
             connections_of = defaultdict(list)

@@ -20,18 +20,18 @@ from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, TopicsWanted
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# How long somebody who wants to join may wait for a message that does not come.
+# How long one read waits for messages, and so how long a client may have to wait to join.
 POLL_S = 0.05
 OFFSETS_TIMEOUT_S = 3.0
 RETRY_S = 0.5
 
 
 class TopicStream:
-    """Offers every message of the topic to those who may see it, and have not seen its event in the table.
+    """Offers every message of the topic to the clients that may see it and that have not read its event from the table.
 
     Each process reads the whole topic from when it started. A connection joins between two reads, at a snapshot of the
-    database: what that saw it is not offered, wherever the topic is. What it did not see is committed later, published
-    later, and read later than this. Kafka may be unavailable for as long as it keeps messages.
+    database. It is not offered events that the snapshot saw, however far the topic has been read. All other events are
+    committed, published and read after that. Nothing is lost if Kafka is unavailable for less than its retention.
     """
 
     def __init__(self, audience: Audience) -> None:
@@ -58,14 +58,14 @@ class TopicStream:
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
     async def _begin(self) -> Consumer:
-        """A consumer that reads from the end, which has to be known before anybody joins. Waits for Kafka.
+        """A consumer at the end of the topic, which must be known before any client joins. Waits for Kafka.
 
-        In small steps, since nothing ends a thread that waits.
+        It waits in small steps, since a waiting thread cannot be interrupted.
         """
         wanted = await self._on_reader(partial(TopicsWanted, ORDER_UPDATES))
         while not await self._on_reader(wanted.are_there):  # noqa: ASYNC110 - a broker has no event to wait for
             await asyncio.sleep(RETRY_S)
-        # A group of its own, which nobody else joins and which commits nothing.
+        # A group with only this consumer, which commits no offsets.
         consumer = await self._on_reader(partial(new_consumer, f"notifications-{uuid.uuid4()}"))
         partition = TopicPartition(ORDER_UPDATES.full_name, EVENTS_PARTITION)
         while True:
@@ -103,7 +103,7 @@ class TopicStream:
 
 
 def read_message(record: Record) -> tuple[int, int, str]:
-    """Account, transaction and text of an event. Raises ValueError for what the relay does not write."""
+    """Account, transaction and text of an event. Raises ValueError for messages that the relay does not write."""
     if record.headers.get("version") != VERSION:
         raise ValueError(f"version {record.headers.get('version')} is not known")
     return int(record.headers.get("account", "")), int(record.headers.get("tx", "")), record.value.decode()

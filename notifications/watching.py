@@ -1,4 +1,4 @@
-"""Following the notification service from a terminal, as any client does: no database, and no setting but its address."""
+"""Following the notification service from a terminal, as any client could: it needs no database, only an address."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,28 +14,28 @@ from notifications.closings import NO_SUCH_EVENT, ORIGIN_FORBIDDEN, RESUME_TOO_F
 PATH = "/ws/orders"
 CONNECT_S = 10.0
 CLOSE_WAIT = aiohttp.ClientWSTimeout(ws_close=1.0)
-# So many heartbeats may be missing before the connection counts as dead.
+# How many heartbeats may be missing before the connection counts as dead.
 MISSED_HEARTBEATS = 3
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
-# To connect again would end the same way. Not 4429: somebody else's connection may end.
+# Connecting again would end the same way. Not so 4429: other connections of the account may end.
 FINAL_CODES = {4400, 4401, ORIGIN_FORBIDDEN.code, NO_SUCH_EVENT.code, RESUME_TOO_FAR.code}
 
 
 class WatchError(Exception):
-    """The service does not want this client, and trying again would not help."""
+    """The service refuses this client, and trying again would not help."""
 
 
 class ConnectionEnded(Exception):
-    """The connection is lost, or could not be made."""
+    """The connection was lost, or could not be made."""
 
 
 async def watch(
     url: str, token: str | None, after: str | None, *, show: Callable[[dict[str, Any]], None], tell: Callable[[str], None]
 ) -> None:
-    """`show` every event message, for ever; `tell` a person what becomes of the connection. Raises WatchError.
+    """`show` every event message, for ever; `tell` reports on the connection. Raises WatchError.
 
-    A lost connection is made again after the last event, so that none is missed; one may come twice.
+    After a lost connection it resumes after the last event, so that none is missed; one may come twice.
     """
     address = service_address(url)
     backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
@@ -50,14 +50,14 @@ async def watch(
                     show(message)
                     after = message["event_id"]
         except ConnectionEnded as end:
-            # With jitter, so that the clients of a service that was restarted do not come back all at once.
+            # With jitter, so that not all clients return at once after a restart of the service.
             delay_s = backoff.next_s()
             tell(f"{end}; connecting again in {delay_s:.1f} s")
             await asyncio.sleep(delay_s)
 
 
 async def messages(address: URL, token: str | None, after: str | None) -> AsyncIterator[dict[str, Any]]:
-    """What one connection brings. Raises ConnectionEnded when it is over, or WatchError when that is for good."""
+    """The messages of one connection. Raises ConnectionEnded at its end, or WatchError if connecting again would not help."""
     headers = {} if token is None else {"Authorization": f"Token {token}"}
     silence_s = CONNECT_S
     try:
@@ -76,16 +76,16 @@ async def messages(address: URL, token: str | None, after: str | None) -> AsyncI
                 yield message
     except aiohttp.WSServerHandshakeError as error:
         if 400 <= error.status < 500:
-            raise WatchError(f"{address} answered {error.status}, and not as a notification service does") from error
+            raise WatchError(f"{address} answered {error.status}: it is not a notification service") from error
         raise ConnectionEnded(f"the server answered {error.status}") from error
     except TimeoutError as error:
-        raise ConnectionEnded("nothing was heard for too long") from error
+        raise ConnectionEnded("no message was received for too long") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ConnectionEnded(str(error) or type(error).__name__) from error
 
 
 def ended(frame: aiohttp.WSMessage) -> Exception:
-    """What a frame means that is no message."""
+    """The error for a frame that is not a text message."""
     if frame.type != aiohttp.WSMsgType.CLOSE:
         return ConnectionEnded("the connection was lost")
     problem = f"closed by the service: {frame.extra} ({frame.data})"
@@ -93,18 +93,18 @@ def ended(frame: aiohttp.WSMessage) -> Exception:
 
 
 def service_address(url: str) -> URL:
-    """The address of the stream when `url` names only the service. Raises WatchError."""
+    """The address of the stream, for a `url` that may name only the service. Raises WatchError."""
     try:
         address = URL(url)
     except ValueError as error:
-        raise WatchError(f"{url} is no address: {error}") from error
+        raise WatchError(f"{url} is not an address: {error}") from error
     if address.scheme not in {"ws", "wss", "http", "https"} or not address.host:
-        raise WatchError(f"{url} is no address such as ws://127.0.0.1:8001")
+        raise WatchError(f"{url} is not an address such as ws://127.0.0.1:8001")
     return address if address.path not in {"", "/"} else address.with_path(PATH)
 
 
 def line(message: dict[str, Any]) -> str:
-    """An event for people to read."""
+    """An event as one line of text."""
     order = message["order"]
     words = [message["occurred_at"], f"{message['type']:<16}", message["order_id"], message["client_order_id"], order["status"]]
     if order["execution_status"] is not None:
@@ -113,5 +113,5 @@ def line(message: dict[str, Any]) -> str:
         words.append(f"{order['filled_quantity']} @ {order['average_price']}")
     if order["error_code"] is not None:
         words.append(f"{order['error_code']}: {order['error_message']}")
-    # What the exchange has written may hold commands for the terminal.
+    # Text from the exchange may contain terminal control sequences.
     return "".join(character if character.isprintable() else "?" for character in "  ".join(words))

@@ -6,4 +6,4 @@ class OrdersConfig(AppConfig):
     verbose_name = "Order desk"
 
     def ready(self) -> None:
-        from orders import checks  # noqa: F401, PLC0415 - importing registers them, which needs settings that are ready
+        from orders import checks  # noqa: F401, PLC0415 - importing it registers the checks, which need the settings

@@ -1,4 +1,4 @@
-"""System checks of the settings that placement depends on; they run before every command."""
+"""System checks of the settings that placement depends on. They run before every command."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the exchange said and could not be applied: kept with its raw text, once, and tried again when a person asks for it."""
+"""Messages from the exchange that could not be applied: each is kept once, with its raw text, until an operator replays it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NOT_OURS = "no order of ours has this client_order_id"
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A report and why it was not applied; `order` is the one that it names, if it is ours."""
+    """A report and why it was not applied. `order` is the order that it names, if it is ours."""
 
     report: ExecutionReport | BadReport
     reason: str
@@ -26,7 +26,7 @@ class Rejected:
 
 
 def keep_reports(kept: Sequence[Rejected], session_id: str) -> None:
-    """In the caller's transaction. A report that comes again is kept once."""
+    """Keep reports in the caller's transaction. A report that arrives again is kept only once."""
     for one in kept:
         log.warning("dead_letter_kept", reason=one.reason, session_id=session_id, sequence=one.report.sequence)
     rows = [
@@ -37,13 +37,13 @@ def keep_reports(kept: Sequence[Rejected], session_id: str) -> None:
 
 
 def keep_answer(order: Order, reason: str, raw: str) -> None:
-    """The answer to a look-up, in the caller's transaction. One that is given again and again is kept once."""
+    """Keep the answer to a look-up, in the caller's transaction. An answer that is repeated is kept only once."""
     log.error("look_up_contradicts", order_id=str(order.id), reason=reason)
     if not DeadLetter.objects.filter(order=order, reason=reason, sequence=None, session_id="").exists():
         DeadLetter.objects.create(raw=raw, reason=reason, session_id="", sequence=None, order=order)
 
 
 def contradicts(order: Order, reason: str, raw: str, now: datetime) -> None:
-    """Keep the answer to a look-up, and flag its order, which is looked up again."""
+    """Keep the answer to a look-up, and flag its order, which makes it be looked up again."""
     keep_answer(order, reason, raw)
     lifecycle.flag(order, reason, now + timedelta(seconds=settings.PLACEMENT_RETRY_CAP))

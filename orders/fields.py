@@ -1,4 +1,4 @@
-"""Column types that Django has no field for."""
+"""Column types for which Django has no field."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.models import Func
 
 
 class TransactionIdField(models.Field):
-    """PostgreSQL's `xid8`: a transaction's number, 64 bits wide, so that it never wraps around."""
+    """PostgreSQL's `xid8`: a transaction number of 64 bits, which never wraps around."""
 
     def db_type(self, connection: Any) -> str:
         return "xid8"
@@ -24,7 +24,7 @@ class CurrentTransactionId(Func):
 
 
 class OldestRunningTransactionId(Func):
-    """All transactions below this number had ended when the row was written."""
+    """The number below which all transactions had ended when the row was written."""
 
     template = "pg_snapshot_xmin(pg_current_snapshot())"
     output_field = TransactionIdField()

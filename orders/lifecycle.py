@@ -1,4 +1,4 @@
-"""What each answer of the exchange, each look-up and each request of a person does to an order.
+"""The effect of each exchange answer, look-up and request on an order.
 
 Every function takes an order whose row is locked, changes it in memory, and returns the events that describe the
 change. Nothing here reads a clock, a database or the network: the caller stores order and events in one transaction.
@@ -14,25 +14,25 @@ from orders.retry_policy import PlacementPolicy, retry_delay_s
 from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Refusal, Status
 
 MAX_MESSAGE_LENGTH = 500
-# A report that is on its way makes a look-up unnecessary.
+# How long to wait for a report that may be on its way, before a look-up.
 FEED_GRACE = timedelta(seconds=2)
 
 
 def change_status(order: Order, status: Status) -> None:
-    """Raises ValueError for a change that the table of states does not allow."""
+    """Change the status. Raises ValueError for a change that STATUS_CHANGES does not allow."""
     if status != order.status and status not in STATUS_CHANGES[Status(order.status)]:
         raise ValueError(f"order {order.id} cannot go from {order.status} to {status}")
     order.status = status
 
 
 def clear_sent(order: Order) -> None:
-    """A definite answer: no send of this order is unresolved any more."""
+    """Note a definite answer: no send of this order is unresolved any more."""
     order.may_be_at_exchange = False
     order.sent_valid_until = None
 
 
 def settle(order: Order, status: Status, now: datetime) -> None:
-    """Leave the order in `status` with nothing more for workers to do."""
+    """Move the order to `status`, with nothing left for workers to do."""
     change_status(order, status)
     order.next_attempt_at = order.held_at = None
     order.claimed_until = None
@@ -45,12 +45,12 @@ def set_problem(order: Order, code: ErrorCode, message: str) -> None:
 
 
 def begin_attempt(order: Order, now: datetime, policy: PlacementPolicy) -> None:
-    """Claim the order for one exchange call. The claim is a lease: when it ends, the order is due again by itself."""
+    """Claim the order for one exchange call. The claim is a lease: when it runs out, the order is due again."""
     order.attempt_count += 1
     order.claimed_until = order.next_attempt_at = now + timedelta(seconds=policy.lease_s)
     order.updated_at = now
     if order.status == Status.PENDING and not order.may_be_at_exchange:
-        # Stored before anything is sent: should we die in the middle, whoever comes next looks it up first.
+        # Stored before anything is sent: if this worker dies during the call, the next one looks the order up first.
         order.may_be_at_exchange = True
         order.sent_valid_until = order.claimed_until
 
@@ -58,13 +58,13 @@ def begin_attempt(order: Order, now: datetime, policy: PlacementPolicy) -> None:
 def acknowledged(
     order: Order, exchange_order_id: str, now: datetime, *, occurred_at: datetime | None = None, **data: Any
 ) -> list[OrderEvent]:
-    """The exchange has the order. True whenever it arrives, over any other state that we may have believed in.
+    """The exchange has the order. This overrides any other state, however late it arrives.
 
-    `occurred_at` is when that was, by the exchange's clock, which decides nothing here.
+    `occurred_at` is the time of the acknowledgement by the exchange's clock. It is recorded and decides nothing.
     """
     if order.status == Status.COMPLETED:
         if order.exchange_order_id != exchange_order_id:
-            flag(order, f"acknowledged as {order.exchange_order_id}, and as {exchange_order_id}", now)
+            flag(order, f"acknowledged as {order.exchange_order_id}, and also as {exchange_order_id}", now)
         return []
     events = []
     if order.status == Status.CANCELED:
@@ -82,7 +82,7 @@ def acknowledged(
 
 
 def refused(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
-    """Refused for good. No earlier send can be unresolved: none is made while one is."""
+    """The exchange refused the order for good. No earlier send can be unresolved, since that would have prevented this one."""
     clear_sent(order)
     if order.cancel_requested_at:
         return canceled(order, now, **data)
@@ -99,7 +99,7 @@ def not_taken(
     in_outage: bool = False,
     **data: Any,
 ) -> list[OrderEvent]:
-    """It is certain that the exchange does not have the order: try again later, or give up."""
+    """The exchange certainly does not have the order: try again later, or give up."""
     clear_sent(order)
     if order.cancel_requested_at:
         return canceled(order, now, **data)
@@ -113,15 +113,15 @@ def not_taken(
 
 
 def place_of(order: Order) -> datetime:
-    """From when the order is due once an outage is over: of all that wait, those accepted first go first.
+    """The time from which the order is due in an outage: its acceptance, so that the orders accepted first go first.
 
-    So does one that a person retried or a halt held meanwhile. How often it is tried until then is the breaker's business.
+    This includes orders that an operator retried or a halt held meanwhile. The circuit breaker limits how often they are tried.
     """
     return order.created_at
 
 
 def not_sent(order: Order, now: datetime) -> list[OrderEvent]:
-    """A claim that ended before its send: the order is due again at once, and nothing happened that history should tell."""
+    """The claim ended before its send: the order is due again at once. There is nothing to record in its history."""
     clear_sent(order)
     if order.cancel_requested_at:
         return canceled(order, now)
@@ -133,7 +133,7 @@ def not_sent(order: Order, now: datetime) -> list[OrderEvent]:
 def unknown(
     order: Order, reason: str, valid_until: datetime, now: datetime, policy: PlacementPolicy, **data: Any
 ) -> list[OrderEvent]:
-    """Sent, and no believable answer: look it up before anything else. `valid_until` is what the send carried."""
+    """The order was sent without a credible answer: look it up before anything else. `valid_until` is that of the send."""
     order.sent_valid_until = valid_until
     delay_s = retry_delay_s(order.attempt_count, policy, random.random)
     set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, but the exchange gave no clear answer: {reason}")
@@ -143,11 +143,11 @@ def unknown(
 def look_up_failed(
     order: Order, reason: str, now: datetime, policy: PlacementPolicy, *, in_outage: bool = False, **data: Any
 ) -> list[OrderEvent]:
-    """Proves nothing; look up again later."""
+    """The look-up proved nothing; look up again later."""
     delay_s = retry_delay_s(order.attempt_count, policy, random.random)
-    set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, and the look-up failed: {reason}")
+    set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, but the look-up failed: {reason}")
     if order.status == Status.ERROR:
-        # Looked up for as long as it takes, and one more event each minute would tell nobody anything.
+        # It is looked up for as long as it takes, and another event every minute would be of no use.
         order.next_attempt_at = now + timedelta(seconds=max(delay_s, policy.retry_cap_s))
         order.claimed_until = None
         order.updated_at = now
@@ -158,7 +158,7 @@ def look_up_failed(
 def looked_up_and_not_found(
     order: Order, looked_up_at: datetime, now: datetime, policy: PlacementPolicy, **data: Any
 ) -> list[OrderEvent]:
-    """A 404 proves absence only after the exchange can no longer take the last send, clocks being apart included."""
+    """A 404 proves absence only once the exchange can no longer accept the last send, even if the clocks differ."""
     assert order.sent_valid_until is not None
     provable_from = order.sent_valid_until + timedelta(seconds=policy.clock_margin_s)
     if looked_up_at <= provable_from:
@@ -176,11 +176,11 @@ def looked_up_and_not_found(
 
 
 def terms_conflict(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
-    """The exchange has our id with other terms. No further call can explain that; a person has to."""
+    """The exchange has our id with other terms. No further call can explain that; an operator has to."""
     message = f"The exchange has this order's id with other terms: {reason}"
     events = error(order, ErrorCode.INTERNAL_ERROR, message, None, now, **data)
     if order.cancel_requested_at is not None:
-        # What is there is not this order, and must not be canceled in its place.
+        # The order at the exchange is not this one, and must not be canceled in its place.
         order.cancel_requested_at = None
         events.append(new_event(order, EventType.CANCEL_REJECTED, now, reason=message))
     return events
@@ -195,7 +195,7 @@ def retry_at(order: Order, when: datetime, now: datetime, **data: Any) -> list[O
 
 
 def gave_up(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
-    """Its time is over and it is known not to be at the exchange."""
+    """The order's time is over, and it is certainly not at the exchange."""
     if order.expires_at is not None and order.expires_at <= now:
         message = "The order expired before the exchange took it"
         return failed(order, ErrorCode.EXPIRED_BEFORE_PLACEMENT, message, now, **data)
@@ -203,11 +203,11 @@ def gave_up(order: Order, reason: str, now: datetime, **data: Any) -> list[Order
 
 
 def overdue(order: Order, now: datetime) -> list[OrderEvent]:
-    """`give_up_at` has passed and no call is under way: fail it, or, when it may have arrived, go on looking it up."""
+    """`give_up_at` has passed and no call is under way: fail the order, or keep looking it up if it may be at the exchange."""
     if order.cancel_requested_at and not order.may_be_at_exchange:
         return canceled(order, now)
     if order.may_be_at_exchange:
-        message = order.error_message or "Sent, and we stopped before the exchange's answer was recorded"
+        message = order.error_message or "Sent, but we stopped before the exchange's answer was recorded"
         return error(order, ErrorCode.OUTCOME_UNKNOWN, message, now, now)
     return gave_up(order, order.error_message or "The order could not be sent in time", now)
 
@@ -221,7 +221,7 @@ def failed(order: Order, code: ErrorCode, message: str, now: datetime, **data: A
 def error(
     order: Order, code: ErrorCode, message: str, next_attempt_at: datetime | None, now: datetime, **data: Any
 ) -> list[OrderEvent]:
-    """It may be at the exchange and nobody can tell yet, or something of ours broke."""
+    """The order may be at the exchange and that is not known yet, or something on our side failed."""
     settle(order, Status.ERROR, now)
     set_problem(order, code, message)
     order.next_attempt_at = next_attempt_at
@@ -229,19 +229,19 @@ def error(
 
 
 def refused_by_limits(order: Order, refusal: Refusal, now: datetime) -> list[OrderEvent]:
-    """Kept for audit; it was never on its way anywhere."""
+    """The order is kept for audit; it was never due to be sent."""
     return failed(order, ErrorCode.REFUSED_BY_LIMITS, refusal.message, now, limit=refusal.limit)
 
 
 def held(order: Order, now: datetime) -> list[OrderEvent]:
-    """Due to be sent, and trading is halted: it waits for the end of the halt instead of coming up again and again."""
+    """The order would be sent, but trading is halted: it waits for the end of the halt instead of being due all the time."""
     order.held_at = order.updated_at = now
     order.next_attempt_at = order.claimed_until = None
     return [new_event(order, EventType.HELD, now, reason="trading is halted")]
 
 
 def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]:
-    """Trading goes on. The time in which the order could not be sent does not count, but its own expiry still holds."""
+    """Trading resumes. The time in which the order could not be sent does not count, but its own expiry still holds."""
     order.give_up_at += halted
     if order.expires_at is not None:
         order.give_up_at = min(order.give_up_at, order.expires_at)
@@ -254,14 +254,14 @@ def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]
 
 
 def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
-    """Canceled before it got to the exchange."""
+    """The order is canceled before it reached the exchange."""
     settle(order, Status.CANCELED, now)
     order.cancel_requested_at = None
     return [new_event(order, EventType.CANCELED, now, **data)]
 
 
 def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data: Any) -> list[OrderEvent]:
-    """A person wants a failed order tried again; what may be at the exchange is looked up first."""
+    """An operator wants a failed order retried. If it may be at the exchange, it is looked up first."""
     change_status(order, Status.PENDING)
     order.give_up_at = policy.give_up_at(now, order.expires_at)
     order.next_attempt_at = order.updated_at = now
@@ -269,14 +269,14 @@ def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data
 
 
 def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
-    """Somebody wants the order canceled; a repeat of the request changes nothing.
+    """The order is to be canceled; repeating the request changes nothing.
 
-    Canceled at once when no send of it can be on its way, else stored for the workers: a live claim ends first, what may
-    be at the exchange is looked up, and what is there is canceled there.
+    It is canceled at once if none of its sends can have arrived. Otherwise the cancel is stored for the workers: a live claim
+    ends first, an order that may be at the exchange is looked up, and one that is there is canceled there.
     """
     if order.cancel_requested_at is not None:
         return []
-    # The exchange has been asked already; asking it once more does no harm, should the result have got lost.
+    # The exchange has been asked already. Asking again does no harm, and helps if the result was lost.
     is_repeat = order.execution_status == ExecutionStatus.PENDING_CANCEL
     requested = new_event(order, EventType.CANCEL_REQUESTED, now, **data)
     if order.status != Status.COMPLETED and not order.may_be_at_exchange:
@@ -288,7 +288,7 @@ def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEven
 
 
 def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
-    """The exchange took the request; whether the order is canceled or filled before comes on the feed."""
+    """The exchange took the request. The feed will report whether the order was canceled, or filled first."""
     end_cancel(order, now)
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         return []
@@ -297,14 +297,14 @@ def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
 
 
 def cancel_rejected(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
-    """The exchange has nothing to cancel. How the order ended is to come on the feed; if it does not, a look-up tells."""
+    """The exchange has nothing to cancel. The feed should report how the order ended; if it does not, a look-up will tell."""
     end_cancel(order, now)
     look_up(order, now + FEED_GRACE)
     return [new_event(order, EventType.CANCEL_REJECTED, now, reason=reason, **data)]
 
 
 def cancel_not_executed(order: Order, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
-    """The exchange could not be asked, or did not answer; asking twice does no harm."""
+    """The cancel did not reach the exchange, or was not answered. Try again later: asking twice does no harm."""
     order.next_attempt_at = now + timedelta(seconds=retry_delay_s(order.attempt_count, policy, random.random))
     order.claimed_until = None
     order.updated_at = now
@@ -312,23 +312,23 @@ def cancel_not_executed(order: Order, now: datetime, policy: PlacementPolicy) ->
 
 
 def look_up(order: Order, when: datetime) -> None:
-    """Have the update consumer ask the exchange about the order, at `when` at the latest."""
+    """Have the update consumer look the order up, at `when` at the latest."""
     order.look_up_at = when if order.look_up_at is None else min(order.look_up_at, when)
 
 
 def flag(order: Order, discrepancy: str, look_up_at: datetime) -> None:
-    """What the exchange says of the order cannot all be true. A person can see it, and look-ups go on until one settles it."""
+    """The exchange's statements about the order conflict. Operators see this, and look-ups go on until one settles it."""
     order.discrepancy = discrepancy[:MAX_MESSAGE_LENGTH]
     order.look_up_at = look_up_at
 
 
 def settle_discrepancy(order: Order) -> None:
-    """A look-up agreed with all that is known of the order."""
+    """A look-up agreed with everything known about the order."""
     order.discrepancy = order.look_up_at = order.absent_since = None
 
 
 def ended_by_operator(order: Order, now: datetime, *, by: str, reason: str) -> list[OrderEvent]:
-    """The exchange does not have the order any more, and will never report its end. A fill that comes late still counts."""
+    """The exchange no longer has the order and will never report its end. A late fill still counts."""
     assert order.absent_since is not None
     data = {"by": by, "reason": reason, "absent_since": order.absent_since}
     order.execution_status = ExecutionStatus.CANCELED
@@ -338,6 +338,6 @@ def ended_by_operator(order: Order, now: datetime, *, by: str, reason: str) -> l
 
 
 def end_cancel(order: Order, now: datetime) -> None:
-    """Nothing is left to carry to the exchange."""
+    """The cancel needs no further call of the exchange."""
     order.cancel_requested_at = order.next_attempt_at = order.claimed_until = None
     order.updated_at = now

@@ -1,4 +1,4 @@
-"""When a placement is tried again, and when not any more. Pure: no clock, no database, and the jitter comes from outside."""
+"""When a placement is retried, and when it is given up. Pure: no clock, no database, and the jitter is passed in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from infrastructure.backoff import backoff_s
 
 @dataclass(frozen=True, slots=True)
 class PlacementPolicy:
-    """The times of a placement, in seconds, and how many of them run at once in one process."""
+    """The delays and time limits of placements, in seconds, and how many run at once in one process."""
 
     retry_base_s: float
     retry_cap_s: float
@@ -35,7 +35,7 @@ class PlacementPolicy:
         )
 
     def give_up_at(self, start: datetime, expires_at: datetime | None) -> datetime:
-        """Nothing is sent from this time on, for an order accepted (or last retried by a person) at `start`."""
+        """The time from which nothing is sent for an order accepted (or last retried by an operator) at `start`."""
         give_up_at = start + timedelta(seconds=self.give_up_after_s)
         return give_up_at if expires_at is None else min(give_up_at, expires_at)
 
@@ -43,8 +43,8 @@ class PlacementPolicy:
 def retry_delay_s(
     attempt: int, policy: PlacementPolicy, random: Callable[[], float], retry_after_s: float | None = None
 ) -> float:
-    """Seconds to wait after attempt number `attempt` (from 1) came to nothing.
+    """Seconds to wait after failed attempt number `attempt` (from 1).
 
-    With backoff, but never before the exchange's own Retry-After has passed. `random` returns a number in [0, 1).
+    Backs off, and never waits less than the exchange's Retry-After. `random` returns a number in [0, 1).
     """
     return max(backoff_s(attempt, policy.retry_base_s, policy.retry_cap_s, random), retry_after_s or 0.0)

@@ -1,4 +1,4 @@
-"""The roles that staff can be given, as data: what each may do in the back office. A migration makes a group of each."""
+"""The roles of staff and what each may do in the back office, as data. A migration creates a group for each role."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ READ: Grants = {
     "orders.accountlimits": ["view_accountlimits"],
     "orders.safetyevent": ["view_safetyevent"],
 }
-# Operators may stop trading; to let it go on, and to set limits, takes an administrator.
+# Operators may halt trading. Only an administrator may resume it or set limits.
 ACT: Grants = {"orders.order": ["retry_order", "cancel_order", "end_order"], "orders.halt": ["halt_trading"]}
 ADMINISTER: Grants = {
     "orders.halt": ["resume_trading"],
@@ -31,16 +31,17 @@ ROLES: dict[str, list[Grants]] = {
 
 
 def permissions_of(role: str) -> Iterator[tuple[str, str]]:
-    """("orders.order", "view_order") and so on."""
+    """Yield pairs of model and permission, such as ("orders.order", "view_order")."""
     for grants in ROLES[role]:
         for model, codenames in grants.items():
             yield from ((model, codename) for codename in codenames)
 
 
 def make_roles(apps: Any, _schema_editor: object) -> None:
-    """Make the groups, or give those that are there what they lack. `apps` is the registry of a migration, or the current one.
+    """Create the groups, or give existing ones the permissions they lack. `apps` is a migration's registry or the current one.
 
-    Django makes permissions after all migrations (signal post_migrate). Those that are needed are made here, and it finds them.
+    Django creates permissions only after all migrations (signal post_migrate), so the ones that are needed are created here.
+    Django then finds them.
     """
     ContentType = apps.get_model("contenttypes", "ContentType")
     Permission = apps.get_model("auth", "Permission")
@@ -57,6 +58,6 @@ def make_roles(apps: Any, _schema_editor: object) -> None:
 
 
 def name_of(model: Any, codename: str) -> str:
-    """As Django names it, and the model's own permissions as they name themselves."""
+    """The permission's name: the model's own if it defines one, otherwise the one that Django makes."""
     options = model._meta  # noqa: SLF001 - how a model is asked for its names
     return str(dict(options.permissions).get(codename, f"Can {codename.split('_', maxsplit=1)[0]} {options.verbose_name}"))

@@ -1,4 +1,4 @@
-"""The values of an order's enums, and the changes of status that are allowed, as data.
+"""The enums of orders, and the allowed changes of status as data.
 
 Placement (`Status`) says whether the exchange has the order; execution (`ExecutionStatus`, FIX tag 39 OrdStatus) says
 what the exchange has done with it since.
@@ -67,7 +67,7 @@ class EventType(TextChoices):
 
 
 class Limit(TextChoices):
-    """Why an order is refused before it gets anywhere; the `code` of the answer."""
+    """Why limits refuse an order; the `code` in the API's response."""
 
     QUANTITY = "max_quantity"
     NOTIONAL = "max_notional"
@@ -92,27 +92,27 @@ class SafetyEventType(TextChoices):
 
 STATUS_CHANGES: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.COMPLETED, Status.FAILED, Status.ERROR, Status.CANCELED}),
-    # A person retries it; or an acknowledgement arrives after we gave up, and it is true whenever it arrives.
+    # An operator retries it, or an acknowledgement arrives after we gave up, which counts however late it is.
     Status.FAILED: frozenset({Status.PENDING, Status.COMPLETED, Status.CANCELED}),
-    # A person retries it; or a look-up settles it either way.
+    # An operator retries it, or a look-up settles it either way.
     Status.ERROR: frozenset({Status.PENDING, Status.COMPLETED, Status.FAILED, Status.CANCELED}),
     Status.COMPLETED: frozenset(),
-    # Only by a late acknowledgement: the exchange has it after all, and is then asked to cancel it.
+    # Only by a late acknowledgement: the exchange has the order after all, and is then asked to cancel it.
     Status.CANCELED: frozenset({Status.COMPLETED}),
 }
 
 OPEN_EXECUTION = frozenset({ExecutionStatus.NEW, ExecutionStatus.PARTIALLY_FILLED, ExecutionStatus.PENDING_CANCEL})
 TERMINAL_EXECUTION = frozenset(ExecutionStatus) - OPEN_EXECUTION
 
-# None stands for an order that the exchange is not known to have. The first report seen may be any of them.
+# None stands for an order that the exchange is not known to have. The first report that arrives may be of any status.
 EXECUTION_STATUS_CHANGES: dict[ExecutionStatus | None, frozenset[ExecutionStatus]] = {
     None: frozenset(ExecutionStatus),
     ExecutionStatus.NEW: frozenset(ExecutionStatus) - {ExecutionStatus.NEW},
     ExecutionStatus.PARTIALLY_FILLED: frozenset(ExecutionStatus) - {ExecutionStatus.NEW, ExecutionStatus.PARTIALLY_FILLED},
-    # A rejected cancel leads back to where the order was.
+    # A rejected cancel restores the order's earlier status.
     ExecutionStatus.PENDING_CANCEL: frozenset(ExecutionStatus) - {ExecutionStatus.PENDING_CANCEL},
     ExecutionStatus.FILLED: frozenset(),
-    # Terminal, but a fill that was under way still counts, and a full total is `filled`.
+    # Terminal, but a fill that was under way still counts and may complete the order.
     ExecutionStatus.CANCELED: frozenset({ExecutionStatus.FILLED}),
     ExecutionStatus.REJECTED: frozenset({ExecutionStatus.FILLED}),
     ExecutionStatus.EXPIRED: frozenset({ExecutionStatus.FILLED}),

@@ -1,7 +1,7 @@
-"""Writing many orders and events in one statement each.
+"""Write many orders and events, each in one statement.
 
-Rows go to PostgreSQL as one JSON text, which it turns into rows by the types of the table: a tenth of the work of writing
-each value into the statement, and the statement stays the same, so that it is planned once for a connection.
+The rows go to PostgreSQL as one JSON text, which it converts by the column types. That takes a tenth of the work of writing
+each value into the statement, and the statement stays the same, so it is planned once per connection.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from orders.models import Order, OrderEvent
 
 log = structlog.get_logger()
 
-# All that may change after an order was accepted.
+# The columns that may change after an order was accepted.
 MUTABLE_COLUMNS = (
     "updated_at",
     "status",
@@ -51,9 +51,9 @@ UPDATE_ORDERS = (
     + ", ".join(f"{name} = new.{name}" for name in MUTABLE_COLUMNS)
     + " FROM json_populate_recordset(NULL::orders_order, %s::json) AS new WHERE o.id = new.id"
 )
-# Named, since the next release may have added some that have their defaults in the database.
+# Named, because the next release may already have added columns, which have defaults in the database.
 ORDER_COLUMNS = ", ".join(str(field.column) for field in Order._meta.concrete_fields)  # noqa: SLF001 - its documented interface
-# The others have their defaults in the database.
+# The other columns have defaults in the database.
 EVENT_COLUMNS = "event_id, order_id, account_id, type, data, occurred_at, recorded_at"
 INSERT_EVENTS = f"""
 INSERT INTO orders_orderevent ({EVENT_COLUMNS})
@@ -62,14 +62,14 @@ encode_data: Callable[[Any], str] = DjangoJSONEncoder().encode
 
 
 def lock_orders(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
-    """The orders by id, locked in id order, so that two such transactions over the same orders cannot deadlock."""
+    """Lock the orders in id order, so that two transactions over the same orders cannot deadlock. Return them by id."""
     return {order.id: order for order in Order.objects.select_for_update().filter(id__in=ids).order_by("id")}
 
 
 def save_changes(orders: Sequence[Order], events: Sequence[OrderEvent]) -> None:
-    """Store changed orders and the events that say why, in the caller's transaction.
+    """Store changed orders and the events that explain the changes, in the caller's transaction.
 
-    The caller has locked the orders' rows (`lock_orders`). Raises ValueError for what no row can hold.
+    The caller has locked the orders' rows (`lock_orders`). Raises ValueError for a value that no column can hold.
     """
     if orders:
         run_prepared(UPDATE_ORDERS, [orders_as_json(orders)])
@@ -109,12 +109,12 @@ def as_json(rows: list[dict[str, Any]]) -> str:
     try:
         return orjson.dumps(rows, default=str).decode()
     except orjson.JSONEncodeError as error:
-        # A whole number of more than 64 bits, or half of a character.
+        # An integer of more than 64 bits, or a lone surrogate.
         raise ValueError(str(error)) from error
 
 
 class EventSummary(NamedTuple):
-    """What is told of an event."""
+    """The part of an event that is logged."""
 
     order_id: uuid.UUID
     type: str
@@ -122,7 +122,7 @@ class EventSummary(NamedTuple):
 
 
 def publish_events(events: Sequence[EventSummary | OrderEvent]) -> None:
-    """When the caller's transaction commits: notify those who listen, and log them if so much is to be logged."""
+    """When the caller's transaction commits, notify the listeners and, with LOG_TRAFFIC, log the events."""
     notify_after_commit(ORDER_EVENTS)
     if settings.LOG_TRAFFIC:
         after_commit(partial(log_events, events))

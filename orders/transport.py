@@ -1,4 +1,4 @@
-"""What depends on ORDER_TRANSPORT, in one place: whatever asks which transport there is asks `transport()` instead."""
+"""Everything that depends on ORDER_TRANSPORT, in one place: use `transport()` and do not read the setting."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """`wakeups` is the module that carries the wake-ups, which is loaded only where it is used: librdkafka takes 11 MB.
+    """`wakeups` is the module that sends wake-ups. It is imported only where it is used, because librdkafka takes 11 MB.
 
-    `feed` is the name under which its update consumer keeps the position in the exchange's feed. `roles` are the commands of
-    which at least one has to run, each with a database connection of its name.
+    `feed` is the name under which the update consumer stores its position in the exchange's feed. `roles` are the commands
+    that must run, each at least once; a database connection of each is named after its role.
     """
 
     name: str
@@ -41,5 +41,5 @@ TRANSPORTS = {
 
 
 def transport() -> Transport:
-    """The one in force; system checks have found before any command that it is one of these."""
+    """The transport in use. System checks ensure before every command that ORDER_TRANSPORT is a known name."""
     return TRANSPORTS[settings.ORDER_TRANSPORT]

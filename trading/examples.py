@@ -1,4 +1,4 @@
-"""Orders that show in one click what can become of an order at the simulated exchange."""
+"""Example orders: one click each shows a possible outcome at the simulated exchange."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from orders.states import OrderType, Side
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An order to place, and what will become of it in one line."""
+    """An order to place, and one line about its outcome."""
 
     text: str
     instrument: str
@@ -20,10 +20,12 @@ class Example:
 
 EXAMPLES = [
     Example("A market order: it fills within a second or two.", "AAPL_2025_03"),
-    Example("A limit order: it fills when the price gets there.", "TSLA_2025_06", OrderType.LIMIT, Side.SELL, 50, "250.50"),
+    Example(
+        "A limit order: it fills when the price reaches the limit.", "TSLA_2025_06", OrderType.LIMIT, Side.SELL, 50, "250.50"
+    ),
     Example("The exchange refuses it: failed at once.", REFUSE),
-    Example("The exchange is never available for it: retried for 15 minutes.", OFFLINE),
-    Example("The exchange takes it and never answers: placed once all the same.", TIMEOUT),
+    Example("The exchange is unavailable for it: retried for 15 minutes.", OFFLINE),
+    Example("The exchange accepts it but never answers: still placed exactly once.", TIMEOUT),
     Example("About half of it fills; the rest waits until you cancel it.", PARTIAL),
-    Example("Nothing of it fills; it waits until you cancel it.", NEVERFILL),
+    Example("It never fills; it waits until you cancel it.", NEVERFILL),
 ]

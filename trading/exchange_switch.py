@@ -1,4 +1,4 @@
-"""Closing and opening the simulated exchange, so that whoever tries the system can see what an outage does to it."""
+"""Closing and opening the simulated exchange, to try out what the system does in an outage."""
 
 import json
 from urllib.request import Request, urlopen
@@ -15,7 +15,7 @@ class SwitchError(Exception):
 def switch_exchange(wish: str) -> None:
     """`close` or `open` the exchange. Raises SwitchError."""
     body = json.dumps({wish: True}).encode()
-    request = Request(f"{settings.EXCHANGE_URL}/control", body, {"Content-Type": "application/json"})  # noqa: S310 - it is ours
+    request = Request(f"{settings.EXCHANGE_URL}/control", body, {"Content-Type": "application/json"})  # noqa: S310 - our own address
     try:
         urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
     except OSError as error:

@@ -1,4 +1,4 @@
-"""An order as a row of the page shows it; `static/trading/rows.js` writes the same words when the order moves."""
+"""An order as a row of the page; `static/trading/rows.js` writes the same words when the order changes."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from orders.states import Status
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`tone` is the colour of the state: waiting, working, done, stopped or trouble."""
+    """One order; `tone` sets the colour of its state: waiting, working, done, stopped or trouble."""
 
     order: Order
     terms: str
@@ -55,6 +55,6 @@ def filled(order: Order) -> str:
     text = f"{order.filled_quantity} of {order.quantity}"
     if order.average_price is None:
         return text
-    # Two decimals at least, as prices have them, and no further zeros.
+    # At least two decimals, as in a price, and no zeros after those.
     price = re.sub(r"(\.\d\d\d*?)0+$", r"\1", str(order.average_price))
     return f"{text} at {price}"

@@ -1,6 +1,6 @@
 """The trading page of one account: its order ticket and its orders.
 
-With JavaScript the page talks to the API and follows the live events; without, its forms come here, and do the same.
+With JavaScript the page calls the API and follows the live events; without it, the forms are sent here and do the same.
 """
 
 import re
@@ -34,8 +34,8 @@ from trading.rows import rows
 
 PAGE_SIZE = OrderPagination.page_size
 SWITCHED = {
-    "close": "The exchange is closed. Orders are taken all the same, and wait for it.",
-    "open": "The exchange is open. Orders that waited are placed now.",
+    "close": "The exchange is closed. Orders are still accepted, and wait until it opens.",
+    "open": "The exchange is open. Waiting orders are being placed now.",
 }
 TEXT_FIELDS = ("instrument", "quantity", "limit_price")
 TICKET_FIELDS = ("client_order_id", "type", "side", *TEXT_FIELDS)
@@ -63,7 +63,7 @@ def cancel(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
         raise Http404
     try:
         cancel_order(order_id, requested_by=account.get_username())
-        messages.success(request, "The order is canceled, or will be at the exchange.")
+        messages.success(request, "The order is canceled, or will be canceled at the exchange.")
     except TooLateToCancel as error:
         messages.warning(request, str(error))
     return HttpResponseRedirect(reverse("trading"))
@@ -71,7 +71,7 @@ def cancel(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def exchange(request: HttpRequest, wish: str) -> HttpResponse:
-    """Close or open the exchange, where it is simulated; for everybody, as the examples are."""
+    """Close or open the exchange, if it is simulated; any account may, as with the examples."""
     if not settings.EXCHANGE_IS_SIMULATED:
         raise Http404
     if acting_account(request) is None:
@@ -85,18 +85,18 @@ def exchange(request: HttpRequest, wish: str) -> HttpResponse:
 
 
 def acting_account(request: HttpRequest) -> User | None:
-    """Whose page it is: the account that is signed in, or the anonymous one where there is one, as in the API."""
+    """The account whose page it is: the one that is signed in, otherwise the anonymous one if set, as in the API."""
     return request.user if isinstance(request.user, User) else anonymous_account()
 
 
 def too_often(account: User) -> HttpResponse | None:
-    """What the account sends counts with its requests to the API."""
+    """The 429 response if the account sends too many requests, which count together with those to the API."""
     wait_s = counter.add(account_rate(), str(account.pk))
-    return None if wait_s is None else too_many_requests(wait_s, "of this account")
+    return None if wait_s is None else too_many_requests(wait_s, "from this account")
 
 
 def place(request: HttpRequest, account: User) -> HttpResponse:
-    """Place what the form says. A form that is sent twice carries the same client_order_id, and is placed once."""
+    """Place the order in the form. A form that is sent twice has the same client_order_id, so its order is placed once."""
     ticket = {name: request.POST.get(name, "") for name in TICKET_FIELDS}
     another = ticket | {"client_order_id": str(uuid.uuid4())}
     try:
@@ -104,8 +104,8 @@ def place(request: HttpRequest, account: User) -> HttpResponse:
     except ValidationError as error:
         return show(request, account, ticket, error.detail)
     except ClientOrderIdConflict:
-        # The form of an order that was placed, changed and sent again: another order, to be sent once more on purpose.
-        conflict = ["This ticket was placed already. Send it again if you mean another order."]
+        # The form was changed and sent again after its order was placed: another order, to be confirmed by sending it once more.
+        conflict = ["This ticket has already been placed. Send it again to place another order."]
         return show(request, account, another, {"client_order_id": conflict})
     except TradingHalted as halted:
         return show(request, account, another, by_field(halted_one(halted).detail))
@@ -113,19 +113,19 @@ def place(request: HttpRequest, account: User) -> HttpResponse:
         return show(request, account, another, by_field(too_many(error).detail))
     for refusal in kept_refusals(accepted.orders).values():
         return show(request, account, another, by_field(refusal))
-    messages.success(request, "The order is taken.")
+    messages.success(request, "The order was accepted.")
     return HttpResponseRedirect(reverse("trading"))
 
 
 def by_field(refusal: Any) -> dict[str, list[str]]:
-    """What the API says of a refusal, without what is for programs."""
+    """The API's refusal without the fields for programs."""
     return {name: [texts] if isinstance(texts, str) else texts for name, texts in refusal.items() if name not in FOR_PROGRAMS}
 
 
 def terms(form: QueryDict) -> dict[str, Any]:
-    """The form as a client of the API would send it: without empty fields, and with the quantity as a number.
+    """The form as an API client would send it: without empty fields, and with the quantity as a number.
 
-    The page shows no limit price while the type is `market`, whatever was once typed into it.
+    The page hides the limit price while the type is `market`, so a price left in the field is dropped.
     """
     given: dict[str, Any] = {name: form[name] for name in TICKET_FIELDS if form.get(name)}
     if given.get("type") == OrderType.MARKET:
@@ -159,7 +159,7 @@ def show(request: HttpRequest, account: User, ticket: dict[str, str], errors: An
 
 
 def before(request: HttpRequest) -> uuid.UUID | None:
-    """The order below which the list begins, for a page without JavaScript that asks for older ones."""
+    """The id that the listed orders must be older than, for paging without JavaScript. Raises Http404."""
     try:
         return uuid.UUID(request.GET["before"])
     except KeyError:

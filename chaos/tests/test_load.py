@@ -12,7 +12,7 @@ import pytest
 
 from chaos.load import Client
 
-HALTED = (422, b'{"detail": "Trading is halted: nothing new is accepted.", "code": "trading_halted"}')
+HALTED = (422, b'{"detail": "Trading is halted: no new orders are accepted.", "code": "trading_halted"}')
 TAKEN = (202, b'{"id": "1"}')
 
 

@@ -1,4 +1,4 @@
-"""What a person would check who wants to know whether all is well: one finding for each thing, with what to do about it."""
+"""Checks the whole installation, as an operator would: one finding per item, with advice on what to do."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ __all__ = ["Finding", "Level", "examine"]
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding. What only the database can tell is left out while it is unavailable."""
+    """All findings. Checks that need the database are skipped while it is unavailable."""
     yield from results("settings", check_settings)
     database = list(results("database", check_database))
     yield from database

@@ -28,7 +28,7 @@ def check_database() -> Iterator[Finding]:
     except DatabaseUnavailable as error:
         reason = one_line(error)
         yield bad(
-            "database", f"is not available: {reason}", "Start it, or set DATABASE_URL right. Orders are not accepted meanwhile."
+            "database", f"is not available: {reason}", "Start it, or correct DATABASE_URL. Until then no orders are accepted."
         )
 
 
@@ -43,17 +43,17 @@ def examine_database() -> Iterator[Finding]:
     if version < OLDEST_VERSION:
         yield bad("database", text, "PostgreSQL 14 or newer is needed.")
     elif is_read_only():
-        yield bad("database", f"{text}, read-only", "It takes no changes: let DATABASE_URL lead to the primary.")
+        yield bad("database", f"{text}, read-only", "It accepts no changes: point DATABASE_URL to the primary.")
     else:
-        yield judged("database", took_s, text, "Look at its load and its disk.", warn_above=0.2, bad_above=2.0)
+        yield judged("database", took_s, text, "Check its load and its disk.", warn_above=0.2, bad_above=2.0)
     yield from results("migrations", migrations)
     yield from results("clock of the database", lambda: clock(-read_clock().offset_s))
     yield from results("connections", connections)
     yield judged(
         "transactions",
         transaction_s,
-        f"the oldest is open for {transaction_s:.0f} s",
-        "Find it in pg_stat_activity and end it: it keeps old rows from being removed, and holds up migrations.",
+        f"the oldest has been open for {transaction_s:.0f} s",
+        "Find it in pg_stat_activity and end it: it keeps old rows from being removed, and blocks migrations.",
         warn_above=LONG_TRANSACTION_S,
         bad_above=VERY_LONG_TRANSACTION_S,
     )
@@ -63,9 +63,9 @@ def migrations() -> Finding:
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
-        return bad("migrations", f"{len(missing)} are not applied", "Run manage.py migrate.")
+        return bad("migrations", f"{len(missing)} not applied", "Run manage.py migrate.")
     if is_renumbering_needed():
-        return bad("migrations", "the database was restored and not prepared", "Stop everything and run manage.py after_restore.")
+        return bad("migrations", "the database was restored but not prepared", "Stop everything and run manage.py after_restore.")
     return ok("migrations", "all are applied")
 
 
@@ -74,7 +74,7 @@ def clock(difference_s: float) -> Finding:
         "clock of the database",
         abs(difference_s),
         f"{difference_s:+.2f} s from ours",
-        "Let both machines follow a time server (NTP). Beyond EXCHANGE_CLOCK_MARGIN this one places and accepts no orders.",
+        "Synchronize both machines with a time server (NTP). Beyond EXCHANGE_CLOCK_MARGIN this one places and accepts no orders.",
         warn_above=0.5,
         bad_above=settings.EXCHANGE_CLOCK_MARGIN,
     )

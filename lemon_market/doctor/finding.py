@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: how it is, and what to do unless it is fine."""
+    """The result of one check: its state, and what to do unless all is well."""
 
     name: str
     level: Level
@@ -39,21 +39,21 @@ def bad(name: str, text: str, advice: str) -> Finding:
 
 
 def judged(name: str, value: float, text: str, advice: str, *, warn_above: float, bad_above: float) -> Finding:
-    """By how large a number is."""
+    """Judge by how large `value` is."""
     if value > bad_above:
         return bad(name, text, advice)
     return warn(name, text, advice) if value > warn_above else ok(name, text)
 
 
 def results(name: str, check: Callable[[], Finding | Iterator[Finding]]) -> Iterator[Finding]:
-    """What a check finds, or that it broke: all others are made nevertheless."""
+    """The findings of a check. If it fails, that is the finding, so that all other checks are still made."""
     try:
         found = check()
         yield from [found] if isinstance(found, Finding) else found
     except DatabaseUnavailable as error:
-        advice = "See what is said of the database. All that does not need it was looked at."
+        advice = "See the finding about the database. All checks that do not need it were made."
         yield bad(f"check of {name}", f"the database cannot be reached: {one_line(error)}", advice)
     except Exception as error:
         log.exception("check_broke", check=name)
         advice = "All other checks were made. The log, on standard error, has the traceback."
-        yield bad(f"check of {name}", f"it broke: {type(error).__name__}: {one_line(error)}", advice)
+        yield bad(f"check of {name}", f"it failed: {type(error).__name__}: {one_line(error)}", advice)

@@ -15,24 +15,24 @@ def check_machine() -> Iterator[Finding]:
 
 
 def check_disk() -> Finding:
-    # It may yet have to be made.
+    # DATA_DIR may not exist yet.
     usage = shutil.disk_usage(next(place for place in [settings.DATA_DIR, *settings.DATA_DIR.parents] if place.exists()))
     used = 1 - usage.free / usage.total
     what = "DATA_DIR and the database" if settings.EMBEDDED_POSTGRES else "DATA_DIR"
     text = f"{usage.free / 1e9:.1f} GB free where {what} {'are' if settings.EMBEDDED_POSTGRES else 'is'}"
-    advice = "Make room: a database without any stops. manage.py prune_events removes old history."
+    advice = "Free some space: a full disk stops the database. manage.py prune_events removes old history."
     return judged("disk", used, text, advice, warn_above=0.9, bad_above=0.98)
 
 
 def check_backups(directory: Path) -> Finding:
-    """Of the machine that makes them: another has no BACKUP_DIR."""
-    advice = "Look why `manage.py backup` fails: journalctl -u lemon-market-backup, with systemd. None is removed meanwhile."
+    """Only on the machine that makes backups: others have no BACKUP_DIR."""
+    advice = "Find out why `manage.py backup` fails; with systemd: journalctl -u lemon-market-backup. Old ones are kept."
     try:
         age_s = newest_age_s(directory)
     except OSError as error:
-        return bad("backups", f"{directory} cannot be read: {error.strerror}", "Make it, or set BACKUP_DIR right.")
+        return bad("backups", f"{directory} cannot be read: {error.strerror}", "Create it, or correct BACKUP_DIR.")
     if age_s is None:
-        return bad("backups", f"there is none in {directory}", advice)
+        return bad("backups", f"there are none in {directory}", advice)
     text = f"the newest in {directory} is {age_s / 3600:.1f} h old"
-    most_s = settings.BACKUP_MAX_AGE
-    return judged("backups", age_s, text, advice, warn_above=most_s / 2, bad_above=most_s)
+    max_age_s = settings.BACKUP_MAX_AGE
+    return judged("backups", age_s, text, advice, warn_above=max_age_s / 2, bad_above=max_age_s)

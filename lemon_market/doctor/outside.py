@@ -14,7 +14,7 @@ from infrastructure.addresses import url
 from lemon_market.doctor.finding import Finding, bad, judged, ok, results, warn
 from orders.transport import transport
 
-# HTTP tells the time in full seconds.
+# HTTP dates are in whole seconds.
 RESOLUTION_S = 1.0
 
 
@@ -34,26 +34,26 @@ def check_server(name: str, port: int, start: str) -> Finding:
     except (URLError, HTTPException, OSError) as error:
         return warn(name, f"nothing answers at {address}: {error}", f"If it should run on this machine, {start}.")
     if status != 200:
-        return bad(name, f"{address}/health/live answers {status}", "Something else may use its port: look at its log.")
+        return bad(name, f"{address}/health/live answers {status}", "Another program may be using its port: check its log.")
     return ok(name, f"answers at {address}")
 
 
 def check_exchange() -> Iterator[Finding]:
-    """An order that nobody has is looked up there, which changes nothing."""
+    """Look up an order that does not exist, which changes nothing."""
     started = perf_counter()
     try:
         status, date = ask(f"{settings.EXCHANGE_URL}/orders/{uuid.uuid4()}")
     except (URLError, HTTPException, OSError) as error:
-        advice = "Orders are accepted and wait. Look whether EXCHANGE_URL is right and the exchange is there."
+        advice = "Orders are accepted and wait. Check EXCHANGE_URL, and whether the exchange is running."
         yield bad("exchange", f"does not answer: {error}", advice)
         return
     took_s = perf_counter() - started
     if status == 404:
         text = f"answers in {took_s * 1000:.0f} ms"
-        advice = "Ask the exchange; placements take their time."
+        advice = "Ask the exchange: placements are slow too."
         yield judged("exchange", took_s, text, advice, warn_above=1.0, bad_above=settings.EXCHANGE_TIMEOUT)
     else:
-        yield bad("exchange", f"answers {status} to a look-up", "Look whether EXCHANGE_URL is right, and ask the exchange.")
+        yield bad("exchange", f"answers {status} to a look-up", "Check EXCHANGE_URL, and ask the exchange.")
     yield from results("clock of the exchange", lambda: clock_of_exchange(date, took_s))
 
 
@@ -69,24 +69,24 @@ def ask(url: str) -> tuple[int, str | None]:
 def clock_of_exchange(date: str | None, took_s: float) -> Finding:
     name = "clock of the exchange"
     if date is None:
-        return warn(name, "it does not tell the time", "Make sure otherwise that both clocks follow a time server.")
+        return warn(name, "its answers have no Date", "Make sure in another way that both clocks follow a time server.")
     try:
-        told = parsedate_to_datetime(date)
+        exchange_time = parsedate_to_datetime(date)
     except ValueError:
         return warn(
             name,
-            f"it tells a time that cannot be read: {date[:60]}",
-            "Make sure otherwise that both clocks follow a time server.",
+            f"the Date of its answers cannot be read: {date[:60]}",
+            "Make sure in another way that both clocks follow a time server.",
         )
-    # "-0000" is UTC of a clock that knows no zone (RFC 5322, section 3.3).
-    told = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
-    difference_s = (told - timezone.now()).total_seconds() + RESOLUTION_S / 2
+    # "-0000" means UTC without a local time zone (RFC 5322, section 3.3).
+    exchange_time = exchange_time if exchange_time.tzinfo is not None else exchange_time.replace(tzinfo=UTC)
+    difference_s = (exchange_time - timezone.now()).total_seconds() + RESOLUTION_S / 2
     apart_s = max(0.0, abs(difference_s) - RESOLUTION_S / 2 - took_s)
-    advice = "Follow a time server (NTP). EXCHANGE_CLOCK_MARGIN is how far apart they may be before a 404 proves too much."
+    advice = "Use a time server (NTP). If they differ by more than EXCHANGE_CLOCK_MARGIN, a 404 may be believed too early."
     return judged(
         name,
         apart_s,
-        f"{apart_s:.1f} s from ours at least",
+        f"at least {apart_s:.1f} s from ours",
         advice,
         warn_above=settings.EXCHANGE_CLOCK_MARGIN / 2,
         bad_above=settings.EXCHANGE_CLOCK_MARGIN,
@@ -102,7 +102,7 @@ def check_kafka() -> Iterator[Finding]:
         known = new_admin().list_topics(timeout=settings.EXCHANGE_TIMEOUT).topics
         lag = consumer_lag(settings.EXCHANGE_TIMEOUT)
     except KafkaException as error:
-        advice = "Orders are accepted and placed all the same. Live events and executions wait until it is back."
+        advice = "Orders are still accepted and placed. Live events and executions wait until it is back."
         yield bad("kafka", f"does not answer: {error.args[0].str()}", advice)
         return
     if missing := [topic.full_name for topic in TOPICS if topic.full_name not in known]:
@@ -110,5 +110,5 @@ def check_kafka() -> Iterator[Finding]:
         return
     yield ok("kafka", f"answers at {settings.KAFKA_BOOTSTRAP_SERVERS}")
     for topic, count in lag.items():
-        advice = "Start more consumers, as many as the topic has partitions, and look at their log."
-        yield judged(f"lag of {topic}", count, f"{count} message(s) wait", advice, warn_above=1_000, bad_above=100_000)
+        advice = "Start more consumers, up to the number of partitions, and check their log."
+        yield judged(f"lag of {topic}", count, f"{count} message(s) waiting", advice, warn_above=1_000, bad_above=100_000)

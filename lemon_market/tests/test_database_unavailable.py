@@ -183,7 +183,7 @@ def test_a_database_that_takes_no_changes_is_as_good_as_away(read_only: WebProce
     assert_says_that_the_database_is_away(read_only.ask("POST", f"/orders/{known['id']}/cancel", **own))
     ready = read_only.ask("GET", "/health/ready")
     assert ready.status == 503
-    assert json.loads(ready.text)["problems"] == {"database": "The database takes no changes: it is read-only."}
+    assert json.loads(ready.text)["problems"] == {"database": "The database is read-only."}
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_the_feed_is_judged_by_its_connection_and_by_what_is_left(found: Callabl
 def test_workers_tell_on_every_machine_what_keeps_them_from_their_work(found: Callable[[], dict[str, Finding]]) -> None:
     assert "clocks of workers" not in found()
     now = timezone.now()
-    waits = {"problem": "the exchange takes nothing (closed)", "paused_until": now + timedelta(seconds=30)}
+    waits = {"problem": "the exchange accepts nothing (closed)", "paused_until": now + timedelta(seconds=30)}
     PlacementWorker.objects.create(name="a:1 qcluster", said_at=now, clock_offset_s=0.01)
     PlacementWorker.objects.create(name="a:2 qcluster", said_at=now, clock_offset_s=0.01, **waits)
     PlacementWorker.objects.create(
@@ -156,7 +156,7 @@ def test_workers_tell_on_every_machine_what_keeps_them_from_their_work(found: Ca
     )
     findings = found()
     told = {name: finding.text for name, finding in findings.items() if name.startswith("worker ")}
-    assert told == {"worker a:2 qcluster": "the exchange takes nothing (closed)"}
+    assert told == {"worker a:2 qcluster": "the exchange accepts nothing (closed)"}
     assert findings["clocks of workers"].level is Level.OK
     PlacementWorker.objects.create(name="b:3 qcluster", said_at=now, clock_offset_s=-3600.0, problem="its clock is wrong")
     findings = found()
@@ -219,13 +219,13 @@ def test_the_clock_of_the_exchange_is_told_in_full_seconds(apart_s: int, level: 
 
 def test_an_exchange_that_does_not_tell_the_time_is_no_proof(found: Callable[[], dict[str, Finding]]) -> None:
     finding = clock_of_exchange(None, 0.0)
-    assert (finding.level, finding.text) == (Level.WARN, "it does not tell the time")
+    assert (finding.level, finding.text) == (Level.WARN, "its answers have no Date")
 
 
 @pytest.mark.parametrize("date", ["soon", "", "Thu, 99 Foo 2026 00:00:00 GMT", "-0000"])
 def test_an_exchange_whose_time_cannot_be_read_is_no_proof(date: str) -> None:
     finding = clock_of_exchange(date, 0.0)
-    assert (finding.level, finding.text) == (Level.WARN, f"it tells a time that cannot be read: {date}")
+    assert (finding.level, finding.text) == (Level.WARN, f"the Date of its answers cannot be read: {date}")
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
@@ -261,7 +261,7 @@ def test_a_check_that_breaks_is_a_finding_and_all_others_are_made(
     monkeypatch.setattr(broken, breaks)
     findings = found()
     finding = findings[f"check of {check}"]
-    assert (finding.level, finding.text) == (Level.BAD, "it broke: TypeError: no way")
+    assert (finding.level, finding.text) == (Level.BAD, "it failed: TypeError: no way")
     assert whole - findings.keys() == without
 
 
@@ -304,7 +304,7 @@ def test_a_kafka_that_is_away_is_bad_and_stops_no_order(settings: Any) -> None:
     settings.EXCHANGE_TIMEOUT = 1.0
     [finding] = check_kafka()
     assert (finding.name, finding.level) == ("kafka", Level.BAD)
-    assert "placed all the same" in finding.advice
+    assert "still accepted and placed" in finding.advice
 
 
 def backups_finding() -> Finding | None:

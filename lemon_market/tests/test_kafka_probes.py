@@ -64,7 +64,7 @@ def test_no_probe_waits_for_a_kafka_that_does_not_answer(client: Client, setting
     unanswered = threading.Event()
     monkeypatch.setattr(lag, "FIRST_LOOK_S", 0.01)
     monkeypatch.setattr(lag, "consumer_lag", lambda timeout_s: unanswered.wait(30))
-    assert client.get("/health/ready").json() == {"status": "ok", "kafka": {"problem": "not looked at yet"}}
+    assert client.get("/health/ready").json() == {"status": "ok", "kafka": {"problem": "not checked yet"}}
     unanswered.set()
 
 

@@ -14,8 +14,7 @@ from django.conf import settings
 from prometheus_client import CollectorRegistry, Histogram, values
 from prometheus_client.mmap_dict import MmapedDict
 
-from infrastructure import instrumentation as measuring
-from infrastructure import shared_counts
+from infrastructure import instrumentation, shared_counts
 from testsupport.small_disk import fill, mounted_small_disk
 from testsupport.waiting import wait_until
 from testsupport.web_process import WebProcess, WebServer
@@ -104,10 +103,10 @@ def test_a_disk_that_fills_up_ends_nobody_and_counting_goes_on(small_disk: Path,
 def test_there_is_room_for_every_answer_that_there_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda: 1))
-    ours = measuring.acceptance
+    ours = instrumentation.acceptance
     buckets = [bound for bound in ours._upper_bounds if bound != float("inf")]
     histogram = Histogram(ours._name, ours._documentation, ours._labelnames, buckets=buckets, registry=CollectorRegistry())
-    for call in measuring.ACCEPTING.values():
+    for call in instrumentation.ACCEPTING.values():
         for status in HTTPStatus:
             histogram.labels(call, status.value).observe(1)
     [path] = tmp_path.iterdir()

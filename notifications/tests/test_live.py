@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from infrastructure.database.parameters import connection_parameters
-from notifications.closings import DATABASE_AWAY
+from notifications.closings import DATABASE_UNAVAILABLE
 from notifications.tests.order_changes import accept, change, event_types, many_events, place
 from orders import lifecycle
 from orders.models import OrderEvent
@@ -137,7 +137,7 @@ def test_what_happens_while_the_database_cannot_be_reached_comes_later(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s", [name, mine]
     )
     orders = accept(anna, 3)
-    assert clients.connect(service.url, token).closing() == DATABASE_AWAY
+    assert clients.connect(service.url, token).closing() == DATABASE_UNAVAILABLE
     # With Kafka the live stream itself does not need it.
     noticed = "doing='serve client'" if events_from.is_kafka else "doing='live events'"
     wait_until(lambda: noticed in service.said().removeprefix(said), within_s=10, what="the service has noticed")

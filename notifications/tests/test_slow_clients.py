@@ -37,7 +37,7 @@ def test_a_slow_client_that_reads_on_learns_why_it_was_cut_off(service, anna, to
     with RawClient(service.port, token, receive_buffer=4096) as slow:
         next(slow.frames())
         many_events(anna, EVENTS, padding=800)
-        wait_until(lambda: "client_cut_off" in service.said().removeprefix(said), within_s=10, what="too much waits for it")
+        wait_until(lambda: "client_cut_off" in service.said().removeprefix(said), within_s=10, what="its queue is full")
         frames = list(slow.frames())
     assert {opcode for opcode, _ in frames[:-1]} == {TEXT}
     for _, payload in frames[:-1]:

@@ -111,7 +111,7 @@ def test_what_is_not_worth_another_try(service, token):
 
 def test_only_an_address_is_an_address():
     for url in ("nonsense", "ftp://localhost", "ws://", "ws://localhost:port", "ws://[", ""):
-        with pytest.raises(WatchError, match="no address"):
+        with pytest.raises(WatchError, match="not an address"):
             service_address(url)
     for url in ("ws://here:1", "ws://here:1/", "ws://here:1/ws/orders"):
         assert str(service_address(url)) == "ws://here:1/ws/orders"

@@ -127,13 +127,13 @@ def test_a_revoked_token_ends_the_connection(service, clients, anna, token):
     kept = clients.subscribe(service.url, token_of(anna))
     client = clients.subscribe(service.url, token)
     anna.auth_token_set.filter(token_key=token[:15]).delete()
-    assert client.closing() == (4401, "The token is not valid, or no longer.")
+    assert client.closing() == (4401, "The token is invalid, expired or revoked.")
     assert kept.is_alive()
 
 
 def test_a_token_that_expires_ends_the_connection(service, clients, client, anna, token):
     anna.auth_token_set.update(expiry=timezone.now() - timedelta(seconds=1))
-    assert client.closing() == (4401, "The token is not valid, or no longer.")
+    assert client.closing() == (4401, "The token is invalid, expired or revoked.")
     assert clients.connect(service.url, token).closing()[0] == 4401
 
 

@@ -1,4 +1,4 @@
-"""The colours of states, in the theme's words for them: what is fine, what moves, what failed."""
+"""The colours of states, by the theme's names for colours."""
 
 from orders.states import ExecutionStatus, Status
 

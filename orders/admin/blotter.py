@@ -1,7 +1,7 @@
 """The blotter: all orders of all accounts as they move, for staff who may see orders.
 
-The page follows the live events. What happened before it was opened it reads once, as the last event of each of the
-newest orders: one index range of orders, and one look into the history's index for each of them.
+The page follows the live events. It reads what happened before it was opened once, as the last event of each of the
+newest orders: one index range of orders, and one look-up in the history's index for each.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ from orders.events.stream import encoded_events
 from orders.models import Order, OrderEvent
 from orders.states import ExecutionStatus, Side, Status
 
-# As many as the page shows at once.
+# The number of orders that the page shows.
 NEWEST = 500
-# In the order in which an order goes through them; `completed` is told by what the exchange does.
+# In the order in which an order passes through them; for `completed` orders the execution status is shown.
 STATES = [
     Status.PENDING,
     ExecutionStatus.NEW,
@@ -61,7 +61,7 @@ def check_permission(request: HttpRequest) -> None:
         raise PermissionDenied
 
 
-# Below /admin/; `admin_view` lets only staff in, and asks others to sign in.
+# Below /admin/; `admin_view` admits only staff, and asks others to sign in.
 urlpatterns = [
     path("blotter/", admin.site.admin_view(page), name="blotter"),
     path("blotter/latest", admin.site.admin_view(latest), name="blotter_latest"),

@@ -1,4 +1,4 @@
-"""Retrying and canceling from the back office: what will happen to each order, asked first when they are many."""
+"""Retrying and canceling from the back office; for several orders the consequences are shown and must be confirmed."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ from orders.placement.cancel import cancel_orders, reason_not_to_cancel
 from orders.placement.manual_retry import reasons_not_to_retry, retry_orders
 from orders.states import Status
 
-# They are locked together, and Django takes 1,000 fields of a form at most (DATA_UPLOAD_MAX_NUMBER_FIELDS).
+# They are locked together, and Django accepts at most 1,000 form fields (DATA_UPLOAD_MAX_NUMBER_FIELDS).
 MAX_BULK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """What an action will do to one order, in words, or why it will do nothing."""
+    """A sentence about what an action will do to one order, or why it will do nothing."""
 
     text: str
     is_nothing: bool = False
@@ -69,9 +69,9 @@ CANCEL = BulkAction("cancel_selected", "Cancel", what_cancels_do, cancel_orders)
 def confirm_and_do(
     model_admin: ModelAdmin, request: HttpRequest, queryset: QuerySet[Order], action: BulkAction
 ) -> HttpResponse | None:
-    """Show first what will happen to each order, and do it when the person has said yes: to all that were shown.
+    """Show what will happen to each order, and once confirmed do it to all orders that were shown.
 
-    Some may not be in the filtered list any more, of which `queryset` is made.
+    Some of them may have left the filtered list by then, so the confirmed ids are used instead of `queryset`.
     """
     is_confirmed = "confirmed" in request.POST
     chosen = Order.objects.filter(id__in=request.POST.getlist(ACTION_CHECKBOX_NAME)) if is_confirmed else queryset

@@ -1,4 +1,4 @@
-"""Bar charts as SVG, drawn here: no script, no library, and they look right before anything is loaded."""
+"""Bar charts as SVG, drawn on the server: they need no script and no library, and look right at once."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ BAR_GAP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What event in one stretch of time: two rectangles side by side, a text for the mouse, a link to the list."""
+    """What happened in one period: two rectangles side by side, a tooltip, and a link to the list."""
 
     title: str
     link: str
@@ -52,7 +52,7 @@ class Chart:
 
 
 def draw(heading: str, counts: dict[datetime, Counts], step: timedelta) -> Chart:
-    """A chart of `counts`, which begin `step` after one another."""
+    """A chart of `counts`, whose keys are `step` apart."""
     top = max(1, *(max(pair) for pair in counts.values()))
     begins = list(counts)
     width = (1 - BAR_GAP) / 2

@@ -1,4 +1,4 @@
-"""The orders of a filtered list as CSV, streamed: neither the server nor the database ever holds them all."""
+"""Exports a filtered list of orders as CSV, streamed: neither the server nor the database ever holds them all."""
 
 import csv
 import re
@@ -33,9 +33,9 @@ COLUMNS = [
     "placed_at",
     "updated_at",
 ]
-# Where a spreadsheet would begin a cell with a formula (OWASP, "CSV Injection"): at the start of ours, and after what splits it
-# where the list separator is `;` or a tab is taken for one: quotes hold a cell together only for a reader who splits at `,`.
-# The last four signs are those of full width.
+# Where a spreadsheet would read a formula (OWASP, "CSV Injection"): at the start of a cell, and after a character that splits it
+# in a spreadsheet whose list separator is `;` or a tab: quotes protect a cell only where `,` separates.
+# The last four characters are the full-width forms.
 FORMULA_START = re.compile(r"""(^|[;\t\r\n])(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])""")
 
 
@@ -47,7 +47,7 @@ def export_orders(orders: QuerySet[Order]) -> StreamingHttpResponse:
 
 
 def csv_lines(orders: QuerySet[Order]) -> Iterator[str]:
-    """Read page after page by id, so that no transaction, cursor or snapshot stays open while somebody downloads slowly."""
+    """Read page by page, by id, so that no transaction, cursor or snapshot stays open during a slow download."""
     writer = csv.writer(Echo())
     yield writer.writerow([column.removesuffix("__username") for column in COLUMNS])
     newest_first = orders.order_by("-id").values_list(*COLUMNS)
@@ -59,14 +59,14 @@ def csv_lines(orders: QuerySet[Order]) -> Iterator[str]:
 
 
 class Echo:
-    """A file that hands back what is written to it."""
+    """A file whose `write` returns what it was given."""
 
     def write(self, line: str) -> str:
         return line
 
 
 def cell(value: Any) -> Any:
-    """A value as it stands in the file: times in ISO 8601, and no text that a spreadsheet would calculate."""
+    """A value as written to the file: times in ISO 8601, and text that no spreadsheet takes for a formula."""
     if value is None:
         return ""
     if hasattr(value, "isoformat"):

@@ -1,4 +1,4 @@
-"""Ending an order that the exchange does not have any more: asked first, with a reason."""
+"""Ending an order that the exchange no longer has, after a confirmation with a reason."""
 
 import uuid
 
@@ -18,7 +18,9 @@ from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 
 class EndForm(forms.Form):
     reason = forms.CharField(
-        max_length=1000, widget=UnfoldAdminTextInputWidget, help_text="How you know that it is gone; kept with your name."
+        max_length=1000,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="How you know that the exchange no longer has it. Recorded with your name.",
     )
 
 
@@ -33,7 +35,7 @@ def end_order(model_admin: ModelAdmin, request: HttpRequest, order_id: uuid.UUID
         except NotProvedAbsent as problem:
             form.add_error(None, str(problem))
         else:
-            model_admin.message_user(request, "This order has ended.", messages.SUCCESS)
+            model_admin.message_user(request, "The order has been ended.", messages.SUCCESS)
             return HttpResponseRedirect(reverse("admin:orders_order_change", args=[order_id]))
     context = {**model_admin.admin_site.each_context(request), "title": "End this order?", "form": form, "order": order}
     return TemplateResponse(request, "admin/orders/order/end.html", context | {"opts": model_admin.opts})

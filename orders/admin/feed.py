@@ -1,4 +1,4 @@
-"""What came from the exchange: how far its feed has been followed, whether it is connected, and what could not be applied."""
+"""The exchange's feed: how far it has been followed, whether it is connected, and reports that could not be applied."""
 
 from django.contrib import admin
 
@@ -6,7 +6,7 @@ from orders.admin.lookups import YES_OR_NO
 from orders.admin.read_only import ReadOnlyAdmin
 
 
-class SetAsideReportAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(ReadOnlyAdmin):
     """Reports of the exchange that could not be applied; `manage.py replay_reports` tries them again."""
 
     list_display = ["received_at", "reason", "order", "session_id", "sequence", "applied_at"]

@@ -16,7 +16,7 @@ DAY_MINUTES = 24 * 60
 
 
 def add_to_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """For django-unfold's setting DASHBOARD_CALLBACK: whoever may not view orders gets no numbers of them either."""
+    """For django-unfold's setting DASHBOARD_CALLBACK; without the permission to view orders there is no overview."""
     return context | {"overview": state(request) if may_view(request) else None}
 
 

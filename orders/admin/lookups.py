@@ -1,7 +1,7 @@
-"""What a list of the back office may be asked for in its address.
+"""Restricts what the address of a back-office list may filter by.
 
-Django takes any look-up of any column there. Some are no sense, and some would keep the database busy for as long as it lets
-them, such as a regular expression over all orders.
+Django accepts any look-up of any column there. Some make no sense, and some would keep the database busy until its timeout,
+such as a regular expression over all orders.
 """
 
 import re
@@ -14,11 +14,11 @@ from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-# What the parameter of a filter may be.
+# Whether a value is allowed for a filter's parameter.
 Check = Callable[[str], object]
 YES_OR_NO: Check = re.compile("[01]|True|False").fullmatch
 ROW_NUMBER: Check = re.compile("[1-9][0-9]{0,8}").fullmatch
-# A day, or a time of it; what is none is ignored.
+# A date or a time of day; the filter ignores what is neither.
 MOMENT: Check = re.compile("[0-9:. -]{0,30}").fullmatch
 
 
@@ -27,14 +27,14 @@ def one_of(values: Collection[str]) -> Check:
 
 
 class KnownLookups:
-    """A list takes the parameters in `lookups`, those of its own filters and links, and is shown unfiltered for any other."""
+    """A list accepts the parameters in `lookups`, which its own filters and links use; with any other it is shown unfiltered."""
 
     lookups: Mapping[str, Check] = {}
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Raises IncorrectLookupParameters, which Django answers with the list and a word about it."""
+        """Raises IncorrectLookupParameters, for which Django shows the unfiltered list with a note."""
         if lookup not in self.lookups or not self.lookups[lookup](value):
-            raise IncorrectLookupParameters(f"{lookup} is not {value!r} here")
+            raise IncorrectLookupParameters(f"{lookup} cannot be {value!r} here")
         return True
 
     def response_action(self, request: HttpRequest, queryset: QuerySet, *args: Any, **options: Any) -> HttpResponse | None:
@@ -42,12 +42,12 @@ class KnownLookups:
             try:
                 self.opts.pk.clean(chosen, None)  # type: ignore[attr-defined]
             except ValidationError:
-                # No form of ours sends it.
-                raise SuspiciousOperation(f"{chosen!r} is no row of this list") from None
+                # None of our forms sends it.
+                raise SuspiciousOperation(f"{chosen!r} is not a row of this list") from None
         answer: HttpResponse | None = super().response_action(request, queryset, *args, **options)  # type: ignore[misc]
         return answer
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        # PostgreSQL has no text with such a character in it.
+        # PostgreSQL text cannot contain this character.
         found: tuple[QuerySet, bool] = super().get_search_results(request, queryset, term.replace("\0", ""))  # type: ignore[misc]
         return found

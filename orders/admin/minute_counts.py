@@ -1,8 +1,7 @@
 """How many orders were accepted and how many were placed, by minute.
 
-A minute that is over does not change any more: it is counted once and kept in the cache, so that a page that refreshes
-itself counts the newest two minutes only. The first page after a start counts a whole day once: two ranges of an index for
-each minute, read from the index alone.
+A past minute no longer changes, so it is counted once and cached; a page that refreshes itself then counts only the newest
+two minutes. The first page after a start counts a whole day: two index ranges for each minute, from the index alone.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from django.db import connection
 from orders.order_ids import first_id_at
 
 MINUTE = timedelta(minutes=1)
-# What was written in a minute may be committed a little later.
+# Rows written in a minute may be committed a little later.
 SETTLED_AFTER = timedelta(minutes=1)
 CACHE_KEY = "orders-by-minute"
 COUNT = """
@@ -27,14 +26,14 @@ COUNT = """
 
 
 class Counts(NamedTuple):
-    """How many were accepted in some time, and how many (others, perhaps) were placed in it."""
+    """How many orders were accepted in a period, and how many (perhaps other ones) were placed in it."""
 
     accepted: int
     placed: int
 
 
 def counts_by_minute(now: datetime, minutes: int) -> dict[datetime, Counts]:
-    """The last `minutes` minutes up to the one that `now` is in, oldest first."""
+    """The last `minutes` minutes, up to and including the current one, oldest first."""
     newest = now.astimezone(UTC).replace(second=0, microsecond=0)
     wanted = [newest - MINUTE * ago for ago in reversed(range(minutes))]
     known: dict[datetime, Counts] = cache.get(CACHE_KEY, {})
@@ -54,7 +53,7 @@ def count(minutes: list[datetime]) -> dict[datetime, Counts]:
 
 
 def sum_by_hour(by_minute: dict[datetime, Counts]) -> dict[datetime, Counts]:
-    """The same by full hour."""
+    """The counts added up by full hour."""
     hours: dict[datetime, Counts] = {}
     for minute, counts in by_minute.items():
         hour = minute.replace(minute=0)

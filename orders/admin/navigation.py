@@ -1,17 +1,17 @@
-"""The side bar of the back office."""
+"""The sidebar of the back office."""
 
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
 
-# Title, icon (of Material Symbols), page, and the permission without which it is left out.
+# Title, icon (Material Symbols), page, and the permission that is needed to see it.
 PAGES: dict[str, list[tuple[str, str, str, str | None]]] = {
     "Order desk": [
         ("Overview", "monitoring", "admin:index", None),
         ("Blotter", "live_tv", "blotter", "orders.view_order"),
         ("Orders", "receipt_long", "admin:orders_order_changelist", "orders.view_order"),
-        ("Set-aside reports", "move_to_inbox", "admin:orders_deadletter_changelist", "orders.view_deadletter"),
+        ("Dead letters", "move_to_inbox", "admin:orders_deadletter_changelist", "orders.view_deadletter"),
         ("Feed position", "sync_alt", "admin:orders_feedposition_changelist", "orders.view_feedposition"),
         ("Feed connection", "cable", "admin:orders_feedconnection_changelist", "orders.view_feedconnection"),
     ],

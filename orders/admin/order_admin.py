@@ -53,11 +53,11 @@ class OrderAdmin(ReadOnlyAdmin):
     list_select_related = ["account"]
     list_per_page = 50
     list_fullwidth = True
-    # Any other sequence would read the whole table.
+    # Any other sort order would read the whole table.
     sortable_by = ["created"]
-    # Django shows the search for these; `search_orders` knows which of them has which index.
+    # Django needs these to show the search field; `search_orders` does the search.
     search_fields = ["id", "client_order_id", "exchange_order_id", "instrument", "account__username"]
-    search_help_text = "Id, client order id, exchange order id, instrument or account, each in full"
+    search_help_text = "Complete id, client order id, exchange order id, instrument or account"
     actions = ["retry_selected", "cancel_selected"]
     change_list_template = "admin/orders/order/change_list.html"
 
@@ -132,7 +132,7 @@ class OrderAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, context | (extra_context or {}))
 
     def export(self, request: HttpRequest) -> StreamingHttpResponse | HttpResponseRedirect:
-        """The whole filtered list as CSV, whichever of its pages is shown."""
+        """The whole filtered list as CSV, not only the page shown."""
         if not self.has_export_permission(request):
             raise PermissionDenied
         request.GET = filters = request.GET.copy()  # type: ignore[assignment]
@@ -164,7 +164,7 @@ class OrderAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """A page to read instead of a form: there is nothing to fill in."""
+        """Show a read-only page instead of a form."""
         if request.method not in ("GET", "HEAD") or object_id is None or not self.has_view_permission(request):
             raise PermissionDenied
         order = self.get_object(request, object_id)
@@ -180,7 +180,7 @@ class OrderAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/orders/order/page.html", context)
 
     def order_state(self, request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
-        """What of the order's page changes while the page is open."""
+        """The part of the order's page that changes while the page is open."""
         order = self.get_object(request, str(order_id))
         if not self.has_view_permission(request) or order is None:
             raise PermissionDenied

@@ -1,8 +1,8 @@
 """How the order list is filtered and searched, so that its cost does not grow with the number of orders.
 
-Lists are newest first, by the primary key, and stop at the first page that is full. What is rare has an index that keeps
-its orders in that sequence: each status but `completed`, an account, an instrument, what is due. A combination of filters
-that hardly any order meets may still read many; `DATABASE_TIMEOUT_ADMIN` bounds that.
+Lists are newest first, by the primary key, and stop reading once a page is full. Each selective filter has an index in that
+order: every status but `completed`, account, instrument, due orders. A combination of filters that few orders match may still
+read many rows; `DATABASE_TIMEOUT_ADMIN` bounds that.
 """
 
 import uuid
@@ -31,12 +31,12 @@ LAST_MOMENT = datetime.max.replace(tzinfo=UTC) - MILLISECOND
 ATTENTION = {
     "operator": "Needs an operator: failed or error",
     "contradiction": "Contradicted by the exchange",
-    "due": "Due: waits for a worker",
+    "due": "Due: waiting for a worker",
 }
 
 
 class AttentionFilter(RadioFilter):
-    """What somebody waits for: a person, or the workers."""
+    """Orders that wait for an operator or a worker."""
 
     title = "attention"
     parameter_name = "attention"
@@ -56,7 +56,7 @@ class AttentionFilter(RadioFilter):
 
 
 class ErrorCodeFilter(ChoicesCheckboxFilter):
-    """By the last problem. No completed order has one, which the database cannot know unless it is told."""
+    """By the last problem. Completed orders have none; excluding them lets the database use an index."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         found = super().queryset(request, queryset)
@@ -64,7 +64,7 @@ class ErrorCodeFilter(ChoicesCheckboxFilter):
 
 
 class AcceptedFilter(RangeDateTimeFilter):
-    """By when an order was accepted, to the millisecond that its id carries."""
+    """By the time of acceptance, to the millisecond, which is part of the id."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         begin, end = self.moment("from"), self.moment("to")
@@ -81,10 +81,10 @@ class AcceptedFilter(RangeDateTimeFilter):
 
 
 def search_orders(orders: QuerySet[Order], term: str) -> QuerySet[Order]:
-    """The orders that have `term` as id, client order id, exchange order id, instrument or account, each in full.
+    """The orders whose id, client order id, exchange order id, instrument or account is exactly `term`.
 
     Every condition has an index, and one that cannot be met is left out. The term is not split into words, since a
-    client order id may have spaces in it.
+    client order id may contain spaces.
     """
     term = term.strip()
     if not term:

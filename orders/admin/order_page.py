@@ -11,7 +11,7 @@ from orders.models import Order, OrderEvent
 from orders.states import EventType, Status
 from orders.templatetags.durations import duration
 
-# An order has some tens of events; one that is filled a piece at a time may have very many.
+# Most orders have a few dozen events; one with many small fills may have very many.
 MAX_EVENTS = 500
 MAX_DEAD_LETTERS = 20
 BY_EXCHANGE = {EventType.PARTIALLY_FILLED, EventType.FILLED, EventType.REJECTED, EventType.EXPIRED}
@@ -19,7 +19,7 @@ BY_EXCHANGE = {EventType.PARTIALLY_FILLED, EventType.FILLED, EventType.REJECTED,
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """One event: what and when, how long after the one before, how long its call took, who did it, and the rest as text."""
+    """One event: type, time, time since the previous event, how long its call took, who caused it, and the rest as text."""
 
     type: str
     occurred_at: datetime
@@ -30,7 +30,7 @@ class TimelineRow:
 
 
 def timeline(order: Order) -> list[TimelineRow]:
-    """The newest `MAX_EVENTS` events in the order in which they event."""
+    """The newest `MAX_EVENTS` events, oldest first."""
     newest = list(order.events.order_by("-id")[:MAX_EVENTS])
     events = newest[::-1]
     return [timeline_row(event, before, order) for before, event in zip([None, *events], events, strict=False)]
@@ -52,12 +52,12 @@ def timeline_row(event: OrderEvent, before: OrderEvent | None, order: Order) -> 
 
 
 def who_did(event: OrderEvent, order: Order) -> str:
-    """A person's or account's name, the exchange, or ourselves."""
+    """The name of a person or account, "exchange", or "Lemon Market"."""
     if "by" in event.data:
         return str(event.data["by"])
     if event.type == EventType.ACCEPTED:
         return order.account.get_username()
-    # What comes on the feed carries the report's sequence there.
+    # Events from the feed carry the report's sequence number.
     if event.type in BY_EXCHANGE or "sequence" in event.data or "from_feed" in event.data:
         return "exchange"
     return "Lemon Market"
@@ -94,7 +94,7 @@ def facts(order: Order) -> Sequence[tuple[str, Sequence[tuple[str, Any]]]]:
                 ("Held by a halt since", in_utc(order.held_at)),
                 ("Nothing is sent after", in_utc(order.give_up_at) if is_open else None),
                 ("Placed", in_utc(order.placed_at)),
-                ("That took", order.placed_at and duration(order.placed_at - order.created_at)),
+                ("Time to placement", order.placed_at and duration(order.placed_at - order.created_at)),
                 ("Exchange order id", order.exchange_order_id),
                 ("May be at the exchange", "yes: sent, no clear answer" if order.may_be_at_exchange else None),
                 ("Cancel requested", in_utc(order.cancel_requested_at)),

@@ -1,4 +1,4 @@
-"""What the order desk sees first, read from the database in a time that does not grow with the number of orders.
+"""The numbers on the order desk's first page, read in a time that does not grow with the number of orders.
 
 | what | how it is bounded |
 |---|---|
@@ -34,15 +34,15 @@ NEEDS_OPERATOR_SHOWN = 10
 LATENCY_SAMPLE = 1_000
 MAX_FEEDS = 10
 LATELY = timedelta(minutes=1)
-# Fewer orders than that say something about themselves, and nothing about the exchange.
+# Problems of fewer orders say something about those orders, but nothing about the exchange.
 TELLING_ORDERS = 5
-# Claims are made oldest first and within a second, so what is due for longer waits in vain.
+# Workers claim due orders within a second, oldest first, so an order that is due for longer is stuck.
 OVERDUE_AFTER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number that is exact up to `MAX_COUNTED`; nobody at a desk needs to know how many more there are."""
+    """A number that is exact up to `MAX_COUNTED`, which is enough for the desk."""
 
     value: int
 
@@ -55,7 +55,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The state of the exchange in one word of `good`, `bad` and `unsure`, and in a sentence."""
+    """The state of the exchange: a level, `good`, `bad` or `unsure`, and a sentence."""
 
     level: str
     text: str
@@ -64,7 +64,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How many attempts to place an order came to what lately, of how many orders, and the last of each kind."""
+    """Results of recent attempts to place orders, and the last of each kind."""
 
     placed: Count
     retrying: Count
@@ -83,7 +83,7 @@ class Latency:
 
 
 def bounded_count(rows: QuerySet[Any]) -> Count:
-    """Count `rows`, which an index must return in their sequence."""
+    """Count `rows`, whose sort order needs an index."""
     return Count(rows[: MAX_COUNTED + 1].count())
 
 
@@ -98,11 +98,11 @@ def needs_operator() -> dict[str, Any]:
         "error": Count(len(error_codes)),
         "unknown": Count(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
         "oldest_pending": with_status(Status.PENDING).last(),
-        "newest": newest_needing_person(),
+        "newest": newest_needing_operator(),
     }
 
 
-def newest_needing_person() -> QuerySet[Order]:
+def newest_needing_operator() -> QuerySet[Order]:
     return Order.objects.needs_operator().select_related("account").order_by("-id")[:NEEDS_OPERATOR_SHOWN]
 
 
@@ -159,22 +159,24 @@ def nearest_rank(ascending: list[float], percent: int) -> float:
 def judge_exchange(
     connection: FeedConnection | None, lately: Outcomes, now: datetime, waiting: PlacementWorker | None = None
 ) -> Verdict:
-    """What can be said of the exchange. The feed's connection tells within seconds, even when no order is on its way.
+    """Judge the state of the exchange. The feed's connection shows it within seconds, even while no order is being placed.
 
-    `waiting` is a worker that was turned away with every order, which counts for more: the connection may be our own trouble.
+    `waiting` is a worker whose orders the exchange all turned away. It comes first, since a lost connection may be our problem.
     """
     if waiting is not None:
         problem = waiting.problem or ""
         return Verdict("bad", problem[:1].upper() + problem[1:])
     if connection is None or now - connection.said_at > SILENT_AFTER:
         since = None if connection is None else connection.said_at
-        return Verdict("unsure", "Nobody follows the exchange's feed: is the update consumer running?", since)
+        return Verdict("unsure", "The exchange's feed is not being followed: is the update consumer running?", since)
     if not connection.is_connected:
         return Verdict("bad", f"The exchange cannot be reached: {connection.problem}", connection.since)
     if connection.silent_since is not None:
-        return Verdict("bad", "The exchange's feed is silent: reports that the exchange has do not come", connection.silent_since)
+        return Verdict(
+            "bad", "The exchange's feed is silent: it does not deliver reports that the exchange has", connection.silent_since
+        )
     if lately.orders_retrying >= TELLING_ORDERS and lately.orders_retrying > lately.placed.value:
-        taken = f"took {lately.placed} orders and did not take {lately.orders_retrying:,}"
+        taken = f"accepted {lately.placed} orders and did not accept {lately.orders_retrying:,}"
         return Verdict("unsure", f"The exchange is connected, but in the last minute it {taken}", connection.since)
     return Verdict("good", "The exchange is connected", connection.since)
 

@@ -13,7 +13,7 @@ from orders.admin.lookups import ROW_NUMBER, YES_OR_NO, KnownLookups
 
 
 class AccountAdmin(KnownLookups, UserAdmin, ModelAdmin):
-    """Who may sign in. Whoever is no superuser can neither make one nor take over the account of one."""
+    """Accounts that may sign in. Only a superuser can create superusers or change their accounts."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -30,7 +30,7 @@ class AccountAdmin(KnownLookups, UserAdmin, ModelAdmin):
         return accounts if is_superuser(request) else accounts.filter(is_superuser=False)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """What somebody did in the back office would go with the account. Who leaves is made inactive instead."""
+        """Never: deleting an account would delete the record of what it did in the back office. Deactivate it instead."""
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
@@ -43,7 +43,7 @@ class RoleAdmin(KnownLookups, GroupAdmin, ModelAdmin):
 
 
 class TokenAdmin(KnownLookups, ModelAdmin):
-    """The tokens of API clients: seen and revoked here, made by `manage.py create_token`, which shows each only once."""
+    """The tokens of API clients: listed and revoked here, created by `manage.py create_token`, which shows each only once."""
 
     list_display = ["token_key", "user", "created", "expiry"]
     list_select_related = ["user"]

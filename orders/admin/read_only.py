@@ -1,4 +1,4 @@
-"""What all pages of rows that only the system writes have in common: nobody edits them, and nobody counts all of them."""
+"""The base of pages for rows that only the system writes: they cannot be edited, and are never all counted."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ MAX_COUNTED = 10_000
 
 
 class BoundedPaginator(Paginator):
-    """Counts to `MAX_COUNTED` and no further; who wants to see older rows filters."""
+    """Counts to `MAX_COUNTED` and no further; a filter finds older rows."""
 
     template_name = "admin/orders/pagination.html"
 
@@ -35,16 +35,16 @@ class BoundedPaginator(Paginator):
 class UncountedChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        # The theme offers to show all when there are more in the table, which nobody counts.
+        # If the counts differed, the theme would offer to show all rows of the table, which are not counted.
         self.full_result_count = self.result_count
 
 
 class ReadOnlyAdmin(KnownLookups, ModelAdmin):
-    """A page of rows that nobody edits, adds or deletes, whatever their permissions."""
+    """A page of rows that cannot be edited, added or deleted with any permission."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
-    # Counts beside the filters would read the whole table.
+    # Counts next to the filters would read the whole table.
     show_facets = admin.ShowFacets.NEVER
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

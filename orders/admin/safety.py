@@ -1,4 +1,4 @@
-"""Halts of trading, limits of accounts, and who switched or changed them."""
+"""Halts of trading, limits of accounts, and the record of changes to both."""
 
 from typing import Any
 
@@ -31,11 +31,11 @@ def text(**options: Any) -> forms.CharField:
 
 
 class ResumeForm(forms.Form):
-    reason = text(max_length=1000, help_text="Kept with your name.")
+    reason = text(max_length=1000, help_text="Recorded with your name.")
 
 
 class HaltForm(ResumeForm):
-    """What is halted has to be said each time: all trading must not be what an empty field means."""
+    """The scope must be chosen each time, so that an empty field never halts all trading."""
 
     scope = forms.ChoiceField(
         choices=[("all", "All trading"), ("account", "One account"), ("instrument", "One instrument, for all accounts")],
@@ -45,7 +45,7 @@ class HaltForm(ResumeForm):
     field_order = ["scope", "name", "reason"]
 
     def clean(self) -> dict[str, Any]:
-        """What `halt_trading` takes."""
+        """The arguments of `halt_trading`."""
         scope, name = self.cleaned_data.get("scope"), self.cleaned_data.get("name", "")
         halted: dict[str, Any] = {"account": None, "instrument": None}
         if scope == "account":
@@ -58,12 +58,12 @@ class HaltForm(ResumeForm):
             except ValueError:
                 self.add_error("name", "Exactly 12 characters: letters, digits and . _ -")
         elif name:
-            self.add_error("name", "All trading has no name; choose what is to be halted.")
+            self.add_error("name", "A halt of all trading takes no name; choose what to halt.")
         return {"reason": self.cleaned_data.get("reason")} | halted
 
 
 def held_by(halt: Halt) -> QuerySet[Order]:
-    """Index `order_held`."""
+    """The held orders in the halt's scope, by the index `order_held`."""
     held = Order.objects.filter(held_at__isnull=False)
     if halt.account is not None:
         held = held.filter(account=halt.account)
@@ -71,7 +71,7 @@ def held_by(halt: Halt) -> QuerySet[Order]:
 
 
 class HaltAdmin(ReadOnlyAdmin):
-    """Every halt there ever was. To halt and to resume ask for different permissions: only one of them lets orders go."""
+    """All halts, past and present. Halting and resuming need different permissions, since resuming releases orders."""
 
     list_display = ["scope", "state", "started", "started_by", "reason", "confirmed", "ended", "ended_by", "end_reason"]
     list_display_links = None
@@ -121,7 +121,7 @@ class HaltAdmin(ReadOnlyAdmin):
             except AlreadyHalted as problem:
                 form.add_error(None, str(problem))
             else:
-                # Which is soon when nothing is under way; otherwise the sweep does it.
+                # Confirms at once if nothing is under way; otherwise the sweep does it.
                 confirm_halts()
                 halt.refresh_from_db()
                 return self.report_and_return(request, f"{halt} is halted: {how_far(halt)}.")
@@ -139,7 +139,7 @@ class HaltAdmin(ReadOnlyAdmin):
             except NotHalted as problem:
                 form.add_error(None, str(problem))
             else:
-                return self.report_and_return(request, f"{halt} goes on.")
+                return self.report_and_return(request, f"{halt} is resumed.")
         held = bounded_count(held_by(halt))
         return self.ask(request, f"Resume? {halt} is halted.", "Resume", form, halt=halt, held=held)
 
@@ -153,7 +153,7 @@ class HaltAdmin(ReadOnlyAdmin):
 
 
 class LimitsForm(forms.ModelForm):
-    reason = text(max_length=1000, help_text="Why they are changed; kept with your name.")
+    reason = text(max_length=1000, help_text="Why they are changed. Recorded with your name.")
 
     class Meta:
         model = AccountLimits
@@ -161,7 +161,7 @@ class LimitsForm(forms.ModelForm):
 
 
 class AccountLimitsAdmin(KnownLookups, ModelAdmin):
-    """Whoever may change limits may also set the first ones. They are emptied and not deleted, so that it stays on record."""
+    """The permission to change limits includes adding them. Limits are emptied, never deleted, so that they stay on record."""
 
     form = LimitsForm
     fields = ["account", *LIMIT_NAMES, "reason"]

@@ -27,51 +27,51 @@ FROM knox_authtoken AS token JOIN auth_user AS account ON account.id = token.use
 WHERE token.digest = %s"""  # noqa: S608 - only column names
 
 
-# Tokens with their users by the tokens' digests, and when they were read. Those of one process; nobody may change them.
-remembered: dict[str, tuple[float, AuthToken]] = {}
-# More tokens within a second are read again, rather than kept.
+# By a token's digest: when it was read (monotonic seconds), and the token with its user. One cache per process; read-only.
+token_cache: dict[str, tuple[float, AuthToken]] = {}
+# When there are more, the cache is emptied and tokens are read again.
 MAX_CACHED_TOKENS = 10_000
 
 
 class TokenAuthentication(knox.auth.TokenAuthentication):
-    """Knox's tokens, each found by its digest in one statement, and remembered for TOKEN_CACHE_TTL seconds.
+    """Knox's tokens, each found by its digest in one statement, and cached for TOKEN_CACHE_TTL seconds.
 
-    Knox itself loads all tokens of the user at each request, to delete those that have expired. Here only the one that
-    is shown is looked at.
+    Knox itself loads all tokens of the user at each request, to delete those that have expired. Here only the
+    presented token is read.
     """
 
     def authenticate(self, request: Request) -> Any:
         scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme == "Token" and token.isalnum():
             return self.authenticate_credentials(token.encode())
-        # Anything unusual goes by knox's rules, for which REST framework rewrites the names of all headers.
+        # Anything unusual is left to knox, for which REST framework rewrites the names of all headers.
         return super().authenticate(request)
 
     def authenticate_credentials(self, token: bytes) -> Any:
-        # Neither UTF-8 nor what PostgreSQL can compare with is certain of other characters, and no token has any.
-        shown = token_with_user(hash_token(token.decode())) if token.isalnum() else None
-        if shown is None or (shown.expiry is not None and shown.expiry <= timezone.now()):
+        # Tokens are alphanumeric; other characters might be invalid UTF-8, or text that PostgreSQL cannot compare.
+        presented = token_with_user(hash_token(token.decode())) if token.isalnum() else None
+        if presented is None or (presented.expiry is not None and presented.expiry <= timezone.now()):
             raise AuthenticationFailed("Invalid token.")
-        return self.validate_user(shown)
+        return self.validate_user(presented)
 
 
 def token_with_user(digest: str) -> AuthToken | None:
-    """Django's own way to the same two objects takes five times as long."""
+    """The token with its user. Reading both through Django's ORM takes five times as long."""
     now_s = monotonic()
-    read_at_s, known = remembered.get(digest, (0.0, None))
+    read_at_s, known = token_cache.get(digest, (0.0, None))
     if known is not None and now_s - read_at_s < settings.TOKEN_CACHE_TTL:
         return known
     rows = run_prepared(TOKEN_WITH_USER, [digest])
     if not rows:
-        # Wrong ones are not kept: anybody could have us keep as many as they like.
-        remembered.pop(digest, None)
+        # Wrong tokens are not cached: anyone could fill the cache with them.
+        token_cache.pop(digest, None)
         return None
     [row] = rows
     token = AuthToken.from_db(None, TOKEN_FIELDS, row[: len(TOKEN_FIELDS)])
     token.user = User.from_db(None, USER_FIELDS, row[len(TOKEN_FIELDS) :])
-    if len(remembered) >= MAX_CACHED_TOKENS:
-        remembered.clear()
-    remembered[digest] = (now_s, token)
+    if len(token_cache) >= MAX_CACHED_TOKENS:
+        token_cache.clear()
+    token_cache[digest] = (now_s, token)
     return token
 
 
@@ -80,9 +80,9 @@ class TokenScheme(KnoxTokenScheme):  # type: ignore[no-untyped-call]
 
 
 class SessionAuthentication(rest_framework.authentication.SessionAuthentication):
-    """The session of a person who signed in on a page, for the scripts of that page.
+    """Lets a page's scripts use the session of the person who signed in on the page.
 
-    No middleware reads a session for the API, so a request with a token or without a cookie pays nothing for sessions.
+    No middleware reads sessions for the API, so a request with a token or without a cookie pays nothing for them.
     """
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
@@ -107,7 +107,7 @@ class SessionScheme(drf_spectacular.authentication.SessionScheme):  # type: igno
 
 
 def anonymous_account() -> User | None:
-    """The account named by ANONYMOUS_ACCOUNT, which requests without credentials act as; none unless it is set."""
+    """The account named by ANONYMOUS_ACCOUNT, as which requests without credentials act; None unless it is set."""
     if not settings.ANONYMOUS_ACCOUNT:
         return None
     return User.objects.filter(username=settings.ANONYMOUS_ACCOUNT, is_active=True).first()
@@ -120,7 +120,7 @@ class AnonymousAccountAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
-        # The web server empties a header that is not ASCII, and even such credentials are not to be ignored.
+        # The web server empties a header that is not ASCII. Such credentials are wrong, and must not count as missing.
         if "HTTP_AUTHORIZATION" in request.META:
             return None
         account = anonymous_account()

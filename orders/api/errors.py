@@ -16,7 +16,7 @@ from infrastructure.database.unavailable import one_line
 
 log = structlog.get_logger()
 
-DATABASE_AWAY = (
+DATABASE_UNAVAILABLE = (
     "The database is not available. If this request was to place an order, it may have been stored: "
     "repeat it with the same client_order_id, and it will be placed once."
 )
@@ -24,7 +24,7 @@ DATABASE_AWAY = (
 
 class DatabaseUnavailableResponse(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = DATABASE_AWAY
+    default_detail = DATABASE_UNAVAILABLE
     default_code = "database_unavailable"
     wait = 1
 
@@ -32,7 +32,7 @@ class DatabaseUnavailableResponse(APIException):
 class OurClockWrong(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "clock_wrong"
-    # Another server may answer the next request, and clocks are not set right in a moment.
+    # Another server may answer the next request, and correcting a clock takes a while.
     wait = 5
 
     def __init__(self, wrong: ClockWrong) -> None:
@@ -45,14 +45,14 @@ class Conflict(APIException):
 
 
 class RequestRefused(APIException):
-    """Understood and not accepted: sending the same again without a change of circumstances will not help."""
+    """The request is valid but refused: repeating it does not help until the reason is gone."""
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "refused"
 
     def __init__(self, detail: dict[str, Any]) -> None:
         super().__init__()
-        # As it is: the base class would make a text of everything, of null, too.
+        # Kept as given: the base class would convert every value to text, including null.
         self.detail = detail
 
 
@@ -70,21 +70,21 @@ class LengthRequired(APIException):
 
 
 def database_unavailable(request: HttpRequest, error: DatabaseUnavailable) -> HttpResponse:
-    """The answer wherever Django REST framework does not make it."""
+    """The response outside Django REST framework."""
     log_unavailable(error, path=request.path)
-    return JsonResponse({"detail": DATABASE_AWAY}, status=503, headers={"Retry-After": "1"})
+    return JsonResponse({"detail": DATABASE_UNAVAILABLE}, status=503, headers={"Retry-After": "1"})
 
 
 def log_unavailable(error: DatabaseUnavailable, **where: str) -> None:
     if isinstance(error, StatementTooSlow):
-        # Nobody but us can do anything about it.
+        # An error, since only a change to our code can fix it.
         log.error("statement_too_slow", doing="request", error=one_line(error), exc_info=error, **where)
     else:
         log.warning("database_unavailable", doing="request", error=one_line(error), **where)
 
 
 def clock_wrong(wrong: ClockWrong) -> HttpResponse:
-    """The answer wherever Django REST framework does not make it."""
+    """The response outside Django REST framework."""
     headers = {"Retry-After": str(OurClockWrong.wait)}
     return JsonResponse({"detail": clock_wrong_detail(wrong)}, status=OurClockWrong.status_code, headers=headers)
 
@@ -94,42 +94,42 @@ def clock_wrong_detail(wrong: ClockWrong) -> str:
 
 
 def is_for_api(request: HttpRequest) -> bool:
-    """Whether it is for the API, and not for a page: what stands here decides it for all middleware and all errors."""
+    """Whether the request is for the API rather than for a page; all middleware and error handlers decide by this."""
     return request.path.startswith("/orders")
 
 
 def refused(request: HttpRequest, status: int, detail: str) -> HttpResponse:
-    """The answer to what cannot be understood: a page for a person, JSON for a client of the API."""
+    """The response to a request that cannot be understood: JSON for the API, otherwise a page."""
     if is_for_api(request):
         return JsonResponse({"detail": detail}, status=status)
     return render(request, "lemon_market/refused.html", {"detail": detail}, status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """In place of Django's own, which reads the form once more, and fails with it."""
-    return refused(request, status.HTTP_400_BAD_REQUEST, "It is for another host, or not made as HTTP wants it.")
+    """Replaces Django's own handler, which reads the form again and fails on it."""
+    return refused(request, status.HTTP_400_BAD_REQUEST, "It names another host, or is not valid HTTP.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """For addresses that are none: a client of the API reads JSON, whatever it asked for."""
+    """For unknown addresses: a client of the API gets JSON, whatever its Accept header."""
     if is_for_api(request):
         return JsonResponse({"detail": NotFound.default_detail}, status=status.HTTP_404_NOT_FOUND)
     return page_not_found(request, exception)
 
 
 def is_account_missing(error: IntegrityError) -> bool:
-    """Whether a row refers to an account that is not there; Django's names of foreign keys end in what they refer to."""
+    """Whether a row refers to a missing account; Django ends the name of a foreign key with the table and column it refers to."""
     return (violated_constraint(error) or "").endswith("_fk_auth_user_id")
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Django REST framework's shapes for everything, the absence of the database included."""
+    """Answer every error in Django REST framework's shapes, including an unavailable database."""
     if isinstance(error, DatabaseUnavailable):
         log_unavailable(error)
         error = DatabaseUnavailableResponse()
     elif isinstance(error, ClockWrong):
         error = OurClockWrong(error)
     elif isinstance(error, IntegrityError) and is_account_missing(error):
-        # The account is gone since its token was looked at, a second ago at most.
+        # The account was deleted after its token was read, a second ago at most.
         error = AuthenticationFailed("Invalid token.")
     return exception_handler(error, context)

@@ -25,9 +25,10 @@ def lacks_offset(value: str) -> bool:
 
 
 class MomentFilterField(IsoDateTimeField):
-    """RFC 3339 with an offset, or a day, which begins in UTC.
+    """RFC 3339 with an offset, or a date, which stands for midnight UTC.
 
-    Turned into UTC: PostgreSQL takes no offset beyond 15:59, and Python takes any below a day."""
+    Converted to UTC, since PostgreSQL accepts offsets up to 15:59 and Python any below a day.
+    """
 
     def to_python(self, value: Any) -> datetime | None:
         moment: datetime | None = super().to_python(value)
@@ -36,7 +37,7 @@ class MomentFilterField(IsoDateTimeField):
         try:
             return None if moment is None else moment.astimezone(UTC)
         except OverflowError:
-            # Beyond either end of the calendar, where no order is.
+            # Beyond either end of the calendar, where there are no orders.
             is_first = moment is not None and moment.year == 1
             return datetime.min.replace(tzinfo=UTC) if is_first else datetime.max.replace(tzinfo=UTC)
 
@@ -46,7 +47,7 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
 
 
 class InstrumentFilter(django_filters.CharFilter):
-    """In any letter case. What is no instrument has no orders."""
+    """Matches in any letter case. A value that is not an instrument has no orders."""
 
     def filter(self, qs: QuerySet[Order], value: str) -> QuerySet[Order]:
         try:
@@ -56,7 +57,7 @@ class InstrumentFilter(django_filters.CharFilter):
 
 
 class OrderFilter(django_filters.FilterSet):
-    """Filters that combine; those with a fixed set of values may be given several times, meaning any of them."""
+    """Filters that combine; a filter with a fixed set of values may be repeated, and then matches any of them."""
 
     status = django_filters.MultipleChoiceFilter(choices=Status.choices)
     execution_status = django_filters.MultipleChoiceFilter(choices=ExecutionStatus.choices)
@@ -97,7 +98,7 @@ class OrderPagination(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         cursor = super().decode_cursor(request)
-        # Without a position it is the end of the list, seen from there; otherwise it is none that we made.
+        # A reverse cursor without a position starts at the end of the list. Any other must hold an id: we issue no others.
         if cursor is not None and not (cursor.reverse and cursor.position is None):
             try:
                 uuid.UUID(str(cursor.position))
@@ -110,7 +111,7 @@ class OrderPagination(CursorPagination):
         return super().paginate_queryset(queryset, request, view)
 
     def refuse_misleading_parameters(self, request: Request) -> None:
-        """A misspelt, empty or overruled filter would answer with orders that were not asked for."""
+        """Refuse misspelt, empty or repeated filters, which would return the wrong orders. Raises ValidationError."""
         known = {*OrderFilter.base_filters, self.page_size_query_param, self.cursor_query_param}
         problems = {}
         for name, values in request.query_params.lists():

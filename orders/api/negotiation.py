@@ -1,4 +1,4 @@
-"""How a request and its answer agree on JSON, which is all that this API takes and gives."""
+"""Content negotiation for an API that reads and writes only JSON."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,9 +14,9 @@ ANYTHING = "*/*"
 
 
 class UsualNegotiation(DefaultContentNegotiation):
-    """Compares the headers with the usual ones first, and leaves all others to REST framework's rules.
+    """Handles the usual headers itself, and leaves all others to REST framework's rules.
 
-    Those parse both headers, the query and the names of all other headers for each request.
+    For each request those rules parse both headers, the query and the names of all other headers.
     """
 
     def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
@@ -31,13 +31,13 @@ class UsualNegotiation(DefaultContentNegotiation):
 
 
 class FastJSONRenderer(JSONRenderer):
-    """Written by orjson, unless the client asks for an indent."""
+    """Uses orjson, unless the client asks for an indent."""
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
         if data is not None and accepted_media_type == self.media_type:
-            # It refuses decimals, and halves of characters, which JSON from a client may hold.
+            # orjson refuses decimals, and unpaired surrogates, which JSON from a client may contain.
             with suppress(TypeError):
                 return orjson.dumps(data)
         return super().render(data, accepted_media_type, renderer_context)

@@ -9,10 +9,10 @@ from rest_framework.parsers import JSONParser
 
 
 class StrictJSONParser(JSONParser):
-    """JSON (RFC 8259) read without losing anything.
+    """Reads JSON (RFC 8259) without losing anything.
 
-    Numbers with a fraction become Decimal, since a float would round a price in silence; a name that stands twice in an
-    object is refused instead of one of the two winning; NaN and Infinity are kept for the field's own error.
+    Numbers with a fraction become Decimal, since a float would silently round a price. An object with a repeated name is
+    refused, since one of the values would be lost. NaN and Infinity are left to the field's own check.
     """
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
@@ -20,7 +20,7 @@ class StrictJSONParser(JSONParser):
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises ParseError, and ValidationError for a name that stands twice."""
+    """Raises ParseError, and ValidationError for a repeated name."""
     try:
         return json.loads(
             body.decode(),
@@ -40,12 +40,12 @@ def exact_number(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        # An exponent beyond what a Decimal can hold; like NaN itself it is refused by the field's own check.
+        # The exponent is too large for a Decimal; the field's own check refuses it, as it does NaN.
         return Decimal("NaN")
 
 
 def whole_number(text: str) -> int | Decimal:
-    # int() refuses thousands of digits with an error that names no field; a Decimal gets as far as the field's own check.
+    # int() refuses thousands of digits with an error that names no field; a Decimal reaches the field's own check.
     return int(text) if len(text) <= 40 else Decimal(text)
 
 

@@ -1,4 +1,4 @@
-"""How refusals by halts and limits are told to clients: by field, as everywhere, and with a `code` for programs."""
+"""How clients are told of refusals by halts and limits: by field, as with all errors, and with a `code` for programs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from orders.risk.limits import FIELDS
 from orders.states import ErrorCode, EventType, Limit, Refusal, Status
 
 HALTED = "trading_halted"
-TRADING_IS_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": HALTED}
+TRADING_IS_HALTED = {"detail": "Trading is halted: no new orders are accepted.", "code": HALTED}
 INSTRUMENT_IS_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": HALTED}
-# Beside the texts, for programs.
+# Fields for programs, next to the texts.
 FOR_PROGRAMS = ("code", "halted_since", "confirmed_at")
 STOPPING = {"halted_since": "2030-01-31T10:02:11.502311Z", "confirmed_at": None}
 CONFIRMED = STOPPING | {"confirmed_at": "2030-01-31T10:02:12.114500Z"}
@@ -27,8 +27,8 @@ REFUSED = OpenApiResponse(
     description=(
         "Refused by a halt (`trading_halted`, not stored) or by a limit of the account (`max_quantity`, `max_notional`, "
         "`price_collar`, `open_orders`; stored as failed, at the Location). Nothing is or will be sent to the exchange. "
-        "A halt is in force from `halted_since` on. At `confirmed_at`, null before, all that was accepted or being sent when it "
-        "began had ended: the exchange takes nothing more that the halt covers."
+        "A halt is in force from `halted_since` on. `confirmed_at` is null until all that was accepted or being sent when it "
+        "began has ended: from then on the exchange receives nothing that the halt covers."
     ),
     examples=[
         OpenApiExample("a limit", QUANTITY_EXAMPLE),
@@ -47,7 +47,7 @@ BATCH_REFUSED = OpenApiResponse(
 )
 TOO_FAST = OpenApiResponse(
     OpenApiTypes.OBJECT,
-    description="More orders than the account may send in one second. Nothing is stored; send it again after Retry-After.",
+    description="More orders than the account may send in one second. Nothing is stored; repeat the request after Retry-After.",
     examples=[OpenApiExample("the rate", {"detail": "Too many orders: at most 5 per second.", "code": Limit.RATE.value})],
 )
 RETRY_AFTER = OpenApiParameter("Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds.")
@@ -63,7 +63,7 @@ def by_index(refusals: Mapping[int, Refusal]) -> RequestRefused:
 
 
 def kept_refusals(orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
-    """By index, what to answer about orders that are stored only because limits refused them: the same at each repeat."""
+    """By index, the refusals of orders that limits refused and that were stored as failed. A repeated request gets the same."""
     refused = {
         order.id: (str(index), order)
         for index, order in enumerate(orders)
@@ -87,7 +87,7 @@ def halted_batch(halted: TradingHalted) -> RequestRefused:
 
 
 def of_everything(halts: Sequence[Halt]) -> dict[str, Any]:
-    """Each of them by itself lets nothing pass: one that is confirmed is enough."""
+    """Each halt stops everything on its own, so one confirmed halt is enough."""
     confirmed = [halt.confirmed_at for halt in halts if halt.confirmed_at is not None]
     since = min(halt.started_at for halt in halts)
     return TRADING_IS_HALTED | {"halted_since": moment(since), "confirmed_at": moment(min(confirmed, default=None))}

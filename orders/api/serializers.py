@@ -17,7 +17,7 @@ MAX_BATCH = 1000
 
 
 class TextField(serializers.CharField):
-    """A JSON string and nothing that could be turned into one."""
+    """A JSON string; no other type is converted to one."""
 
     def __init__(self, pattern: str, explanation: str, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
@@ -33,7 +33,7 @@ class TextField(serializers.CharField):
 
 
 class WholeNumberField(serializers.IntegerField):
-    """A JSON number without a fraction; neither "100" nor true is one."""
+    """A JSON number without a fraction; "100" and true are refused."""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, int):
@@ -45,7 +45,7 @@ class PriceField(serializers.DecimalField):
     """A JSON number or a string such as "250.50": exact, above 0, at most 2 decimals."""
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
-        # A decimal field takes blank text for null, too.
+        # A decimal field would treat blank text as null.
         return serializers.Field.validate_empty_values(self, data)
 
     def to_internal_value(self, data: Any) -> Decimal:
@@ -59,7 +59,7 @@ OFFSET_MISSING = "The offset from UTC is missing: write 2030-01-31T15:30:00Z."
 
 
 class MomentField(serializers.DateTimeField):
-    """RFC 3339 with an offset: a time of day without one would be a guess."""
+    """RFC 3339 with an offset: without one we would have to guess the time zone."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):
@@ -98,7 +98,7 @@ class NewOrderSerializer(KnownFieldsSerializer):
         "1 to 64 printable ASCII characters, without a space at either end.",
         required=False,
         max_length=64,
-        help_text="The client's own id, unique per account. Repeat a request with the same one as often as you like.",
+        help_text="The client's own id, unique per account. A request can safely be repeated with the same id.",
     )
     type = one_of(OrderType)
     side = one_of(Side)
@@ -116,7 +116,7 @@ class NewOrderSerializer(KnownFieldsSerializer):
         help_text="Required for a limit order, not allowed for a market order.",
     )
     quantity = WholeNumberField(min_value=1, max_value=MAX_QUANTITY)
-    expires_at = MomentField(required=False, allow_null=True, help_text="Nothing is sent to the exchange after it.")
+    expires_at = MomentField(required=False, allow_null=True, help_text="Nothing is sent to the exchange after this time.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["type"] == OrderType.MARKET and attrs.get("limit_price") is not None:
@@ -158,7 +158,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         return serialize_order(instance)
 
 
-# A serializer makes all of its fields anew, which takes ten times as long as using them. It keeps nothing between two calls.
+# Shared, since making a serializer's fields takes ten times as long as using them. It keeps no state between calls.
 NEW_ORDER = NewOrderSerializer()
 
 
@@ -170,16 +170,16 @@ def validate_order(data: Any) -> NewOrder:
 
 
 def with_idempotency_key(key: str | None, data: Any) -> Any:
-    """The body, with the header's id where it has none. Raises ValidationError when the two differ."""
+    """The body, with the header's id if the body has none. Raises ValidationError when the two differ."""
     if key is None or not isinstance(data, dict):
         return data
     if data.get("client_order_id", key) != key:
-        raise serializers.ValidationError({"client_order_id": ["The Idempotency-Key header says otherwise."]})
+        raise serializers.ValidationError({"client_order_id": ["The Idempotency-Key header has another id."]})
     return {**data, "client_order_id": key}
 
 
 def serialize_order(order: Order) -> dict[str, Any]:
-    """The order as clients see it: what the serializer's fields would make of it, in a tenth of the time."""
+    """The order as clients see it. The same result as from the serializer's fields, in a tenth of the time."""
     return {
         "id": str(order.id),
         "client_order_id": order.client_order_id,
@@ -206,12 +206,12 @@ def serialize_order(order: Order) -> dict[str, Any]:
 
 
 def location(request: HttpRequest, order: Order) -> str:
-    """The address of the order."""
+    """The URL of the order."""
     return f"{request.scheme}://{request.get_host()}/orders/{order.id}"
 
 
 def moment(value: datetime | None) -> str | None:
-    """In UTC, as all times are kept."""
+    """The time in UTC, as all times are stored."""
     return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

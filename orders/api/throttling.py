@@ -7,13 +7,13 @@ from infrastructure.throttling import account_rate, counter
 
 
 class AccountThrottle(BaseThrottle):
-    """429 with Retry-After for an account that asks too often."""
+    """Answers 429 with Retry-After to an account that sends too many requests."""
 
     def __init__(self) -> None:
         self.retry_after_s: float | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        # The description of the API is for everybody; there only addresses are counted.
+        # The API's schema is public: its requests count by address only.
         if request.user is not None:
             self.retry_after_s = counter.add(account_rate(), str(request.user.pk))
         return self.retry_after_s is None

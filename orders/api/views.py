@@ -54,25 +54,25 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "pattern": CLIENT_ORDER_ID_PATTERN},
     OpenApiParameter.HEADER,
-    description="Taken as client_order_id when the body has none.",
+    description="Used as the client_order_id when the body has none.",
 )
-REPLAYED = OpenApiResponse(OrderSerializer, description="Known already with the same terms; Idempotent-Replayed: true.")
-CONFLICT = OpenApiResponse(description="The client_order_id is known with other terms.")
-ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be placed whatever the exchange does meanwhile.")
+REPLAYED = OpenApiResponse(OrderSerializer, description="Stored before, with the same terms; Idempotent-Replayed: true.")
+CONFLICT = OpenApiResponse(description="An order with this client_order_id has other terms.")
+ACCEPTED = OpenApiResponse(OrderSerializer, description="Stored; it will be placed even if the exchange is unavailable now.")
 
 
 @extend_schema_view(
     list=extend_schema(
         description=(
-            "Newest first. The pages are for looking back and no feed of changes: an order's id is made before the order is"
-            " committed, so one may appear behind a page that was read already. What changes is told by the notification service."
+            "Newest first. Use the pages to look back, not to follow changes: an order's id is made before the order is"
+            " committed, so an order may appear on a page that was read already. The notification service publishes changes."
         )
     )
 )
 class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericViewSet[Order]):
-    """The orders of the caller's own account; somebody else's do not exist here."""
+    """The orders of the caller's own account; all others answer 404."""
 
-    # For the API's schema, which is made without a caller.
+    # For the API's schema, which is generated without a caller.
     queryset = Order.objects.none()
     lookup_value_converter = "uuid"
     serializer_class = OrderSerializer
@@ -83,7 +83,7 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if "HTTP_TRANSFER_ENCODING" in request.META:
-            # Django takes a body of unknown length for none, and would tell the client that every field is missing.
+            # Django treats a body of unknown length as empty, and would report every field as missing.
             raise LengthRequired
 
     def get_queryset(self) -> QuerySet[Order]:
@@ -131,8 +131,8 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
     )
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def batch(self, request: Request) -> Response:
-        """Store up to 1,000 orders, all or none. Errors come by the index of the order in the list, from 0."""
-        requested = validated_batch(request)
+        """Store up to 1,000 orders, all or none. Errors are listed by the index of the order, from 0."""
+        requested = validate_batch(request)
         try:
             accepted = accept_orders(caller_id(request), requested)
         except AlreadyExpired as expired:
@@ -153,14 +153,16 @@ class OrderViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, GenericView
     @extend_schema(
         request=None,
         responses={
-            200: OpenApiResponse(OrderSerializer, description="Canceled: it was not at the exchange and will not get there."),
-            202: OpenApiResponse(OrderSerializer, description="Stored, and carried to the exchange; the result follows."),
+            200: OpenApiResponse(OrderSerializer, description="Canceled: it is not at the exchange and will not be sent there."),
+            202: OpenApiResponse(
+                OrderSerializer, description="The cancel is stored and will be sent to the exchange; the result follows."
+            ),
             409: OpenApiResponse(description="Nothing is left to cancel."),
         },
     )
     @action(detail=True, methods=["post"], filter_backends=[])
     def cancel(self, request: Request, pk: Any = None) -> Response:
-        """Cancel the order. Repeat the request as often as you like."""
+        """Cancel the order. Safe to repeat."""
         order = self.get_object()
         try:
             order = cancel_order(order.id, requested_by=request.user.get_username())
@@ -176,10 +178,10 @@ def caller_id(request: Request) -> int:
     return request.user.pk
 
 
-def validated_batch(request: Request) -> list[NewOrder]:
-    """Raises ValidationError with the errors by index, from 0."""
+def validate_batch(request: Request) -> list[NewOrder]:
+    """The orders in the body. Raises ValidationError with the errors by index, from 0."""
     if "HTTP_IDEMPOTENCY_KEY" in request.META:
-        raise ValidationError({"detail": "A batch takes no Idempotency-Key; give each order its own client_order_id."})
+        raise ValidationError({"detail": "A batch does not accept an Idempotency-Key; give each order its own client_order_id."})
     if not isinstance(request.data, list) or not 1 <= len(request.data) <= MAX_BATCH:
         raise ValidationError({"detail": f"The body must be a list of 1 to {MAX_BATCH} orders."})
     requested, errors = [], {}

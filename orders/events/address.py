@@ -1,4 +1,4 @@
-"""Where a page finds the live order events; `static/orders/live.js` connects to it."""
+"""The address of the live order events, to which `static/orders/live.js` connects."""
 
 from urllib.parse import urlsplit
 
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 
 def live_events_url(request: HttpRequest) -> str:
-    """The WebSocket address of the notification service as the browser that asked for this page reaches it."""
+    """The WebSocket address of the notification service, as the browser that requested this page can reach it."""
     if settings.NOTIFICATIONS_URL:
         return str(settings.NOTIFICATIONS_URL)
     page = urlsplit(request.build_absolute_uri("/"))

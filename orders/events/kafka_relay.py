@@ -1,4 +1,4 @@
-"""The outbox relay: every order event to the topic `order_updates`, in order for each order, at least once."""
+"""The outbox relay publishes every event to the topic `order_updates` at least once, each order's events in their order."""
 
 import asyncio
 from contextlib import suppress
@@ -19,19 +19,19 @@ log = structlog.get_logger()
 
 RELAY = "order_updates"
 PAGE_SIZE = 1000
-# Whoever listen may be unable to; nothing waits longer than this.
+# Notifications may be lost, so the relay looks for new events at least this often.
 POLL_S = 0.25
 STANDBY_S = 1.0
 RETRY_S = 0.5
 
 
 class OutboxRelay:
-    """The one active relay; a second one waits until the first has gone.
+    """The active relay. A second one waits until the first is gone.
 
-    It follows snapshots of the database as the live stream does, so that transactions that commit out of order are not
-    missed. Events of one order are written by transactions that lock its row, one after the other, and so are read and
-    published in that order. The position moves after the broker has acknowledged everything up to it; after a crash
-    some events are published again, and before each of them stands everything that was read before it.
+    It follows snapshots of the database as the live stream does, so that it does not miss transactions that commit out of
+    order. Events of one order are written by transactions that lock its row, one after the other, and so are read and
+    published in that order. The position moves after the broker has acknowledged everything up to it. After a crash some
+    events are published again, and each of them again follows everything that was read before it.
     """
 
     def __init__(self) -> None:
@@ -68,9 +68,9 @@ class OutboxRelay:
             self.requested.set()
 
     def publish_new(self) -> bool:
-        """Publish what is new, and move the position; False when another relay is the active one.
+        """Publish new events and move the position. False when another relay is active.
 
-        Raises DatabaseUnavailable, BrokerUnavailable: then it is to be done again from the same position.
+        Raises DatabaseUnavailable, BrokerUnavailable: call it again then, and it starts from the same position.
         """
         if not self.lock.hold():
             return False
@@ -83,7 +83,7 @@ class OutboxRelay:
         return True
 
     def publish(self, ids: list[int]) -> None:
-        """Raises BrokerUnavailable unless every event is acknowledged."""
+        """Publish the events. Raises BrokerUnavailable unless every event is acknowledged."""
         for event in encoded_events(ids):
             headers = {"version": VERSION, "account": str(event.account_id), "tx": str(event.tx)}
             self.producer.send(

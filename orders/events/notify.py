@@ -1,8 +1,7 @@
-"""Telling other processes at once that something was committed, without slowing the commits down.
+"""Notify other processes at once that something was committed, without slowing the commits down.
 
-A NOTIFY inside of a transaction serialises all commits of the database. So each process listen through one connection
-of its own, after its commits, at most once every `COALESCE_S` for each channel. A notification may be lost: whoever listens
-polls as well.
+A NOTIFY inside a transaction serialises all commits of the database. So each process sends it after its commits, through a
+separate connection, at most once every `COALESCE_S` for each channel. A notification may be lost, so listeners also poll.
 """
 
 import asyncio
@@ -26,12 +25,12 @@ ORDERS_DUE = "orders_due"
 ORDER_EVENTS = "order_events"
 COALESCE_S = 0.01
 RECONNECT_S = 1.0
-# Two threads may be the first to notify, at the same time.
+# Guards against two threads that send the first notification at the same time.
 starting = threading.Lock()
 
 
 class Notifier:
-    """Sends NOTIFY from a thread that the first notification in each process starts."""
+    """Sends NOTIFY from a thread, which the first notification in each process starts."""
 
     def __init__(self) -> None:
         self.reset()
@@ -45,15 +44,15 @@ class Notifier:
         self.is_closing = False
 
     def notify(self, channel: str) -> None:
-        """Notify whoever listens to `channel`, soon. Never blocks, never fails."""
+        """Notify the listeners of `channel` soon. Never blocks, never fails."""
         if self.process != os.getpid():
             self.start()
-        # Whoever waits to be notified already is notified after now, which is all that is asked for.
+        # If the channel is still in `channels`, its NOTIFY is yet to be sent, which also covers this call.
         if channel not in self.channels:
             self.add({channel})
 
     def start(self) -> None:
-        """At the first notification, and at the first since a fork: a thread does not survive one."""
+        """Start the thread, at the first notification and at the first after a fork, since threads do not survive a fork."""
         with starting:
             if self.process == os.getpid():
                 return
@@ -83,7 +82,7 @@ class Notifier:
 
     def notify_forever(self) -> None:
         database: psycopg.Connection[Any] | None = None
-        # Never set: only to wait with.
+        # Never set; used only to wait.
         pause = threading.Event()
         while not self.is_closing:
             self.requested.wait()
@@ -111,9 +110,10 @@ notifier = Notifier()
 
 
 def after_commit(act: Callable[[], object]) -> None:
-    """When the caller's transaction commits, or now when there is none.
+    """Call `act` when the caller's transaction commits, or now if there is none.
 
-    Django's own would want a connection for that, and what is committed already must not fail for the lack of one.
+    Without a transaction, Django's `on_commit` would need a connection, and the call must not fail for lack of one when the
+    work is already committed.
     """
     if connection.in_atomic_block:
         transaction.on_commit(act)
@@ -126,9 +126,9 @@ def notify_after_commit(channel: str) -> None:
 
 
 async def listen(channel: str) -> AsyncIterator[None]:
-    """Yields once after each notification of `channel`, several that come together counting as one, and after each reconnect.
+    """Yield after each connect and after each notification of `channel`; notifications that arrive together may count as one.
 
-    Never ends by itself. While the database is unavailable it tries again every `RECONNECT_S`.
+    Never ends by itself. While the database is unavailable it reconnects every `RECONNECT_S`.
     """
     while True:
         try:

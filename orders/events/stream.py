@@ -1,13 +1,13 @@
-"""Reading order events so that none is missed, whichever order their transactions commit in.
+"""Read order events without missing any, in whatever order their transactions commit.
 
-A reader remembers the snapshot that it has read up to. What it has not seen yet is exactly what was written by the
-transactions that this snapshot did not see: those that were running then, and all that began later. Both are ranges of
-an index on `tx`, so the cost is that of the new events alone, however long some transaction stays open, and nothing has
-to be remembered but the snapshot.
+A reader remembers the snapshot up to which it has read. The events that it has not seen are exactly those written by the
+transactions that this snapshot does not see: those that were running then, and all that began later. Both are found by an
+index on `tx`, so the cost depends on the new events alone, however long some transaction stays open. Nothing but the
+snapshot has to be remembered.
 
-A server that crashes may hand out once more the numbers of transactions of which nothing had reached the disk: those that
-were rolled back, or only notified somebody. A snapshot may know such a number as over, and what is written under it
-later would be missed. So a snapshot here goes no further than the newest event that it sees, which is on the disk.
+After a crash the server may reuse the numbers of transactions of which nothing had reached the disk, because they were
+rolled back or only sent a NOTIFY. A snapshot may count such a number as finished, so that events written under it later
+would be missed. So a snapshot here goes no further than the newest event that it sees, which is on the disk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,20 +18,20 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-# Of events that one read may find.
+# The most events that one read may return.
 MAX_EVENTS = 100_000
 EVENTS_PER_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """PostgreSQL's text for which transactions were over: `xmin:xmax:running,...` (its manual, "Transaction ID functions")."""
+    """The transactions that had ended, as PostgreSQL's text `xmin:xmax:running,...` (manual, "Transaction ID functions")."""
 
     text: str
 
     @property
     def unseen_from(self) -> int:
-        """This transaction and all later ones had not begun."""
+        """The number of the first transaction that had not begun."""
         return int(self.text.split(":")[1])
 
     def saw(self, tx: int) -> bool:
@@ -40,20 +40,20 @@ class Snapshot:
 
     @property
     def running(self) -> list[int]:
-        """Earlier ones that had not ended."""
+        """The transactions that had begun and not ended."""
         return [int(number) for number in self.text.split(":")[2].split(",") if number]
 
     def up_to(self, newest: int) -> "Snapshot":
-        """The same for events, if `newest` is the last transaction whose events it sees; later numbers mean nothing to it."""
+        """A snapshot that sees the same events and ends at `newest`, the last transaction whose events this one sees."""
         end = min(self.unseen_from, newest + 1)
         running = [number for number in self.running if number < end]
         return Snapshot(f"{min(running, default=end)}:{end}:{','.join(map(str, running))}")
 
 
 class StreamPosition(NamedTuple):
-    """Up to where events are known: all that `snapshot` saw, and of transaction `tx` those up to the id `event`.
+    """How far events are known: all that `snapshot` sees, and those of transaction `tx` up to the id `event`.
 
-    `after_id` is a second bound: all events up to that id are known, whoever wrote them.
+    `after_id` is a second bound: all events up to that id are known, whichever transaction wrote them.
     """
 
     snapshot: Snapshot
@@ -62,16 +62,16 @@ class StreamPosition(NamedTuple):
     after_id: int = 0
 
 
-# 3 is the first transaction that a database can have.
+# 3 is the number of the first transaction that a database can have.
 FROM_THE_BEGINNING = StreamPosition(Snapshot("3:3:"))
-# What a backup brought back was written by transactions of another server, whose numbers mean nothing here.
-# `orders.operations.restore` gives such events these two instead: one for those that the outbox relay had published, one for
-# those that it had not. Initdb uses up the first few hundred numbers, so nothing else carries them.
+# Restored events were written by transactions of another server, whose numbers mean nothing here. `orders.operations.restore`
+# gives such events one of these numbers instead: the first if the outbox relay had published the event, the second if not.
+# initdb uses up the first few hundred numbers, so no other event has them.
 RESTORED, RESTORED_UNPUBLISHED = 3, 4
 
 
 class EventsFound(NamedTuple):
-    """Ids of events, ascending, and the snapshot in which they were found; `is_too_much` when there are above MAX_EVENTS."""
+    """Ids of events, ascending, and the snapshot in which they were found. `is_too_much` if there are more than MAX_EVENTS."""
 
     snapshot: Snapshot
     ids: list[int]
@@ -79,7 +79,7 @@ class EventsFound(NamedTuple):
 
 
 class EncodedEvent(NamedTuple):
-    """A message as it is sent, the account and the order that it belongs to, and the transaction that wrote the event."""
+    """An event's message as it is sent, with its account and order and the transaction that wrote the event."""
 
     account_id: int
     text: str
@@ -87,7 +87,7 @@ class EncodedEvent(NamedTuple):
     tx: int
 
 
-# Two columns for `_snapshot`. Nobody has transaction 2.
+# Two columns, the arguments of `_snapshot`. No transaction has the number 2.
 _NOW = "pg_current_snapshot()::text, coalesce((SELECT tx FROM orders_orderevent ORDER BY tx DESC LIMIT 1), '2')::text"
 
 
@@ -103,7 +103,7 @@ def current_snapshot() -> Snapshot:
 
 
 def events_after(position: StreamPosition, accounts: Sequence[int] | None = None, until: Snapshot | None = None) -> EventsFound:
-    """What happened after `position`, as seen now or by `until`. `accounts` of None stands for all."""
+    """The events after `position` that are visible now, or to `until`. `accounts` of None means all accounts."""
     conditions = ["(tx >= %s::xid8 OR tx = ANY(%s::xid8[]))", "NOT (tx = %s::xid8 AND id <= %s)"]
     known = position.snapshot
     parameters: list[Any] = [str(known.unseen_from), [str(tx) for tx in known.running], str(position.tx), position.event]
@@ -116,7 +116,7 @@ def events_after(position: StreamPosition, accounts: Sequence[int] | None = None
     if until is not None:
         conditions.append("pg_visible_in_snapshot(tx, %s::pg_snapshot)")
         parameters.append(until.text)
-    # Not sorted here: told to sort by id and stop at a limit, PostgreSQL may choose to walk through the whole history by id.
+    # Not sorted in SQL: with ORDER BY id and a limit, PostgreSQL may choose to scan the whole history by id.
     query = f"SELECT id FROM orders_orderevent WHERE {' AND '.join(conditions)} LIMIT {MAX_EVENTS + 1}"  # noqa: S608 - our own words
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_NOW}, ARRAY({query})", parameters)
@@ -125,10 +125,10 @@ def events_after(position: StreamPosition, accounts: Sequence[int] | None = None
 
 
 def events_since(known: Snapshot, page_size: int) -> Iterator[tuple[Snapshot, list[int]]]:
-    """Pages of the ids of all events that `known` did not see, ascending, however many there are; at least one page.
+    """Yield pages of the ids of all events that `known` does not see, ascending, however many there are; at least one page.
 
-    Each comes with the snapshot of now, which is what all of them together lead to. PostgreSQL keeps the list meanwhile
-    (a cursor WITH HOLD, so that no transaction is open while the pages are worked on).
+    Each page comes with the current snapshot, which is reached after the last page. PostgreSQL keeps the list meanwhile
+    (a cursor WITH HOLD, so that no transaction is open while the pages are processed).
     """
     query = f"""
         WITH found AS MATERIALIZED (SELECT id FROM orders_orderevent WHERE tx >= %s::xid8 OR tx = ANY(%s::xid8[]))
@@ -140,18 +140,18 @@ def events_since(known: Snapshot, page_size: int) -> Iterator[tuple[Snapshot, li
 
 
 def encoded_events(ids: Sequence[int]) -> list[EncodedEvent]:
-    """The messages of these events, in the order of their ids, with their orders as they are now."""
+    """The messages of these events, sorted by id, with the current state of their orders."""
     with connection.cursor() as cursor:
         cursor.execute(_MESSAGES, [list(ids)])
         return [EncodedEvent(account_id, _encoded(row), row[3], int(tx)) for account_id, tx, *row in cursor.fetchall()]
 
 
 def position_after(event_id: str, account_id: int | None) -> StreamPosition | None:
-    """Where a client stands that has seen this event last; None when the account has no such event.
+    """The position of a client that saw this event last; None if the account has no such event.
 
-    All that such a client may lack was written by transactions that were not over when the event was written. Of the
-    event's own transaction it has everything before it, since those become visible at once and are sent by id.
-    An event that came back with a backup carries in `tx_floor` the lowest id among all that such a client may lack.
+    All events that such a client may lack were written by transactions that had not ended when the event was written. Of
+    the event's own transaction the client has all earlier events, since these become visible together and are sent by id.
+    In a restored event, `tx_floor` is the lowest id of the events that such a client may lack.
     """
     query = "SELECT tx::text, tx_floor::text, id FROM orders_orderevent WHERE event_id = %s"
     with connection.cursor() as cursor:
@@ -164,7 +164,7 @@ def position_after(event_id: str, account_id: int | None) -> StreamPosition | No
 
 
 def last_event_id(snapshot: Snapshot, account_id: int | None) -> str | None:
-    """The newest event that `snapshot` sees: a client that saw what it saw can resume after it."""
+    """The newest event that `snapshot` sees. A client that has seen all events of the snapshot can resume after it."""
     query = "SELECT event_id FROM orders_orderevent WHERE pg_visible_in_snapshot(tx, %s::pg_snapshot)"
     query += " AND account_id = %s" * (account_id is not None) + " ORDER BY tx DESC, id DESC LIMIT 1"
     with connection.cursor() as cursor:
@@ -177,7 +177,7 @@ def _given(account_id: int | None) -> list[int]:
     return [] if account_id is None else [account_id]
 
 
-# Decimals and JSON come as text: nothing is lost by turning them into numbers, and no time either.
+# Decimals and JSON are read as text, so that no digits and no time are lost on converting them.
 _MESSAGES = """
 SELECT e.account_id, e.tx::text, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, u.username, e.data::text,
        o.type, o.side, o.instrument, o.limit_price::text, o.quantity, o.status,

@@ -1,4 +1,4 @@
-"""Whether the exchange's feed is connected: known to the update consumer only, and stored by it for people to see."""
+"""Whether the exchange's feed is connected. Only the update consumer knows; it stores the state for operators to see."""
 
 import asyncio
 from contextlib import suppress
@@ -16,26 +16,26 @@ from orders.models import FeedConnection
 log = structlog.get_logger()
 
 REPORT_INTERVAL_S = 2.0
-# After so long without a word nobody can tell any more.
+# A state that was stored longer ago than this says nothing about the present.
 SILENT_AFTER = timedelta(seconds=10)
 MAX_PROBLEM_LENGTH = 500
 
 
 class ConnectionState:
-    """The state as the follower knows it; `changed` is set whenever there is something new to tell."""
+    """The state as the follower knows it. `changed` is set whenever there is something new to store."""
 
     def __init__(self) -> None:
         self.problem: str | None = "not connected yet"
         self.changed = asyncio.Event()
-        # Whether we are the active follower: nobody else tells.
+        # Whether we are the active follower, the only one that stores the state.
         self.is_ours = False
         self.session_id: str | None = None
         self.last_sequence: int | None = None
-        # Connected, and yet reports that the exchange has do not come.
+        # Since when reports that the exchange has are missing although the feed is connected.
         self.silent_since: datetime | None = None
 
     def heard(self, session_id: str, sequence: int) -> None:
-        """The exchange has reports up to this one."""
+        """Note that the exchange has reports up to this one."""
         if session_id != self.session_id or self.last_sequence is None:
             self.session_id, self.last_sequence = session_id, sequence
         self.last_sequence = max(self.last_sequence, sequence)
@@ -57,7 +57,7 @@ class ConnectionState:
         self.changed.set()
 
     async def tell_forever(self, feed: str, database: DatabaseThread) -> None:
-        """Store the state, at each change and every few seconds, for as long as we are the active follower."""
+        """Store the state at each change and every few seconds, while we are the active follower."""
         while True:
             self.changed.clear()
             if self.is_ours:
@@ -65,7 +65,7 @@ class ConnectionState:
                     state = self.problem, self.session_id, self.last_sequence, self.silent_since
                     await database.run(partial(save_connection, feed, *state))
                 except DatabaseUnavailable as error:
-                    log.warning("database_unavailable", doing="tell connection", error=one_line(error))
+                    log.warning("database_unavailable", doing="store the feed's connection", error=one_line(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), REPORT_INTERVAL_S)
 
@@ -77,7 +77,7 @@ def save_connection(
     last_sequence: int | None = None,
     silent_since: datetime | None = None,
 ) -> None:
-    """Store the state, and since when it is like that. Only the active follower does, so nobody else writes the row."""
+    """Store the state and when it began. Only the active follower does this, so no other process writes the row."""
     now = timezone.now()
     is_connected = problem is None
     before = FeedConnection.objects.filter(feed=feed).first()

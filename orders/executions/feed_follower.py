@@ -1,4 +1,4 @@
-"""What the followers of the exchange's feed have in common: one is active, and it connects again for as long as it lives."""
+"""The base of the followers of the exchange's feed: only one is active at a time, and it reconnects for as long as it runs."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,13 +26,13 @@ WATCH_INTERVAL_S = 1.0
 
 
 class Superseded(Exception):
-    """Our database connection broke, and with it the lock; another follower is active now."""
+    """The database connection broke and the lock was lost with it; another follower may be active now."""
 
 
 class FeedFollower:
-    """The one active follower of a feed; a second one waits until the first has gone.
+    """The active follower of a feed. A second one waits until the first is gone.
 
-    Being active is a lock that belongs to the database connection of `database`.
+    The active follower holds a lock on the database connection of `database`.
     """
 
     def __init__(self, url: str, gateway: Gateway, feed: str) -> None:
@@ -46,7 +46,7 @@ class FeedFollower:
         self.silence = SilenceWatch(gateway, self.connection)
 
     async def follow(self) -> None:
-        """One connection of the feed. Raises FeedDisconnected, Superseded, DatabaseUnavailable, or a group."""
+        """Follow one connection of the feed. Raises FeedDisconnected, Superseded, DatabaseUnavailable, or a group of them."""
         raise NotImplementedError
 
     async def run(self) -> None:
@@ -62,7 +62,7 @@ class FeedFollower:
         while True:
             try:
                 await self.wait_until_active()
-                # Orders are looked up while there is no feed, too.
+                # Orders are looked up even while the feed is disconnected.
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.look_ups.run())
                     await self.follow_while_active()
@@ -74,7 +74,7 @@ class FeedFollower:
                 await asyncio.sleep(DATABASE_RETRY_S)
 
     async def follow_while_active(self) -> None:
-        """Connect again and again. Raises Superseded, DatabaseUnavailable, or a group of them."""
+        """Follow the feed, reconnecting whenever it ends. Raises Superseded, DatabaseUnavailable, or a group of them."""
         while True:
             try:
                 await self.follow()
@@ -90,11 +90,11 @@ class FeedFollower:
         self.connection.is_ours = True
 
     def is_active(self) -> bool:
-        """Whether we still hold the lock; asked on the database's thread."""
+        """Whether we still hold the lock. Called on the database's thread."""
         return self.lock.is_held()
 
     async def alone(self, work: Callable[[], Any]) -> Any:
-        """`work()`, in the database. Raises Superseded instead when we are not the active one any more."""
+        """Run `work()` on the database's thread. Raises Superseded instead if we are no longer the active follower."""
 
         def work_if_active() -> Any:
             if not self.is_active():
@@ -104,7 +104,7 @@ class FeedFollower:
         return await self.database.run(work_if_active)
 
     async def watch_for_silence(self, applied: Callable[[], int]) -> None:
-        """While the feed is quiet, find out whether that is because nothing happens. `applied` is the newest report taken."""
+        """While the feed is quiet, check whether reports are missing. `applied` returns the newest report's sequence."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             try:
@@ -114,7 +114,7 @@ class FeedFollower:
 
 
 def missing_before(session: Session, position: FeedPosition) -> str | None:
-    """Why reports may be missing between `position` and what the feed still has, or None."""
+    """Why reports may be missing between `position` and the first one that the feed still has, or None."""
     if session.session_id != position.session_id:
         return "new session"
     if session.first_sequence > position.sequence + 1:

@@ -1,4 +1,4 @@
-"""Where each follower of the exchange's feed stands, and which orders have to be looked up because reports may be missing."""
+"""The position of each follower of the exchange's feed, and the look-ups of open orders that missing reports call for."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -12,13 +12,13 @@ from orders.models import FeedPosition, Order
 from orders.states import OPEN_EXECUTION
 from orders.transport import transport
 
-# Anybody can send frames that name no order; they must not have all open orders looked up again and again.
+# Frames that name no order may arrive in any number. They must not cause look-ups of all open orders again and again.
 LOOK_UP_OPEN_INTERVAL = timedelta(minutes=1)
 FIRST_ID = uuid.UUID(int=0)
 
 
 def active_feed() -> str:
-    """The name under which the feed is followed at present."""
+    """The name under which the feed is followed with the current transport."""
     return transport().feed
 
 
@@ -31,19 +31,19 @@ def move_position(feed: str, session_id: str, sequence: int) -> None:
 
 
 def open_at_exchange() -> QuerySet[Order]:
-    """Those that the exchange works on, or may have."""
+    """The orders that the exchange works on or may have."""
     return Order.objects.filter(Q(execution_status__in=OPEN_EXECUTION) | Q(may_be_at_exchange=True))
 
 
 def look_up_open_orders(feed: str, now: datetime) -> None:
-    """Reports are missing: all orders that are open now are to be looked up, those of an earlier loss included."""
+    """Have all orders that are open now looked up because reports are missing. This includes those of an earlier loss."""
     save(feed, look_up_open_at=now, look_up_open_after=None)
 
 
 @transaction.atomic
 def look_up_open_orders_soon(feed: str, now: datetime) -> None:
-    """A report that nobody can read may have been about any open order: at most one look-up of all of them a minute."""
-    # A row to lock.
+    """Have all open orders looked up, at most once a minute: an unreadable report may have been about any of them."""
+    # Make sure that there is a row to lock.
     FeedPosition.objects.bulk_create([FeedPosition(feed=feed, session_id="", sequence=0)], ignore_conflicts=True)
     position = FeedPosition.objects.select_for_update().get(feed=feed)
     if position.look_up_open_at is None:

@@ -1,4 +1,4 @@
-"""Telling a feed on which nothing happens from one on which nothing arrives."""
+"""Tell a feed that has nothing to report from one whose reports do not arrive."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -19,16 +19,16 @@ from orders.models import Order
 
 log = structlog.get_logger()
 
-# Nothing has come for so long: one of the open orders is looked up, each time another.
+# After this long without a report, one of the open orders is looked up, each time another one.
 QUIET_S = 5.0
-# A report that the exchange had so long ago, and that has not come, is missing.
+# A report that the exchange has had for this long, and that has not arrived, is missing.
 OVERDUE_S = 10.0
 
 
 class SilenceWatch:
-    """Looks up one open order while nothing comes. An answer that contains reports which do not come shows a silent feed.
+    """Looks up an open order while no report arrives. If the exchange then has reports that never arrive, the feed is silent.
 
-    Resting orders and a closed market raise no alarm: the exchange has no newer report then.
+    Resting orders and a closed market raise no alarm, because the exchange has no newer report then.
     """
 
     def __init__(self, gateway: Gateway, connection: ConnectionState, clock: Callable[[], float] = monotonic) -> None:
@@ -37,7 +37,7 @@ class SilenceWatch:
         self.clock = clock
         self.quiet_since_s = clock()
         self.looked_up_id = FIRST_ID
-        # The newest report that the exchange has and we lack, and since when we know.
+        # A report that the exchange has and that has not arrived, and since when we know of it.
         self.missing_sequence: int | None = None
         self.missing_since_s = 0.0
 
@@ -45,13 +45,16 @@ class SilenceWatch:
         self.quiet_since_s = self.clock()
 
     def forget(self) -> None:
-        """A connection begins, which brings what is missing or shows that it is."""
+        """Start anew with a new connection: it either brings the missing reports or shows that they are gone."""
         self.report_arrived()
         self.missing_sequence = None
         self.connection.speaks()
 
     async def look(self, taken: int, run_in_database: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        """`taken` is the newest report that we have. Raises FeedDisconnected when the exchange is in another session."""
+        """Check for missing reports. `taken` is the sequence of the newest report that we have.
+
+        Raises FeedDisconnected when the exchange is in another session.
+        """
         if self.missing_sequence is not None and taken >= self.missing_sequence:
             self.missing_sequence = None
             self.connection.speaks()
@@ -59,7 +62,7 @@ class SilenceWatch:
             if self.connection.silent_since is None:
                 log.error("feed_silent", taken=taken, missing=self.missing_sequence)
             self.connection.is_silent(timezone.now())
-            # What the feed does not tell is looked up, once a minute.
+            # Look-ups replace the missing reports, once a minute.
             await run_in_database(partial(look_up_open_orders_soon, active_feed(), timezone.now()))
         if self.clock() - self.quiet_since_s > QUIET_S:
             self.quiet_since_s = self.clock()
@@ -72,7 +75,7 @@ class SilenceWatch:
         self.looked_up_id, asked_at = order.id, timezone.now()
         found = await self.gateway.look_up(order.placement(asked_at))
         if not isinstance(found, Found):
-            # Whether the exchange answers is seen elsewhere, and what it says of this order, too.
+            # Other parts deal with an exchange that does not answer, and with other answers about this order.
             return
         if found.session_id != self.connection.session_id:
             raise FeedDisconnected("the exchange is in another session")
@@ -83,6 +86,6 @@ class SilenceWatch:
 
 
 def next_open_order(after: uuid.UUID) -> Order | None:
-    """The open orders in turn."""
+    """The open order that follows the id `after`, starting over at the end; None if there is none."""
     acknowledged = open_at_exchange().filter(execution_status__isnull=False)
     return next(iter([*page_of(acknowledged, after, 1), *page_of(acknowledged, FIRST_ID, 1)]), None)

@@ -1,7 +1,7 @@
-"""What an order's fills add up to. Pure.
+"""The totals of an order's fills. Pure.
 
 The exchange reports each fill with the total after it. So a fill covers the units of the order above `total - last` up to
-`total`, and fills that are told apart by their units can be counted in any order and any number of times.
+`total`. Its units identify it, so fills can be counted in any order, and repeats are recognised.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ class Fill:
 
 
 def read_fill(data: Mapping[str, Any]) -> Fill:
-    """The fill that an event's data tells of."""
+    """The fill in an event's data."""
     total, last = data["filled_quantity"], data["last_quantity"]
     return Fill(total - last, total, Decimal(data["last_price"]))
 
@@ -44,7 +44,7 @@ def sum_of(values: Iterable[Decimal]) -> Decimal:
 
 
 def value_up_to(quantity: int, fills: Iterable[Fill]) -> Decimal | None:
-    """The exact value of the first `quantity` units, or None when the fills, which do not overlap, do not cover all of them."""
+    """The exact value of the first `quantity` units, or None if the fills do not cover all of them. Fills never overlap."""
     within = [fill for fill in fills if fill.end <= quantity]
     if sum(fill.end - fill.start for fill in within) < quantity:
         return None
@@ -52,16 +52,16 @@ def value_up_to(quantity: int, fills: Iterable[Fill]) -> Decimal | None:
 
 
 def average_price(value: Decimal, quantity: int) -> Decimal:
-    """Rounded to 8 places, half to even."""
+    """The average, rounded half to even to 8 places."""
     return EXACT.quantize(EXACT.divide(value, Decimal(quantity)), EIGHT_PLACES)
 
 
-def is_average_of(told: Decimal, value: Decimal, quantity: int) -> bool:
-    """Whether an average as the exchange wrote it, in as many places as it likes, is that of the exact value.
+def is_average_of(reported: Decimal, value: Decimal, quantity: int) -> bool:
+    """Whether the exchange's average, in any number of places, agrees with the exact value.
 
-    It may round either way, so it may be off by less than one unit of its last place.
+    The exchange may round either way, so its average may be off by less than one unit of its last place.
     """
-    difference = EXACT.subtract(told, EXACT.divide(value, Decimal(quantity))).copy_abs()
-    exponent = told.as_tuple().exponent
+    difference = EXACT.subtract(reported, EXACT.divide(value, Decimal(quantity))).copy_abs()
+    exponent = reported.as_tuple().exponent
     assert isinstance(exponent, int), "prices are finite"
     return difference < Decimal(1).scaleb(exponent)

@@ -1,6 +1,6 @@
-"""Bringing one order in line with what the exchange answers to a look-up. One odd answer concerns its order and no other.
+"""Bring orders in line with the exchange's answers to look-ups. A strange answer affects only its own order.
 
-Nothing here waits for the network: `orders.executions.look_ups` asks, and what it was told is applied here in one transaction.
+Nothing here waits for the network: `orders.executions.look_ups` asks, and the answers are applied here in one transaction.
 """
 
 import uuid
@@ -28,7 +28,7 @@ from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 
-# An answer that may be older than our last change of its order leaves open whether it settles anything.
+# An answer that may be older than our last change of its order settles nothing for certain, so the order is looked up again.
 ASK_AGAIN = timedelta(seconds=1)
 UNANSWERED_PAUSE = timedelta(seconds=5)
 UNKNOWN_TO_EXCHANGE = "the exchange does not know this order, which it acknowledged"
@@ -36,17 +36,17 @@ UNKNOWN_TO_EXCHANGE = "the exchange does not know this order, which it acknowled
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a look-up that began at `asked_at`, by our clock, came to."""
+    """The outcome of a look-up that began at `asked_at`, by our clock."""
 
     outcome: LookUpOutcome
     asked_at: datetime
 
 
 def apply_answers(answers: Mapping[uuid.UUID, Answer]) -> int:
-    """Bring orders in line with what the exchange answered about them; returns how many differed.
+    """Bring orders in line with the exchange's answers about them. Return how many differed.
 
-    What contradicts itself or what is known of its order is kept with its raw text, and the order is flagged and looked up
-    again. One answer that cannot be stored does not keep the others from it.
+    An answer that contradicts itself or what is known of its order is kept with its raw text, and the order is flagged and
+    looked up again. An answer that cannot be stored does not prevent the others from being stored.
     Raises DatabaseUnavailable while the database is unavailable; nothing is stored then.
     """
     differed: list[OrderEvent] = []
@@ -59,7 +59,7 @@ def apply_answers(answers: Mapping[uuid.UUID, Answer]) -> int:
 
 
 def keep_unstorable(answer_of: tuple[uuid.UUID, Answer], error: Exception) -> None:
-    """An answer that the database itself refused."""
+    """Flag the order of an answer that the database refused, and keep the answer as a dead letter."""
     id, answer = answer_of
     log.error("look_up_not_storable", order_id=str(id), answer=repr(answer), exc_info=error)
     with transaction.atomic():
@@ -70,7 +70,7 @@ def keep_unstorable(answer_of: tuple[uuid.UUID, Answer], error: Exception) -> No
 
 @in_transaction
 def apply_together(answers: Mapping[uuid.UUID, Answer]) -> list[OrderEvent]:
-    """The events of the orders that differed."""
+    """Apply the answers in one transaction. Return the events of the orders that differed."""
     orders = lock_orders(list(answers))
     # Read while the orders are locked, so that no report can be applied in between.
     fills = read_fills(orders)
@@ -99,7 +99,7 @@ def apply_answer(order: Order, answer: Answer, fills: Sequence[Fill]) -> list[Or
             lifecycle.flag(order, UNKNOWN_TO_EXCHANGE, again_at)
             order.absent_since = order.absent_since or now
         case NotFound():
-            # Whether it may be there is for the workers to find out, who know until when it could be sent.
+            # The workers find out whether it may still arrive there, because they know until when its send is valid.
             lifecycle.settle_discrepancy(order)
         case _:
             order.look_up_at = now + UNANSWERED_PAUSE
@@ -107,9 +107,9 @@ def apply_answer(order: Order, answer: Answer, fills: Sequence[Fill]) -> list[Or
 
 
 def reconcile(order: Order, found: Found, asked_at: datetime, fills: Sequence[Fill]) -> list[OrderEvent]:
-    """Take over the exchange's totals and state where they are ahead of ours. What was filled is never taken back.
+    """Adopt the exchange's totals and state where they are ahead of ours. Fills are never taken back.
 
-    An answer that was asked for before our last change of the order may lack it, which is no contradiction.
+    If the look-up began before our last change of the order, its answer may lack that change without contradicting it.
     """
     now = timezone.now()
     may_be_older = asked_at <= order.updated_at
@@ -123,7 +123,7 @@ def reconcile(order: Order, found: Found, asked_at: datetime, fills: Sequence[Fi
     if found.status in ENDS:
         advance(order, ExecutionStatus(found.status))
     elif order.execution_status == ExecutionStatus.PENDING_CANCEL:
-        # The result of the cancel may have gone with the reports that we missed. Asking twice does no harm.
+        # The result of the cancel may have been among the missing reports. Asking twice does no harm.
         order.cancel_requested_at = order.next_attempt_at = now
     if may_be_older and (order.discrepancy is not None or order.reported_quantity > order.filled_quantity):
         order.look_up_at = now + ASK_AGAIN
@@ -136,38 +136,38 @@ def reconcile(order: Order, found: Found, asked_at: datetime, fills: Sequence[Fi
 
 
 def contradiction(order: Order, found: Found, fills: Sequence[Fill]) -> str | None:
-    """What cannot be true of the answer and of what is known of the order, whichever is newer, or None."""
+    """How the answer contradicts what is known of the order, whichever is newer, or None."""
     if order.exchange_order_id != found.exchange_order_id:
-        return f"looked up as {found.exchange_order_id}, and acknowledged as {order.exchange_order_id}"
+        return f"looked up as {found.exchange_order_id}, but acknowledged as {order.exchange_order_id}"
     if any(fill.start < found.filled_quantity < fill.end for fill in fills):
         return f"looked up with {found.filled_quantity} filled, which is in the middle of a fill"
     exact = value_up_to(found.filled_quantity, fills)
     if exact and found.average_price is not None and not is_average_of(found.average_price, exact, found.filled_quantity):
         average = average_price(exact, found.filled_quantity)
-        return f"looked up at {found.average_price} on average, and its fills are at {average}"
+        return f"looked up at an average of {found.average_price}, but its fills average {average}"
     return None
 
 
 def falls_behind(order: Order, found: Found) -> str | None:
-    """What an answer lacks that is newer than all that is known of the order, or None."""
+    """How the answer lags behind what is known of the order although it is newer, or None."""
     if found.filled_quantity < order.reported_quantity:
-        return f"looked up with {found.filled_quantity} filled, and {order.reported_quantity} were reported before"
+        return f"looked up with {found.filled_quantity} filled, but {order.reported_quantity} were reported before"
     if order.execution_status in TERMINAL_EXECUTION and found.status not in (order.execution_status, ExecutionStatus.FILLED):
-        return f"looked up as {found.status}, and reported {order.execution_status} before"
+        return f"looked up as {found.status}, but reported as {order.execution_status} before"
     return None
 
 
 def take_totals(order: Order, found: Found, fills: Sequence[Fill]) -> None:
-    """Count what a look-up tells of, together with the fills after it. Its average may be rounded, so known fills go first."""
+    """Count a look-up's total and the fills after it. Its average may be rounded, so use the exact value if it is known."""
     later = [fill for fill in fills if fill.start >= found.filled_quantity]
     total = found.filled_quantity + sum(fill.end - fill.start for fill in later)
     order.reported_quantity = max(order.reported_quantity, found.filled_quantity)
     if total <= order.filled_quantity or found.average_price is None:
         return
     exact = value_up_to(found.filled_quantity, fills)
-    told = EXACT.multiply(Decimal(found.filled_quantity), found.average_price)
+    looked_up = EXACT.multiply(Decimal(found.filled_quantity), found.average_price)
     order.filled_quantity = total
-    order.filled_value = sum_of([told if exact is None else exact, *(fill.value for fill in later)])
+    order.filled_value = sum_of([looked_up if exact is None else exact, *(fill.value for fill in later)])
     order.average_price = average_price(order.filled_value, total)
     order.looked_up_quantity = found.filled_quantity if exact is None else 0
     follow_fill(order)

@@ -1,4 +1,4 @@
-"""Applying what stands in the topic `executions`, in any order and any number of times."""
+"""Apply the reports in the topic `executions`, in any order and any number of times."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ RETRY_S = 0.5
 
 
 class UpdateRecorder:
-    """One member of the group of recorders: a batch is applied in the database, then its offsets are committed."""
+    """A member of the recorders' group. It applies a batch to the database, then commits its offsets."""
 
     def __init__(self) -> None:
         self.consumer = new_consumer(EXECUTIONS.group or "")
         self.dead_letters = AcknowledgedProducer()
 
     def run(self, is_stopping: Callable[[], bool]) -> None:
-        """Record until told to stop; then leave the group, so that others take over at once."""
+        """Record until told to stop, then leave the group, so that others take over at once."""
         self.consumer.subscribe([EXECUTIONS.full_name])
         try:
             while not is_stopping():
@@ -40,7 +40,7 @@ class UpdateRecorder:
             self.dead_letters.close()
 
     def run_once(self) -> int:
-        """Record one batch; returns how many messages it had, 0 also when it has to be read again."""
+        """Record one batch. Return how many messages were recorded: 0 also when the batch has to be read again."""
         records = read_batch(self.consumer, BATCH_SIZE, POLL_S)
         if not records:
             return 0
@@ -52,22 +52,22 @@ class UpdateRecorder:
             self.read_again(records)
             return 0
         except BrokerUnavailable as error:
-            log.warning("kafka_unavailable", doing="keep dead reports", reason=str(error))
+            log.warning("kafka_unavailable", doing="keep dead letters", reason=str(error))
             self.read_again(records)
             return 0
         self.commit(records)
         return len(records)
 
     def record(self, records: Sequence[Record]) -> None:
-        """Raises DatabaseUnavailable, BrokerUnavailable; nothing is lost or doubled by doing it again."""
-        of_session: defaultdict[str, list[ExecutionReport | BadReport]] = defaultdict(list)
+        """Apply the batch and keep its dead letters. Safe to repeat. Raises DatabaseUnavailable, BrokerUnavailable."""
+        by_session: defaultdict[str, list[ExecutionReport | BadReport]] = defaultdict(list)
         dead: list[tuple[Record, str]] = []
         for record in records:
             report = read_report(record)
-            of_session[record.headers.get("session", "")].append(report)
+            by_session[record.headers.get("session", "")].append(report)
             if isinstance(report, BadReport):
                 dead.append((record, report.error))
-        for session_id, reports in of_session.items():
+        for session_id, reports in by_session.items():
             apply_reports(reports, session_id)
         self.keep_dead(dead)
 
@@ -81,7 +81,7 @@ class UpdateRecorder:
             self.dead_letters.flush()
 
     def read_again(self, records: Sequence[Record]) -> None:
-        """Go back to the beginning of the batch, and let some time pass. The group hears from us all the while."""
+        """Go back to the start of the batch and wait a little. Heartbeats to the group go on meanwhile."""
         first: dict[tuple[str, int], int] = {}
         for record in records:
             first.setdefault((record.topic, record.partition), record.offset)
@@ -89,8 +89,8 @@ class UpdateRecorder:
             for (topic, partition), offset in first.items():
                 self.consumer.seek(TopicPartition(topic, partition, offset))
         except KafkaException as error:
-            # It went to another member, or is not ready. To go on behind the batch would skip it, so all partitions are given
-            # up: whoever gets one now begins where it was committed.
+            # The partition went to another member, or is not ready. Reading on would skip the batch, so give up all partitions:
+            # their next readers begin at the committed offsets.
             log.warning("partitions_given_up", reason=error.args[0].str())
             self.consumer.close()
             self.consumer = new_consumer(EXECUTIONS.group or "")
@@ -101,12 +101,12 @@ class UpdateRecorder:
         try:
             self.consumer.commit(offsets=next_offsets(records), asynchronous=False)
         except KafkaException as error:
-            # Whoever reads these messages again finds their events recorded.
+            # The messages may be read again. Their events are recorded by then, so that does no harm.
             log.warning("offsets_not_committed", reason=error.args[0].str())
 
 
 def read_report(record: Record) -> ExecutionReport | BadReport:
-    """The report in a message; one that is none, or in a version that we do not know, comes back as BadReport."""
+    """The report in a message. Returns a BadReport for any other message, and for an unknown version."""
     report = parse_frame(record.value)
     version = record.headers.get("version")
     problem = None
@@ -115,7 +115,7 @@ def read_report(record: Record) -> ExecutionReport | BadReport:
     elif "session" not in record.headers:
         problem = "the header `session` is missing"
     elif isinstance(report, Session):
-        problem = "a session is no report"
+        problem = "a session message is not a report"
     if problem is None and not isinstance(report, Session):
         return report
     return BadReport(raw_text(record.value), problem or "", None if isinstance(report, Session) else report.sequence)

@@ -1,7 +1,7 @@
-"""Following the exchange's feed into the topic `executions`: nothing slower than appending stands in its way.
+"""Follow the exchange's feed and append it to the topic `executions`. Nothing slower than appending delays the feed.
 
-The position moves after the broker has acknowledged what is before it. It is stored beside the appending, as is all
-other database work here, so that a slow or missing database never stalls the socket.
+The position moves after the broker has acknowledged all reports before it. Like all database work here, storing it runs
+beside the appending, so that a slow or unavailable database never stalls the socket.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ log = structlog.get_logger()
 
 BATCH_SIZE = 2000
 RETRY_S = 0.5
-# How far the stored position may be behind: what lies between is appended a second time after a crash.
+# How far the stored position may be behind. After a crash the reports of this time are appended again.
 STORE_INTERVAL_S = 0.25
-# Kafka keys and partitions are for orders; whatever is longer is none of ours.
+# The key is the order's id, which selects the partition. A longer text is not one of our ids, so the message gets no key.
 MAX_KEY_LENGTH = 64
 
 
 @dataclass(slots=True)
 class Position:
-    """Up to where everything is in the topic, and how often reports were missing before that."""
+    """All reports up to `sequence` are in the topic. `gaps` is how often reports were missing before it."""
 
     session_id: str
     sequence: int
@@ -47,10 +47,10 @@ class Position:
 
 
 class AppendingUpdateConsumer(FeedFollower):
-    """Appends what the feed says, and leaves it to recorders to apply it.
+    """Appends the feed's messages to the topic and leaves applying them to the recorders.
 
-    Two that are active for a moment, after a broken database connection, append some reports twice, which recorders
-    do not mind.
+    After a broken database connection two consumers may be active for a moment and append some reports twice. Recorders
+    recognise the repeats.
     """
 
     def __init__(self, url: str, gateway: Gateway) -> None:
@@ -64,12 +64,12 @@ class AppendingUpdateConsumer(FeedFollower):
         try:
             await super().run()
         finally:
-            # It may be in the middle of a batch. What is not acknowledged in time is appended again.
+            # A batch may be in progress. Reports that are not acknowledged in time are appended again.
             await asyncio.to_thread(self.broker.shutdown)
             await asyncio.to_thread(self.producer.close)
 
     async def follow(self) -> None:
-        """One connection of the feed. Raises a group of FeedDisconnected, Superseded, DatabaseUnavailable."""
+        """Follow one connection of the feed. Raises a group of FeedDisconnected, Superseded, DatabaseUnavailable."""
         stored = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=stored.sequence, session_id=stored.session_id or None) as feed:
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)
@@ -82,12 +82,12 @@ class AppendingUpdateConsumer(FeedFollower):
                     group.create_task(self.store_forever())
                     group.create_task(self.watch_for_silence(lambda: self.position.sequence))
             finally:
-                # What is lost here is appended again.
+                # If this fails, some reports are appended again.
                 with suppress(DatabaseUnavailable):
                     await self.database.run(partial(self.store, replace(self.position)))
 
     def is_active(self) -> bool:
-        """A new connection may take the lock again: what is appended twice does no harm."""
+        """Take the lock again if the connection is new: appending reports twice does no harm."""
         return self.lock.hold()
 
     async def begin_session(self, session: Session, stored: FeedPosition) -> None:
@@ -106,14 +106,14 @@ class AppendingUpdateConsumer(FeedFollower):
             self.backoff.reset()
 
     async def append(self, messages: Sequence[Session | Envelope]) -> None:
-        """Append what is new among the messages. Raises FeedDisconnected when a new session begins among them."""
+        """Append the new ones of the messages. Raises FeedDisconnected when a new session begins among them."""
         sequence = self.position.sequence
         fresh: list[Envelope] = []
         new_session = gap = False
         for message in messages:
             if isinstance(message, Session):
                 if message.session_id != self.position.session_id:
-                    # Its sequences begin anew, and would be taken for repeats here.
+                    # Its sequences start again and would be mistaken for repeats.
                     new_session = True
                     break
             elif message.sequence is None:
@@ -125,7 +125,7 @@ class AppendingUpdateConsumer(FeedFollower):
         self.connection.heard(self.position.session_id, sequence)
         if gap:
             log.warning("reports_missing", problem="gap", session_id=self.position.session_id, until=sequence)
-            # Before the position moves beyond the gap, so that it is never stored without this.
+            # Counted before the position moves beyond the gap, so that the position is never stored without it.
             self.position.gaps += 1
         await self.send_until_acknowledged(fresh)
         self.position.sequence = sequence
@@ -133,7 +133,7 @@ class AppendingUpdateConsumer(FeedFollower):
             raise FeedDisconnected("the exchange began a new session")
 
     async def send_until_acknowledged(self, messages: Sequence[Envelope]) -> None:
-        """While the broker is unavailable the exchange has to wait: what it retains comes to us later."""
+        """Send until the broker acknowledges. While it is unavailable we read no more: the exchange retains its reports."""
         is_unavailable = False
         while messages:
             try:
@@ -157,7 +157,7 @@ class AppendingUpdateConsumer(FeedFollower):
         self.producer.flush()
 
     async def store_forever(self) -> None:
-        """Store the position as it moves. Raises Superseded."""
+        """Store the position whenever it has moved. Raises Superseded."""
         is_unavailable = False
         while True:
             await asyncio.sleep(STORE_INTERVAL_S)
@@ -173,7 +173,7 @@ class AppendingUpdateConsumer(FeedFollower):
                 is_unavailable = True
 
     def store(self, position: Position) -> None:
-        """The look-ups are stored together with the position beyond what is missing: a crash forgets neither."""
+        """Store the position together with the look-ups for missing reports before it, so that a crash loses neither."""
         with transaction.atomic():
             if position.gaps > self.stored.gaps:
                 look_up_open_orders(self.feed, timezone.now())

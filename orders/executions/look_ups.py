@@ -1,7 +1,7 @@
-"""Asking the exchange about orders of which reports are missing, or contradict what is known.
+"""Look orders up at the exchange when reports about them are missing or contradict what is known.
 
-Which orders these are stands in the database: each order that is concerned has `look_up_at`, and a loss that may concern any
-open order has its mark at the feed's position. So a crash forgets none, and the feed goes on being followed meanwhile.
+The database says which orders these are: each has `look_up_at`, and when any open order may be affected, the feed's position
+says so. So a crash forgets none, and the feed is followed meanwhile.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ log = structlog.get_logger()
 
 ORDERS_AT_ONCE = 500
 LOOK_UPS_AT_ONCE = 50
-# Some fail now and then: so many in a row, with growing pauses, until one is left for later.
+# Look-ups fail now and then. After this many failures in a row, with growing pauses, the order is left for later.
 LOOK_UP_ATTEMPTS = 6
 POLL_S = 0.5
-# Runs work on the database's thread; it may refuse, once we are not the active follower any more.
+# Runs work on the database's thread. It may raise once we are no longer the active follower.
 RunInDatabase = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -40,7 +40,7 @@ class ExchangeUnavailable(Exception):
 
 
 class LookUps:
-    """Looks up what is due, for as long as `run` runs. Only the active follower of a feed does."""
+    """Looks up due orders for as long as `run` runs, which is only in the active follower of a feed."""
 
     def __init__(self, gateway: Gateway, feed: str, run_in_database: RunInDatabase) -> None:
         self.gateway = gateway
@@ -49,7 +49,7 @@ class LookUps:
         self.backoff = Backoff()
 
     async def run(self) -> None:
-        """While the exchange or the database is unavailable it tries again. Raises what `run_in_database` raises beside that."""
+        """Look up orders, retrying while the exchange or database is unavailable. Raises other errors of `run_in_database`."""
         while True:
             try:
                 if not await self.look_up_some():
@@ -63,10 +63,10 @@ class LookUps:
                 await self.backoff.wait()
 
     async def look_up_some(self) -> bool:
-        """A page of those that are due, and else of the open ones if all of them are to be looked up; whether there were any.
+        """Look up a page of due orders, or else of the open orders if all of them are wanted. Return whether there was one.
 
-        Raises ExchangeUnavailable when not one look-up was answered. They are due again then, and until one is answered the
-        exchange is asked about one order at a time, each time about another.
+        Raises ExchangeUnavailable when no look-up was answered. The orders are due again then, and until an answer comes, one
+        order at a time is looked up, each time another one.
         """
         limit = 1 if self.backoff.failures else ORDERS_AT_ONCE
         due = await self.run_in_database(partial(due_for_look_up, limit))
@@ -83,7 +83,7 @@ class LookUps:
         answers = await ask(self.gateway, orders)
         differing = await self.run_in_database(partial(apply_answers, answers))
         if of_open_orders:
-            # Those that were not answered have a time of their own now at which they are looked up.
+            # Orders without an answer have their own `look_up_at` now.
             await self.run_in_database(partial(looked_up_until, self.feed, orders))
         log.info("reconciled", looked_up=len(answers), differing=differing)
         refuse_silence(answers)
@@ -95,7 +95,7 @@ def due_for_look_up(limit: int) -> list[Order]:
 
 @transaction.atomic
 def next_open_orders(feed: str, limit: int) -> list[Order] | None:
-    """The next page of the open orders while all of them are to be looked up; it is empty at their end. None otherwise."""
+    """The next page of open orders while all of them are to be looked up, an empty one at the end. None otherwise."""
     now = timezone.now()
     position = load_position(feed)
     if position.look_up_open_at is not None and position.look_up_open_at <= now:
@@ -103,7 +103,7 @@ def next_open_orders(feed: str, limit: int) -> list[Order] | None:
         save(feed, look_up_open_at=None, look_up_open_began_at=now, look_up_open_after=FIRST_ID)
     if position.look_up_open_after is None or position.look_up_open_began_at is None:
         return None
-    # Those accepted since cannot have lost anything then.
+    # Orders accepted since then cannot be affected by the loss.
     accepted_before = first_id_at(position.look_up_open_began_at)
     return page_of(open_at_exchange().filter(id__lt=accepted_before), position.look_up_open_after, limit)
 
@@ -117,7 +117,7 @@ def page_of(orders: QuerySet[Order], after: uuid.UUID, limit: int = ORDERS_AT_ON
 
 
 async def ask(gateway: Gateway, orders: Sequence[Order]) -> dict[uuid.UUID, Answer]:
-    """What the look-up of each order came to."""
+    """Look up the orders and return the answers."""
     slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask_until_answered(gateway, order, slots)) for order in orders]

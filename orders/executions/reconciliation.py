@@ -1,4 +1,4 @@
-"""Comparing what is stored here with what the exchange has, order by order, for a person to see and to have it mended."""
+"""Compare our orders with the exchange's, one by one, so that an operator can see the differences and have them mended."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ FAILED_LATELY = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One order that is not here as it is at the exchange; `can_be_mended` by taking over the exchange's view."""
+    """One order that differs from the exchange's view of it; `can_be_mended` if adopting that view resolves the difference."""
 
     order_id: uuid.UUID
     here: str
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """What was found: differences, and orders that the exchange reports about and that are not ours, by their id there."""
+    """The result: differences, and orders in the exchange's reports that are not in our database, by `client_order_id`."""
 
     looked_up: int = 0
     differences: list[Difference] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Comparison:
 
 
 async def compare_open_orders(gateway: Gateway, *, apply: bool) -> Comparison:
-    """Look up every open order, and those that failed lately; with `apply` take over what the exchange says.
+    """Look up every open order and every recently failed one. With `apply`, adopt the exchange's view.
 
-    It does no harm while everything runs.
+    Safe while everything runs.
 
     Raises ExchangeUnavailable when the exchange does not answer, DatabaseUnavailable from the database.
     """
@@ -75,12 +75,12 @@ async def compare_open_orders(gateway: Gateway, *, apply: bool) -> Comparison:
 
 
 def failed_lately() -> QuerySet[Order]:
-    """They are not at the exchange, unless somebody retried one after the backup that this database was restored from."""
+    """Orders that failed recently. If this database was restored, one may have been retried after the backup and be there."""
     return Order.objects.filter(status=Status.FAILED, id__gt=first_id_at(timezone.now() - FAILED_LATELY))
 
 
 def differences(answers: Mapping[uuid.UUID, Answer]) -> list[Difference]:
-    """How these orders would change, and what is left to a person; nothing is stored."""
+    """How these orders would change, and the differences that an operator must resolve. Stores nothing."""
     with transaction.atomic():
         orders = lock_orders(list(answers))
         fills = read_fills(orders)
@@ -97,7 +97,7 @@ def difference(order: Order, answer: Answer, fills: Sequence[Fill]) -> Differenc
         case Contradiction(reason) | TermsConflict(reason):
             return Difference(order.id, here, reason, can_be_mended=False)
         case NotFound():
-            # Of an order that is not completed, workers find out themselves whether the exchange has it.
+            # If the order is not completed, workers find out themselves whether the exchange has it.
             return missing(order) if order.status == Status.COMPLETED else None
     apply_answer(order, answer, fills)
     if order.discrepancy is not None:
@@ -119,7 +119,7 @@ def in_words(order: Order) -> str:
 
 
 def orders_not_ours() -> dict[str, str]:
-    """What the newest dead letters say of orders that are not in our database, by `client_order_id`."""
+    """What the latest dead letters say about orders that are not in our database, by `client_order_id`."""
     reports = DeadLetter.objects.filter(applied_at__isnull=True, reason=NOT_OURS).order_by("-id")[:MAX_REPORTS]
     known: dict[str, str] = {}
     for raw in reports.values_list("raw", flat=True):

@@ -1,4 +1,4 @@
-"""Applying dead letters once more, when an operator asks for it."""
+"""Apply dead letters again, when an operator asks for it."""
 
 from django.db import transaction
 from django.utils import timezone
@@ -9,9 +9,9 @@ from orders.models import DeadLetter
 
 
 def replay_dead_letters() -> tuple[int, int]:
-    """Apply every dead letter once more, oldest first; returns how many were applied and how many were not."""
+    """Apply every dead letter again, oldest first. Return how many were applied and how many were not."""
     applied = remaining = 0
-    # Answers to look-ups are no reports: the next look-up makes up for them.
+    # Answers to look-ups are not replayed, since the next look-up replaces them.
     reports = DeadLetter.objects.filter(applied_at__isnull=True).exclude(session_id="").order_by("id")
     for kept in reports.iterator(chunk_size=500):
         with transaction.atomic():
@@ -25,7 +25,7 @@ def replay_dead_letters() -> tuple[int, int]:
 
 
 def apply_kept(kept: DeadLetter) -> bool:
-    """True when the report is applied now, or was before; else its reason is brought up to date."""
+    """Apply one report. True if it is applied now or was before; otherwise update its reason."""
     report = parse_frame(kept.raw.encode())
     if not isinstance(report, ExecutionReport):
         kept.reason = report.error if isinstance(report, BadReport) else "not a report"

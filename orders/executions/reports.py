@@ -1,4 +1,4 @@
-"""Applying what the exchange reports: totals, states and events of orders, in any order and any number of times."""
+"""Apply the exchange's reports to the totals, states and events of orders, in any order and any number of times."""
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 
-# How an order ends without being filled, in the exchange's words and in ours.
+# The ends of an order other than filled. The exchange's names are the same as ours.
 ENDS = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.REJECTED, ExecutionStatus.EXPIRED})
 NOTE_LAST_PRICES = """
     INSERT INTO orders_lastprice AS known (instrument, price, executed_at)
@@ -46,7 +46,7 @@ class CannotApply(Exception):
 
 
 class Known(NamedTuple):
-    """An event that came from the exchange before."""
+    """An event that an earlier report brought."""
 
     order_id: uuid.UUID
     data: Mapping[str, Any]
@@ -54,13 +54,13 @@ class Known(NamedTuple):
 
 @dataclass
 class Batch:
-    """Some reports of one session, and what is known of their orders, whose rows are locked."""
+    """Reports of one session, and what is known of their orders, whose rows are locked."""
 
     session_id: str
     now: datetime
     orders: dict[uuid.UUID, Order]
     known: dict[str, Known]
-    # Of the orders with fills that do not come one after the other; those of this batch are added as they are applied.
+    # Only for orders whose fills do not arrive one after the other. This batch's fills are added as they are applied.
     fills: dict[uuid.UUID, list[Fill]]
     pruned: Collection[uuid.UUID]
     events: list[OrderEvent] = field(default_factory=list)
@@ -81,14 +81,14 @@ def apply_reports(
 ) -> None:
     """Apply reports of one feed session in one transaction.
 
-    Those that cannot be applied become dead letters, and their orders are looked up.
+    Reports that cannot be applied become dead letters, and their orders are looked up.
 
-    With `feed` and `position` it also moves that feed's position, in the same transaction.
+    With `feed` and `position`, also move that feed's position in the same transaction.
     Raises DatabaseUnavailable while the database is unavailable; nothing is stored then.
     """
 
     def store(some: Sequence[ExecutionReport | BadReport]) -> None:
-        # One by one, the position moves after the last of them.
+        # When reports are stored one by one, the position moves after the last of them.
         apply_together(some, session_id, feed if some is reports else None, position)
 
     def refuse(report: ExecutionReport | BadReport, error: Exception) -> None:
@@ -121,7 +121,7 @@ def store(batch: Batch) -> None:
 
 
 def read_batch(reports: Sequence[ExecutionReport | BadReport], session_id: str) -> Batch:
-    """Lock the orders, and read what is needed of their history: two statements when all fills come in order."""
+    """Lock the orders and read the history that is needed: two statements when all fills arrive in order."""
     readable = [report for report in reports if isinstance(report, ExecutionReport)]
     orders = lock_orders([id for report in reports if (id := order_id_of(report)) is not None])
     known = known_events({event_id_of(report, session_id) for report in readable})
@@ -136,7 +136,7 @@ def known_events(event_ids: Collection[str]) -> dict[str, Known]:
 
 
 def pruned_orders(orders: Iterable[Order]) -> set[uuid.UUID]:
-    """Those that ended so long ago that their history is gone: what is reported of them now was counted then."""
+    """The ended orders whose history has been pruned. A report about them now is a repeat of one that was counted then."""
     ended = {order.id for order in orders if order.execution_status in TERMINAL_EXECUTION}
     if not ended:
         return ended
@@ -147,7 +147,7 @@ def pruned_orders(orders: Iterable[Order]) -> set[uuid.UUID]:
 
 
 def out_of_order(reports: Iterable[ExecutionReport], orders: Mapping[uuid.UUID, Order]) -> set[uuid.UUID]:
-    """The orders of fills that do not begin where the one before ended: which units they cover is told by all fills."""
+    """The orders with a fill that does not begin where the one before ended. To check such a fill, all fills are needed."""
     found = set()
     counted: dict[uuid.UUID, int] = {}
     for report in reports:
@@ -172,7 +172,7 @@ def read_fills(order_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[Fill]]:
 
 
 def apply_one(batch: Batch, report: ExecutionReport | BadReport) -> None:
-    """Raises CannotApply, and has changed nothing then."""
+    """Apply one report to the batch. Raises CannotApply, and then changes nothing."""
     order = batch.order_of(report)
     if isinstance(report, BadReport):
         raise CannotApply(report.error, order)
@@ -184,49 +184,49 @@ def apply_one(batch: Batch, report: ExecutionReport | BadReport) -> None:
     check_identity(order, report)
     new_fill = check_totals(order, report, batch.fills.get(order.id))
     events = apply_report(order, report, new_fill, batch)
-    # `new` has an event only when it completes the order, and it is the first then.
-    own = events[:1] if report.type is ReportType.NEW else events[-1:]
-    for event in own:
+    # `new` has an event only when it completes the order; it is the first then.
+    reported = events[:1] if report.type is ReportType.NEW else events[-1:]
+    for event in reported:
         event.event_id = event_id
-    batch.known[event_id] = Known(order.id, own[0].data if own else {})
+    batch.known[event_id] = Known(order.id, reported[0].data if reported else {})
     batch.events += events
     batch.change(order)
 
 
 def is_repeat(report: ExecutionReport, order: Order, known: Known | None) -> bool:
-    """Raises CannotApply when the exchange has given its id to another report."""
+    """Whether the report was applied before. Raises CannotApply when another report has the same `execution_id`."""
     if known is None:
         return False
     if known.order_id != order.id:
-        raise CannotApply("its execution_id is that of a report about another order", order)
+        raise CannotApply("its execution_id belongs to a report about another order", order)
     if report.last_quantity is not None and "last_quantity" in known.data and read_fill(known.data) != fill_of(report):
-        raise CannotApply("its execution_id is that of another fill", order)
+        raise CannotApply("its execution_id belongs to another fill", order)
     return True
 
 
 def check_identity(order: Order, report: ExecutionReport) -> None:
-    """Raises CannotApply when the report is not about this order, whatever id it names."""
+    """Raises CannotApply when the report has this order's id but is about another order."""
     if report.account != str(order.account_id):
-        raise CannotApply(f"the order is of account {order.account_id}, and the report names {report.account}", order)
+        raise CannotApply(f"the order belongs to account {order.account_id}, but the report names {report.account}", order)
     if order.exchange_order_id not in (None, report.exchange_order_id):
-        raise CannotApply(f"the order is {order.exchange_order_id} at the exchange", order)
+        raise CannotApply(f"the order's id at the exchange is {order.exchange_order_id}", order)
 
 
 def check_totals(order: Order, report: ExecutionReport, fills: Sequence[Fill] | None) -> Fill | None:
-    """The fill that the report brings, None for other reports. Raises CannotApply for totals that contradict what is known."""
+    """The report's fill, or None if it has none. Raises CannotApply for totals that contradict what is known."""
     if report.filled_quantity > order.quantity:
         raise CannotApply("more would be filled than was ordered", order)
     if report.type is ReportType.FILLED and report.filled_quantity < order.quantity:
-        raise CannotApply(f"it says filled with {report.filled_quantity} of {order.quantity}", order)
+        raise CannotApply(f"reported as filled with {report.filled_quantity} of {order.quantity}", order)
     if report.type.value in ENDS and report.filled_quantity < order.filled_quantity:
-        raise CannotApply(f"it ends with {report.filled_quantity} filled, and {order.filled_quantity} are", order)
+        raise CannotApply(f"it ends with {report.filled_quantity} filled, but {order.filled_quantity} already are", order)
     if report.last_quantity is None:
         return None
     fill = fill_of(report)
     if any(fill.overlaps(other) for other in fills or ()):
-        raise CannotApply(f"a report before it filled some of its units {fill.start + 1} to {fill.end}", order)
+        raise CannotApply(f"an earlier report filled some of its units {fill.start + 1} to {fill.end}", order)
     if fill.start < order.looked_up_quantity < fill.end:
-        raise CannotApply(f"a look-up counted {order.looked_up_quantity} units, and it begins before and ends after that", order)
+        raise CannotApply(f"it straddles the total of {order.looked_up_quantity} units that a look-up counted", order)
     return fill
 
 
@@ -237,15 +237,13 @@ def fill_of(report: ExecutionReport) -> Fill:
 
 
 def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch: Batch) -> list[OrderEvent]:
-    """Change the order as a report says that contradicts nothing; returns the events, the report's own last."""
+    """Apply a report that contradicts nothing to the order. Return the events, the report's own last."""
     now = batch.now
-    # A report may be faster than the answer to the placement: it proves as much.
+    # A report may overtake the answer to the placement, and proves the same.
     events = lifecycle.acknowledged(order, report.exchange_order_id, now, occurred_at=report.occurred_at, from_feed=True)
     order.absent_since = None
     if fill is not None and order.execution_status in TERMINAL_EXECUTION and fill.end > order.reported_quantity:
-        lifecycle.flag(
-            order, f"it ended with {order.reported_quantity} filled, and was filled up to {fill.end} all the same", now
-        )
+        lifecycle.flag(order, f"it ended with {order.reported_quantity} filled, but was later filled up to {fill.end}", now)
     order.reported_quantity = max(order.reported_quantity, report.filled_quantity)
     if report.type is ReportType.NEW:
         look_up_if_incomplete(order, now)
@@ -265,11 +263,11 @@ def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch
 
 
 def count_fill(order: Order, fill: Fill, fills: list[Fill] | None) -> None:
-    """Add a fill to the totals. `fills` are those before it, or None when they come one after the other."""
+    """Add a fill to the totals. `fills` are the known ones, or None if they arrive one after the other."""
     if fills is not None:
         fills.append(fill)
     if fill.end <= order.looked_up_quantity:
-        # A look-up counted it, at an average that may have been rounded. Once all of these fills are known, they are exact.
+        # A look-up counted this fill, at an average that may be rounded. Once all fills it counted are known, use their value.
         exact = None if fills is None else value_up_to(order.looked_up_quantity, fills)
         if exact is None or fills is None:
             return
@@ -283,23 +281,25 @@ def count_fill(order: Order, fill: Fill, fills: list[Fill] | None) -> None:
 
 
 def check_average(order: Order, report: ExecutionReport, now: datetime) -> None:
-    """Flag the order when the exchange's average is not that of the fills, all of which are known exactly."""
+    """Flag the order when all its fills are known exactly and the exchange's average differs from theirs."""
     if order.looked_up_quantity or not order.filled_quantity == order.reported_quantity == report.filled_quantity:
         return
     if report.average_price is not None and not is_average_of(report.average_price, order.filled_value, order.filled_quantity):
-        lifecycle.flag(order, f"reported at {report.average_price} on average, and its fills are at {order.average_price}", now)
+        lifecycle.flag(
+            order, f"reported at an average of {report.average_price}, but its fills average {order.average_price}", now
+        )
 
 
 def look_up_if_incomplete(order: Order, now: datetime) -> None:
-    """The exchange told of more than was reported fill by fill. Reports may overtake one another, so it gets a moment."""
+    """Have the order looked up if its reported total exceeds its fills. Reports may overtake one another, so wait a moment."""
     if order.reported_quantity > order.filled_quantity:
         lifecycle.look_up(order, now + lifecycle.FEED_GRACE)
 
 
 def keep_dead_letters(batch: Batch) -> None:
-    """Keep what was refused, and have the exchange asked about its orders, or about all that are open if it names none.
+    """Keep refused reports as dead letters, and have their orders looked up, or all open ones if a report names none.
 
-    What is kept already was seen to when it came first.
+    Reports that are already kept were handled when they first arrived.
     """
     if not batch.refused:
         return
@@ -318,7 +318,7 @@ def keep_dead_letters(batch: Batch) -> None:
 
 @in_transaction
 def keep_dead_letter(report: ExecutionReport | BadReport, reason: str, session_id: str) -> None:
-    """A report that the database itself refused."""
+    """Keep a report that the database refused."""
     id = order_id_of(report)
     batch = Batch(session_id, timezone.now(), lock_orders([id] if id else []), {}, {}, ())
     batch.refused.append(Rejected(report, reason, batch.order_of(report)))
@@ -326,9 +326,9 @@ def keep_dead_letter(report: ExecutionReport | BadReport, reason: str, session_i
 
 
 def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
-    """Keep each instrument's latest execution price, whatever order the reports come in.
+    """Keep each instrument's latest execution price, in whatever order the reports arrive.
 
-    A time that the exchange puts into the future counts as now: no later execution would ever replace that price.
+    A time in the future counts as now, since otherwise no later execution would replace that price.
     """
     latest: dict[str, LastPrice] = {}
     for event in events:
@@ -337,7 +337,7 @@ def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
         if "last_price" in event.data and (known is None or known.executed_at <= executed_at):
             latest[instrument] = LastPrice(instrument=instrument, price=event.data["last_price"], executed_at=executed_at)
     if latest:
-        # One order for all, so that two consumers cannot deadlock.
+        # Sorted, so that two consumers cannot deadlock.
         rows = [latest[instrument] for instrument in sorted(latest)]
         columns = [row.instrument for row in rows], [row.price for row in rows], [row.executed_at for row in rows]
         with connection.cursor() as cursor:
@@ -346,14 +346,14 @@ def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
 
 def end_pending_cancel(order: Order, now: datetime) -> None:
     if order.claimed_until is not None:
-        # Faster than the answer to our request, which must not make it pending again.
+        # The report overtook the answer to our cancel request, which must not make the cancel pending again.
         lifecycle.end_cancel(order, now)
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         order.execution_status = open_status(order)
 
 
 def follow_fill(order: Order) -> None:
-    """The state that goes with the totals; a cancel that is under way stays so."""
+    """Set the state that matches the totals; a pending cancel stays pending."""
     if order.filled_quantity == order.quantity:
         advance(order, ExecutionStatus.FILLED)
     elif order.execution_status == ExecutionStatus.NEW:
@@ -365,7 +365,7 @@ def open_status(order: Order) -> ExecutionStatus:
 
 
 def advance(order: Order, status: ExecutionStatus) -> None:
-    """Take on `status` if the table of changes allows it; a terminal one leaves nothing for workers to do."""
+    """Move to `status` if EXECUTION_STATUS_CHANGES allows it. A terminal status leaves nothing for workers to do."""
     current = None if order.execution_status is None else ExecutionStatus(order.execution_status)
     if status not in EXECUTION_STATUS_CHANGES[current]:
         return
@@ -375,7 +375,7 @@ def advance(order: Order, status: ExecutionStatus) -> None:
 
 
 def event_id_of(report: ExecutionReport, session_id: str) -> str:
-    """Unique over all sessions of an exchange (FIX tag 17 ExecID is unique inside one)."""
+    """An id that is unique across all sessions of an exchange (FIX tag 17 ExecID is unique within one session)."""
     return f"{session_id}:{report.execution_id}"
 
 

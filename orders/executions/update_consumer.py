@@ -1,4 +1,4 @@
-"""Following the exchange's feed: connect after the last applied report, apply in batches, have looked up what was missed."""
+"""Follow the exchange's feed: connect after the last applied report, apply in batches, and have missed orders looked up."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ BATCH_INTERVAL_S = 0.01
 
 
 class UpdateConsumer(FeedFollower):
-    """Applies the reports itself, on the connection that holds the lock.
+    """Applies the reports itself, on the database connection that holds the lock.
 
-    Whoever loses the connection loses both at once, so two can never apply at the same time.
+    A consumer that loses the connection also loses the lock, so two can never apply at the same time.
     """
 
     def __init__(self, url: str, gateway: Gateway) -> None:
@@ -36,7 +36,7 @@ class UpdateConsumer(FeedFollower):
         self.sequence = 0
 
     async def follow(self) -> None:
-        """One connection of the feed, from the stored position on. Raises FeedDisconnected, Superseded, DatabaseUnavailable."""
+        """Follow one connection, from the stored position on. Raises FeedDisconnected, Superseded, DatabaseUnavailable."""
         position = await self.database.run(partial(load_position, self.feed))
         async with ExecutionFeed(self.url, after=position.sequence, session_id=position.session_id or None) as feed:
             self.connection.heard(feed.session.session_id, feed.session.last_sequence)
@@ -56,7 +56,7 @@ class UpdateConsumer(FeedFollower):
                 await asyncio.sleep(BATCH_INTERVAL_S)
 
     async def begin_session(self, session: Session, position: FeedPosition) -> None:
-        """Have all open orders looked up when something cannot be had from the feed any more; it is followed meanwhile."""
+        """Have all open orders looked up if the feed no longer has all reports. The feed is followed meanwhile."""
         self.session_id = session.session_id
         self.sequence = position.sequence
         if problem := missing_before(session, position):
@@ -66,22 +66,22 @@ class UpdateConsumer(FeedFollower):
 
     @transaction.atomic
     def pass_over_missing(self) -> None:
-        """The look-ups are stored before the position moves beyond what is missing: a crash forgets neither."""
+        """Store the look-ups together with the position beyond the missing reports, so that a crash loses neither."""
         look_up_open_orders(self.feed, timezone.now())
         move_position(self.feed, self.session_id, self.sequence)
 
     async def apply(self, messages: Sequence[FeedMessage]) -> None:
-        """Apply what is new among the messages. Raises FeedDisconnected when a new session begins among them."""
+        """Apply the new ones of the messages. Raises FeedDisconnected when a new session begins among them."""
         fresh: list[ExecutionReport | BadReport] = []
         new_session = False
         for message in messages:
             if isinstance(message, Session):
                 if message.session_id != self.session_id:
-                    # Its sequences begin anew, and would be taken for repeats here.
+                    # Its sequences start again and would be mistaken for repeats.
                     new_session = True
                     break
             elif message.sequence is None:
-                # Whichever it was, it shows as a gap before the next.
+                # Its sequence is unreadable, so it will also show as a gap before the next report.
                 fresh.append(message)
             elif message.sequence > self.sequence:
                 if message.sequence > self.sequence + 1:

@@ -1,5 +1,5 @@
-"""Kafka as the transport, for those who outgrow one machine; docs/scaling.md and docs/kafka.md tell how.
+"""Kafka as the transport, for installations that outgrow one machine; see docs/scaling.md and docs/kafka.md.
 
-It carries wake-ups, reports and events. What is true stands in the database all the same, so a message may be lost,
-doubled or late: the sweep and the tables make it good.
+It carries wake-ups, reports and events. The database remains the truth, so a message may be lost, doubled or late: the sweep
+and the tables make up for it.
 """

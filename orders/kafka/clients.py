@@ -1,4 +1,4 @@
-"""Producers and consumers as all processes here use them (librdkafka, its CONFIGURATION.md names the options)."""
+"""The producers and consumers that all our processes use (librdkafka; its CONFIGURATION.md explains the options)."""
 
 import socket
 from collections.abc import Iterable, Mapping
@@ -9,20 +9,20 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from django.conf import settings
 
-# Of the messages' formats in docs/kafka.md; a reader refuses a version that it does not know.
+# The version of the message formats in docs/kafka.md. Readers refuse unknown versions.
 VERSION = "1"
-# A message that the broker has not acknowledged by then has failed, and its sender decides what to do.
+# A message that the broker has not acknowledged in this time has failed, and its sender decides what to do.
 DELIVERY_TIMEOUT_S = 5.0
 METADATA_REFRESH_S = 5.0
-# The longest frame that the feed's reader lets in, with its headers.
+# Large enough for the longest frame that the feed's reader accepts, with its headers.
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
-# librdkafka's word for "as the key says".
+# librdkafka's value for "choose the partition by the key".
 BY_KEY = -1
 log = structlog.get_logger()
 
 
 class BrokerUnavailable(Exception):
-    """The broker did not acknowledge in time, or refused; nothing is known of the messages, which may be sent again."""
+    """The broker did not acknowledge in time, or refused. The messages may have arrived or not, and may be sent again."""
 
 
 def common_options() -> dict[str, Any]:
@@ -30,18 +30,18 @@ def common_options() -> dict[str, Any]:
         "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
         "client.id": f"lemon-market-{socket.gethostname()}",
         "topic.metadata.refresh.interval.ms": int(METADATA_REFRESH_S * 1000),
-        # Connections come back soon after a broker does.
+        # Reconnect soon after a broker is back.
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
-        # Whoever uses a client says when it is unavailable; librdkafka itself would say so for every attempt to connect.
+        # Our own code logs when Kafka is unavailable; librdkafka would log every attempt to connect.
         "log_level": 2,
         **settings.KAFKA_OPTIONS,
     }
 
 
 def new_producer(**options: Any) -> Producer:
-    """One that the broker's own repeats do not double or reorder: idempotent, acknowledged by all in-sync replicas."""
+    """A producer whose own retries neither double nor reorder messages: idempotent, acknowledged by all in-sync replicas."""
     reliable = {
         "enable.idempotence": True,
         "acks": "all",
@@ -55,7 +55,7 @@ def new_producer(**options: Any) -> Producer:
 def new_consumer(group: str, **options: Any) -> Consumer:
     """A member of `group` (without the prefix) that commits only what it is told to.
 
-    Partitions move one by one when members come and go (cooperative rebalance, KIP-429); all others go on being read.
+    When members come and go, partitions move one by one, and all others are still read (cooperative rebalance, KIP-429).
     """
     careful = {
         "group.id": settings.KAFKA_PREFIX + group,
@@ -63,12 +63,12 @@ def new_consumer(group: str, **options: Any) -> Consumer:
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        # A member that was killed is missed after so long, and its partitions go to others.
+        # After this time without a heartbeat a member counts as dead, and its partitions go to others.
         "session.timeout.ms": 6000,
         "heartbeat.interval.ms": 1500,
-        # For so long, too, the others wait in a rebalance for one that says nothing, such as a name that a member had before
-        # the broker was killed; the usual five minutes would be five minutes without executions. Who is put out because the
-        # database kept it waiting joins again, and reads its messages again.
+        # A rebalance waits this long for a silent member, such as the old id of a member from before the broker was killed.
+        # The default of five minutes would mean five minutes without executions. A member that is excluded because the
+        # database kept it waiting rejoins and reads its messages again.
         "max.poll.interval.ms": 10_000,
         "allow.auto.create.topics": False,
     }
@@ -76,14 +76,14 @@ def new_consumer(group: str, **options: Any) -> Consumer:
 
 
 class AcknowledgedProducer:
-    """Sends batches and waits until the broker has acknowledged every message of them."""
+    """Sends batches and waits until the broker has acknowledged every message in them."""
 
     def __init__(self) -> None:
         self._producer = new_producer()
         self._failure: KafkaError | None = None
 
     def send(self, topic: str, value: bytes, *, key: str | None, headers: dict[str, str], partition: int = BY_KEY) -> None:
-        """Take one message in; `flush` tells whether it arrived. Raises BrokerUnavailable when too many wait already."""
+        """Queue one message; `flush` tells whether it arrived. If the queue is full, flush it first. Raises BrokerUnavailable."""
         message: dict[str, Any] = {"key": key, "headers": [*headers.items()], "partition": partition}
         try:
             self._producer.produce(topic, value, on_delivery=self._delivered, **message)
@@ -91,24 +91,24 @@ class AcknowledgedProducer:
             self.flush()
             self._producer.produce(topic, value, on_delivery=self._delivered, **message)
         except KafkaException as error:
-            raise self._away(error.args[0]) from error
+            raise self._unavailable(error.args[0]) from error
 
     def flush(self) -> None:
-        """Wait until all that was sent is acknowledged. Raises BrokerUnavailable: then some of it may have arrived, or none."""
-        # By then librdkafka itself has given every message up.
+        """Wait until all sent messages are acknowledged. Raises BrokerUnavailable; any of them may have arrived even then."""
+        # By the end of this time librdkafka itself has given up every message.
         remaining = self._producer.flush(DELIVERY_TIMEOUT_S + 2)
         failure, self._failure = self._failure, None
         if failure is not None:
-            raise self._away(failure)
+            raise self._unavailable(failure)
         if remaining:
             raise BrokerUnavailable("no acknowledgement in time")
 
     def close(self) -> None:
         self._producer.close()
 
-    def _away(self, error: KafkaError) -> BrokerUnavailable:
+    def _unavailable(self, error: KafkaError) -> BrokerUnavailable:
         if error.fatal():
-            # An idempotent producer that cannot keep its promise any more refuses everything from then on.
+            # After a fatal error an idempotent producer refuses all further messages.
             self._producer = new_producer()
         return BrokerUnavailable(error.str())
 
@@ -119,7 +119,7 @@ class AcknowledgedProducer:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as it was read; text that is none is shown with replacement characters."""
+    """A message as it was read. Invalid UTF-8 in its key and headers is shown with replacement characters."""
 
     topic: str
     partition: int
@@ -130,8 +130,8 @@ class Record:
 
 
 def read_batch(consumer: Consumer, limit: int, wait_s: float) -> list[Record]:
-    """Wait for a message, at most `wait_s`, and take with it what else is at hand. Errors are logged and left out."""
-    # `consume` alone would wait for as long as it may for the batch to be full.
+    """Wait at most `wait_s` for a message, then also take those already fetched. Errors are logged and left out."""
+    # `consume` alone would wait the whole time for a full batch.
     first = consumer.poll(wait_s)
     messages = [] if first is None else [first, *consumer.consume(limit - 1, 0)]
     records = []
@@ -157,6 +157,6 @@ def record_of(message: "Message[bytes, bytes]") -> Record:
 
 
 def next_offsets(records: Iterable[Record]) -> list[TopicPartition]:
-    """Where each partition goes on after these."""
+    """The offset after these records, for each of their partitions."""
     ends = {(record.topic, record.partition): record.offset + 1 for record in records}
     return [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]

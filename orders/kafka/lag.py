@@ -1,4 +1,4 @@
-"""How far the groups are behind, looked at beside whoever asks, so that no probe waits for a broker that is unavailable."""
+"""How far the consumer groups are behind, measured in the background, so that no probe waits for an unavailable broker."""
 
 import threading
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from orders.kafka.topics import consumer_lag
 
 INTERVAL_S = 5.0
 REQUEST_TIMEOUT_S = 2.0
-# The first one to ask waits for the first look, but not for ever.
+# The first caller waits at most this long for the first measurement.
 FIRST_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Messages that wait for each group, by topic, or why they are not known."""
+    """How many messages wait for each group, by topic, or why that is not known."""
 
     messages: dict[str, int] = field(default_factory=dict)
-    problem: str | None = "not looked at yet"
+    problem: str | None = "not checked yet"
 
 
 class LagWatch:
-    """Looks every few seconds, on a thread that the first question starts."""
+    """Measures the lag every few seconds, on a thread that the first call of `lag` starts."""
 
     def __init__(self) -> None:
         self._starting = threading.Lock()
@@ -32,7 +32,7 @@ class LagWatch:
         self._closing = threading.Event()
 
     def lag(self) -> Lag:
-        """What was seen last."""
+        """The latest measurement."""
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._look_forever, name="kafka-lag", daemon=True)
@@ -41,7 +41,7 @@ class LagWatch:
         return self._lag
 
     def close(self) -> None:
-        """Look no more; returns when the thread has ended."""
+        """Stop measuring. Returns when the thread has ended."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""The topics, and how far their readers are behind."""
+"""The Kafka topics, and how far their readers are behind."""
 
 import time
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from orders.kafka.clients import MAX_MESSAGE_BYTES, common_options, new_consumer
 log = structlog.get_logger()
 
 WAIT_S = 0.5
-# Everything that starts together with its broker has to wait a little, which is nothing to tell.
+# A process that starts together with its broker has to wait a little. That is not worth a log line.
 SILENT_S = 10.0
 REQUEST_TIMEOUT_S = 3.0
 DEFAULT_OF_CLUSTER = -1
@@ -22,7 +22,7 @@ DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic, the group that shares its work (None: every reader has a group of its own), and how long it keeps messages."""
+    """A topic, the group that shares its messages (None: every reader has its own group), and how long it keeps messages."""
 
     name: str
     group: str | None
@@ -33,14 +33,14 @@ class Topic:
         return f"{settings.KAFKA_PREFIX}{self.name}"
 
 
-# Wake-ups: the rows are the truth, so that a day of them is plenty.
+# Wake-ups: the order rows are the truth, so one day of them is plenty.
 ORDERS = Topic("orders", "exchange-consumers", DAY_MS)
-# As long as a recorder may be unavailable before the exchange has to be asked again.
+# Recorders may be down for this long before open orders have to be looked up at the exchange.
 EXECUTIONS = Topic("executions", "update-recorders", 7 * DAY_MS)
 DEAD_EXECUTIONS = Topic("executions.dead", None, 90 * DAY_MS)
 ORDER_UPDATES = Topic("order_updates", None, 7 * DAY_MS)
-# All events go to one partition, whatever the topic has. A client that was cut off resumes after the last event that it saw,
-# which is right only as long as it sees them in one order; and every notification service reads all of them anyway.
+# All events go to one partition, however many the topic has. A client that was disconnected resumes after the last event that
+# it saw, which works only if all see the events in the same order. Every notification service reads all of them anyway.
 EVENTS_PARTITION = 0
 TOPICS = (ORDERS, EXECUTIONS, DEAD_EXECUTIONS, ORDER_UPDATES)
 
@@ -50,10 +50,10 @@ def new_admin() -> AdminClient:
 
 
 def create_topics(partitions: int, replication: int | None = None, retention_ms: int | None = None) -> list[str]:
-    """Create the topics that are missing; returns their names. What exists is left as it is.
+    """Create the missing topics and return their names. Existing topics stay as they are.
 
-    `replication` of None leaves the number of copies to the cluster (KIP-464). With three, two must have a message before
-    it counts as acknowledged. Raises KafkaException.
+    `replication` of None leaves the number of copies to the cluster (KIP-464). With three or more, two must have a message
+    before it counts as acknowledged. Raises KafkaException.
     """
     common = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
     if replication is not None:
@@ -68,7 +68,7 @@ def create_topics(partitions: int, replication: int | None = None, retention_ms:
         for topic in TOPICS
     ]
     created = []
-    # Held until the answers are there: they end with it.
+    # Keep a reference until the answers have arrived: the requests end with the client.
     admin = new_admin()
     for name, future in admin.create_topics(wanted, operation_timeout=REQUEST_TIMEOUT_S).items():
         try:
@@ -81,20 +81,20 @@ def create_topics(partitions: int, replication: int | None = None, retention_ms:
 
 
 class TopicsWanted:
-    """Looks again and again whether the broker has these topics; what is in the way is told once, and only if it lasts."""
+    """Checks repeatedly whether the broker has these topics. A problem is logged once, and only if it lasts."""
 
     def __init__(self, *topics: Topic) -> None:
         self._topics = topics
         self._admin = new_admin()
-        self._told = ""
+        self._logged = ""
         self._silent_until = time.monotonic() + SILENT_S
 
     def are_there(self) -> bool:
-        """Takes `REQUEST_TIMEOUT_S` at most."""
+        """Whether the topics exist. Takes `REQUEST_TIMEOUT_S` at most."""
         problem = self._problem()
-        if problem and problem != self._told and time.monotonic() > self._silent_until:
+        if problem and problem != self._logged and time.monotonic() > self._silent_until:
             log.warning("waiting_for_kafka", problem=problem)
-            self._told = problem
+            self._logged = problem
         return not problem
 
     def _problem(self) -> str:
@@ -107,17 +107,17 @@ class TopicsWanted:
 
 
 def wait_for_topics(*topics: Topic) -> None:
-    """Return when the broker is there and has these topics."""
+    """Return once the broker is available and has these topics."""
     wanted = TopicsWanted(*topics)
     while not wanted.are_there():
         time.sleep(WAIT_S)
 
 
 def consumer_lag(timeout_s: float) -> dict[str, int]:
-    """Messages that wait for each group, by topic. Raises KafkaException when the broker does not answer in time.
+    """How many messages wait for each group, by topic. Raises KafkaException when the broker does not answer in time.
 
-    Asked by consumers that never join their group. (An AdminClient could be asked, too; librdkafka 2.16 crashed while
-    one was used for this, which is taken for the cause and not proved.)
+    It uses consumers that never join their group. (An AdminClient would do as well, but librdkafka 2.16 crashed while one was
+    used for this. That is assumed to be the cause and not proved.)
     """
     return {topic.name: lag_of(topic, timeout_s) for topic in TOPICS if topic.group is not None}
 
@@ -130,7 +130,7 @@ def lag_of(topic: Topic, timeout_s: float) -> int:
         lag = 0
         for committed in consumer.committed(partitions, timeout=timeout_s) if partitions else ():
             first, end = consumer.get_watermark_offsets(committed, timeout=timeout_s)
-            # A group that has not committed yet begins with what is retained.
+            # A group that has not committed yet begins with the oldest retained message.
             lag += end - max(committed.offset, first)
         return lag
     finally:

@@ -1,13 +1,13 @@
-"""Who gives a command, as the operating system knows them."""
+"""The operating system's name for the person who runs a command."""
 
 import getpass
 import os
 
 
 def operator_name() -> str:
-    """The name of the account that runs the command, for the events that it leaves."""
+    """The user that runs the command, for the events that it records."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # In a container the user need not have a name.
+        # In a container the user may have no name.
         return f"user {os.getuid()}"

@@ -1,4 +1,4 @@
-"""What the commands that switch halts share: scope and reason from the command line."""
+"""Shared by the commands that halt and resume trading: scope and reason from the command line."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from orders.risk.switches import AlreadyHalted, NotHalted
 
 
 def add_scope(parser: CommandParser) -> None:
-    parser.add_argument("--reason", required=True, type=words, help="why; kept with your name")
+    parser.add_argument("--reason", required=True, type=words, help="why; recorded with your name")
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--account", help="only this account (its user name)")
     scope.add_argument("--instrument", type=instrument, help="only this instrument")
@@ -35,7 +35,7 @@ def instrument(text: str) -> str:
 
 
 def switch(do: Callable[..., Halt], command: str, options: dict[str, Any]) -> Halt:
-    """Raises CommandError with one line that says what is wrong."""
+    """Switch a halt on or off by `do`. Raises CommandError with one line that says what is wrong."""
     try:
         with database_needed():
             account = None

@@ -1,4 +1,4 @@
-"""Where the followers of the exchange's feed and of our own events stand, and what could not be applied."""
+"""Positions in the exchange's feed and in our own events, and the dead letters that could not be applied."""
 
 from django.db import models
 from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
@@ -8,17 +8,17 @@ from orders.models.order import Order
 
 
 class FeedPosition(models.Model):
-    """How far a feed's reports have been taken, by each transport for itself.
+    """How far a feed's reports have been taken. Each transport has its own position.
 
-    `exchange` moves in the transaction that applies them; `exchange:kafka` after the broker has acknowledged them.
+    `exchange` moves in the transaction that applies the reports; `exchange:kafka` moves after the broker has acknowledged them.
     """
 
     feed = models.CharField(primary_key=True, max_length=32)
     session_id = models.CharField(max_length=64)
     sequence = models.BigIntegerField()
-    # Reports may be missing: all orders that are open at the exchange at this time are to be looked up.
+    # Reports may be missing: at this time a look-up of all orders that are open at the exchange is to begin.
     look_up_open_at = models.DateTimeField(null=True)
-    # The last time that this began, and how far it has got: the open orders with greater ids are still to be looked up.
+    # When it last began, and how far it has got: the open orders with greater ids are still to be looked up.
     look_up_open_began_at = models.DateTimeField(null=True)
     look_up_open_after = models.UUIDField(null=True)
     updated_at = models.DateTimeField(default=timezone.now)
@@ -28,7 +28,7 @@ class FeedPosition(models.Model):
 
 
 class RelayPosition(models.Model):
-    """Up to where the outbox relay has published events: all that `snapshot` saw (PostgreSQL's text of a pg_snapshot)."""
+    """How far the outbox relay has published events: all that `snapshot` sees (PostgreSQL's text of a pg_snapshot)."""
 
     relay = models.CharField(primary_key=True, max_length=32)
     snapshot = models.TextField()
@@ -39,18 +39,18 @@ class RelayPosition(models.Model):
 
 
 class FeedConnection(models.Model):
-    """Whether a feed is connected, as its active follower last said; it says so every few seconds, for people to see."""
+    """Whether a feed is connected, as its active follower last reported. It reports every few seconds, for operators to see."""
 
     feed = models.CharField(primary_key=True, max_length=32)
     is_connected = models.BooleanField()
-    # Of this state, connected or not.
+    # When the present state, connected or not, began.
     since = models.DateTimeField()
     problem = models.TextField(null=True)
     said_at = models.DateTimeField()
-    # The newest report that the exchange has spoken of, in this session: what it has beyond our position is still to be taken.
+    # The newest report that the exchange has mentioned in this session. Reports between our position and it are still to come.
     session_id = models.CharField(max_length=64, null=True)
     last_sequence = models.BigIntegerField(null=True)
-    # A look-up told of reports that had not come, and since then they have not: connected, but of no use.
+    # A look-up showed that reports were missing, and since then they have not arrived: the feed is connected but silent.
     silent_since = models.DateTimeField(null=True)
 
     class Meta:
@@ -66,9 +66,9 @@ class FeedConnection(models.Model):
 
 
 class DeadLetter(models.Model):
-    """What the exchange said and could not be applied: unreadable, about no order of ours, or in contradiction to the rest.
+    """A message from the exchange that could not be applied: unreadable, about no order of ours, or contradicting other messages.
 
-    It is kept with its raw text. A report of the feed stays until `manage.py replay_reports` can apply it; the answer to a
+    It is kept with its raw text. A report of the feed stays until `manage.py replay_reports` can apply it. The answer to a
     look-up, which has neither session nor sequence, stays for the order desk to read. `order` is the order that it names.
     """
 

@@ -18,9 +18,9 @@ from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side
 
 # Printable ASCII without a space at either end.
 CLIENT_ORDER_ID_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"
-# A failure that a person can do something about. An order that was refused by limits is there for audit only.
+# Failures that an operator can do something about. An order that was refused by limits is kept for audit only.
 NEEDS_OPERATOR = Q(status__in=["failed", "error"]) & ~Q(error_code="refused_by_limits")
-# What counts against an account's limit of open orders: the exchange works on it, may do so, or will.
+# Orders that count against an account's limit of open orders: the exchange works on them, may do so, or will.
 OPEN = Q(status__in=["pending", "error"]) | Q(execution_status__in=["new", "partially_filled", "pending_cancel"])
 
 
@@ -31,29 +31,29 @@ def new_event_id() -> str:
 
 class OrderQuerySet(models.QuerySet["Order"]):
     def due(self, now: datetime) -> Self:
-        """Those that workers may take, the one that has been due for longest first."""
+        """The orders that workers may claim, the one that has been due for longest first."""
         return self.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")
 
     def open(self) -> Self:
-        """Those that count against an account's limit of open orders."""
+        """The orders that count against an account's limit of open orders."""
         return self.filter(OPEN)
 
     def needs_operator(self) -> Self:
-        """Failures that a person can do something about."""
+        """The failures that an operator can do something about."""
         return self.filter(NEEDS_OPERATOR)
 
     def to_look_up(self, now: datetime) -> Self:
-        """Those that the exchange is to be asked about by now, the one that has waited for longest first."""
+        """The orders that are due to be looked up, the one that has waited for longest first."""
         return self.filter(look_up_at__lte=now).order_by("look_up_at", "id")
 
 
 class Order(models.Model):
-    """One brokerage order and all that is known of its placement and execution.
+    """One brokerage order and everything known about its placement and execution.
 
     `id` is made before anything is sent and is the exchange's `client_order_id` on every attempt (FIX tag 11 ClOrdID),
-    while `client_order_id` here is the client's own id. Times are UTC. `next_attempt_at` is the one sign of work to do:
-    whatever workers still have to execute for an order (send, look up, cancel), it is due at that time, and a row
-    without it needs nobody. While trading is halted, `held_at` takes its place: since then the order waits for the halt's end.
+    while `client_order_id` here is the client's own id. Times are UTC. `next_attempt_at` alone says whether workers have
+    anything to do for an order (send, look up, cancel), and when; without it there is nothing to do. While trading is halted,
+    `held_at` replaces it: the time since which the order waits for the end of the halt.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -78,7 +78,7 @@ class Order(models.Model):
     give_up_at = models.DateTimeField()
     held_at = models.DateTimeField(null=True)
     may_be_at_exchange = models.BooleanField(default=False)
-    # The exchange takes no send of this order after this time; until then a 404 proves nothing.
+    # The exchange accepts no send of this order after this time; until then a 404 proves nothing.
     sent_valid_until = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
 
@@ -88,15 +88,15 @@ class Order(models.Model):
     filled_quantity = models.IntegerField(default=0)
     filled_value = models.DecimalField(max_digits=38, decimal_places=8, default=Decimal(0))
     average_price = models.DecimalField(max_digits=27, decimal_places=8, null=True)
-    # The largest total that the exchange has reported (FIX tag 14 CumQty). Above `filled_quantity` while a fill is missing.
+    # The largest total that the exchange has reported (FIX tag 14 CumQty). It exceeds `filled_quantity` while a fill is missing.
     reported_quantity = models.IntegerField(default=0, db_default=0)
-    # A look-up counted the units up to here. A fill of some of them that is reported later is history and does not count again.
+    # A look-up counted the units up to this one. A later report of a fill of these units does not count again.
     looked_up_quantity = models.IntegerField(default=0, db_default=0)
-    # The exchange is asked about the order at this time: reports of it are missing, or contradict what is known.
+    # When to look the order up, because reports about it are missing or contradict what is known.
     look_up_at = models.DateTimeField(null=True)
-    # What the exchange says that cannot be true together with the rest, until a look-up settles it.
+    # How the exchange contradicts what is known of the order; kept until a look-up settles it.
     discrepancy = models.TextField(null=True)
-    # Since then each look-up has answered that the exchange does not know this order, which it acknowledged once.
+    # The exchange acknowledged this order, but since this time each look-up has answered that it does not know it.
     absent_since = models.DateTimeField(null=True)
 
     objects = OrderQuerySet.as_manager()
@@ -110,14 +110,14 @@ class Order(models.Model):
             ("end_order", "Can end orders that the exchange does not have"),
         ]
         constraints = [
-            # In this sequence its index also finds the orders of a client order id, whose account the order desk may not know.
+            # With the columns in this order, the index also finds orders by client order id alone, for the order desk.
             UniqueConstraint(fields=["client_order_id", "account"], name="one_order_per_client_order_id"),
             CheckConstraint(name="order_type_known", condition=Q(type__in=OrderType.values)),
             CheckConstraint(name="order_side_known", condition=Q(side__in=Side.values)),
             CheckConstraint(name="order_status_known", condition=Q(status__in=Status.values)),
             CheckConstraint(name="order_error_code_known", condition=Q(error_code__in=ErrorCode.values)),
             CheckConstraint(name="order_execution_status_known", condition=Q(execution_status__in=ExecutionStatus.values)),
-            # A market order takes any price, a limit order is nothing without one.
+            # A market order takes any price; a limit order needs one.
             CheckConstraint(
                 name="market_order_no_price",
                 condition=Q(type="market", limit_price__isnull=True) | Q(type="limit", limit_price__isnull=False),
@@ -125,14 +125,14 @@ class Order(models.Model):
             CheckConstraint(name="limit_price_positive", condition=Q(limit_price__gt=0)),
             CheckConstraint(name="quantity_positive", condition=Q(quantity__gt=0)),
             CheckConstraint(name="instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
-            # In two spellings an instrument would be two to halts and last prices. What was sent before this was so keeps
+            # With two spellings one instrument would count as two for halts and last prices. Orders sent before this rule keep
             # the spelling that the exchange knows.
             CheckConstraint(
                 name="instrument_in_upper_case_unless_sent",
                 condition=Q(instrument=CANONICAL_INSTRUMENT) | Q(attempt_count__gt=0),
             ),
             CheckConstraint(name="client_order_id_printable", condition=Q(client_order_id__regex=CLIENT_ORDER_ID_PATTERN)),
-            # "Completed" claims that the exchange has it, so it must be able to name it.
+            # "Completed" claims that the exchange has the order, so its id there must be known.
             CheckConstraint(
                 name="completed_has_exchange_id_and_time",
                 condition=~Q(status="completed") | Q(exchange_order_id__isnull=False, placed_at__isnull=False),
@@ -142,35 +142,34 @@ class Order(models.Model):
                 condition=Q(status="completed", execution_status__isnull=False)
                 | (~Q(status="completed") & Q(execution_status__isnull=True)),
             ),
-            # Whoever reviews a failure must find out why.
+            # An operator who reviews a failure needs its reason.
             CheckConstraint(
                 name="failure_has_code_and_message",
                 condition=~Q(status__in=["failed", "error"]) | Q(error_code__isnull=False, error_message__isnull=False),
             ),
-            # Both claim that the exchange does not have it: a retry of the first and silence about the second are safe.
+            # Both claim that the exchange does not have the order, so it is safe to retry the first and to forget the second.
             CheckConstraint(
                 name="settled_without_exchange_is_not_there",
                 condition=~Q(status__in=["failed", "canceled"]) | Q(may_be_at_exchange=False),
             ),
-            # What may have been sent can be proved absent only by knowing until when the exchange could take it.
+            # An order that may have been sent can be proved absent only if it is known until when the exchange accepts it.
             CheckConstraint(
                 name="sent_valid_until_exactly_when_sent",
                 condition=Q(may_be_at_exchange=True, sent_valid_until__isnull=False)
                 | Q(may_be_at_exchange=False, sent_valid_until__isnull=True),
             ),
-            # An order that is accepted and not settled always has a time at which somebody looks after it, or the end of a
-            # halt to wait for.
+            # An order that is accepted and not settled always has a time of its next attempt, or waits for the end of a halt.
             CheckConstraint(
                 name="pending_has_next_attempt",
                 condition=~Q(status="pending") | Q(next_attempt_at__isnull=False) | Q(held_at__isnull=False),
             ),
-            # A halt holds up sends and nothing else: cancels and look-ups go on.
+            # A halt stops sends only: cancels and look-ups go on.
             CheckConstraint(
                 name="held_only_before_a_send",
                 condition=Q(held_at__isnull=True)
                 | Q(status="pending", may_be_at_exchange=False, next_attempt_at__isnull=True, cancel_requested_at__isnull=True),
             ),
-            # A cancel that still has to reach the exchange is work, and only open orders have any.
+            # A cancel that has not reached the exchange yet is work to do, and only open orders have any.
             CheckConstraint(
                 name="cancel_requested_has_next_attempt",
                 condition=Q(cancel_requested_at__isnull=True)
@@ -193,12 +192,12 @@ class Order(models.Model):
                 name="looked_up_quantity_within_filled_quantity",
                 condition=Q(looked_up_quantity__gte=0, looked_up_quantity__lte=F("filled_quantity")),
             ),
-            # Nobody settles a contradiction that nobody looks into.
+            # Only look-ups settle a discrepancy.
             CheckConstraint(
                 name="discrepancy_is_looked_up",
                 condition=Q(discrepancy__isnull=True) | Q(look_up_at__isnull=False),
             ),
-            # Only what was acknowledged can be gone, and a person must see that it is.
+            # Only an acknowledged order can go missing at the exchange, and an operator must see that it has.
             CheckConstraint(
                 name="absent_only_when_completed",
                 condition=Q(absent_since__isnull=True) | Q(status="completed", discrepancy__isnull=False),
@@ -219,14 +218,14 @@ class Order(models.Model):
             # The order desk searches by these.
             Index(fields=["instrument", "-id"], name="order_by_instrument"),
             Index(fields=["exchange_order_id"], name="order_by_exchange_id", condition=Q(exchange_order_id__isnull=False)),
-            # Partial: their size follows the work that is open, not the number of orders ever taken.
+            # Partial: their size depends on the open work, not on the number of orders ever accepted.
             Index(fields=["next_attempt_at", "id"], name="order_due", condition=Q(next_attempt_at__isnull=False)),
             Index(fields=["give_up_at"], name="order_give_up", condition=Q(status="pending", held_at__isnull=True)),
             Index(fields=["expires_at"], name="order_held", condition=Q(held_at__isnull=False)),
             Index(fields=["-id"], name="order_needs_operator", condition=NEEDS_OPERATOR),
             Index(fields=["account"], name="order_open_by_account", condition=OPEN),
-            # All but `completed`, which is nearly every order: the newest or the oldest of each other status.
-            # With the error's code, so that errors are counted from the index alone.
+            # For the newest or oldest orders of each status but `completed`, which nearly every order has.
+            # It includes the error code so that errors are counted from the index alone.
             Index(fields=["status", "-id"], name="order_not_completed", include=["error_code"], condition=~Q(status="completed")),
             Index(fields=["look_up_at", "id"], name="order_to_look_up", condition=Q(look_up_at__isnull=False)),
             Index(fields=["-id"], name="order_with_discrepancy", condition=Q(discrepancy__isnull=False)),
@@ -242,7 +241,7 @@ class Order(models.Model):
         return f"{self.side} {self.quantity} {self.instrument}{price}"
 
     def placement(self, valid_until: datetime) -> Placement:
-        """The order as the exchange is told of it, which takes it until `valid_until`."""
+        """The order as it is sent to the exchange, which accepts it until `valid_until`."""
         return Placement(
             client_order_id=str(self.id),
             account=str(self.account_id),
@@ -256,11 +255,11 @@ class Order(models.Model):
 
 
 class OrderEvent(models.Model):
-    """One thing that happened to an order, written in the transaction of the change that it describes; append-only.
+    """One event in the history of an order, written in the transaction of the change that it describes; append-only.
 
     `data` depends on `type`: the attempt's number and how long it took (`took_ms`), the error, the last quantity and
-    price, who asked. `tx` and `tx_floor` let a reader resume without missing transactions that commit out of order: all
-    that it may lack after event E has `tx >= E.tx_floor`.
+    price, who asked. `tx` and `tx_floor` let a reader resume without missing transactions that commit out of order: every
+    event that a reader may lack after event E has `tx >= E.tx_floor`.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -278,17 +277,17 @@ class OrderEvent(models.Model):
         ordering = ["id"]
         constraints = [
             CheckConstraint(name="order_event_type_known", condition=Q(type__in=EventType.values)),
-            # As `unique=True` the field would get a second index, for LIKE, which no query needs.
+            # With `unique=True` Django would add a second index, for LIKE, which no query needs.
             UniqueConstraint(fields=["event_id"], name="order_event_id_once"),
-            # The acknowledgement and the feed's "new" are the same event, whichever comes first.
+            # The acknowledgement and the feed's "new" are the same event, whichever arrives first.
             UniqueConstraint(fields=["order"], name="placed_at_most_once", condition=Q(type="placed")),
         ]
         indexes = [
             Index(fields=["order", "id"], name="order_event_history"),
-            # The live stream and its resumption ask for what certain transactions wrote.
+            # The live stream and its resumption select events by transaction.
             Index(fields=["tx"], name="order_event_by_tx"),
             Index(fields=["account", "tx"], name="order_event_by_account_tx"),
-            # How placement went lately, for the order desk: outcomes by minute, the last acknowledgement, latency.
+            # For recent placement figures at the order desk: outcomes by minute, the last acknowledgement, latency.
             Index(
                 fields=["type", "recorded_at"],
                 name="order_event_outcome",
@@ -301,5 +300,5 @@ class OrderEvent(models.Model):
 
 
 def new_event(order: Order, type: EventType, occurred_at: datetime, **data: Any) -> OrderEvent:
-    """An event of `order` that is not stored yet."""
+    """Make an event of `order`; the caller stores it."""
     return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=occurred_at)

@@ -1,4 +1,4 @@
-"""What stands between a request and its acceptance: halts, limits with the prices they are held against, and who changed them."""
+"""Halts and limits, which are checked before a request is accepted; last prices, which limits need; and who changed them."""
 
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from orders.states import SafetyEventType
 
 
 class LastPrice(models.Model):
-    """The price of an instrument's last execution that we know of; kept by the transaction that applies executions."""
+    """The price of an instrument's last known execution, stored by the transaction that applies executions."""
 
     instrument = models.CharField(primary_key=True, max_length=12)
     price = models.DecimalField(max_digits=27, decimal_places=8)
@@ -38,10 +38,10 @@ def limit_field(kind: type[models.Field], smallest: int | Decimal, explanation: 
 
 
 class AccountLimits(models.Model):
-    """What an account's orders must keep to before they are accepted; an empty limit is none.
+    """The limits that an account's orders must meet to be accepted. A limit that is empty does not apply.
 
     `max_notional` (quantity times limit price) and `price_collar_percent` (how far the limit price may be from the
-    instrument's last execution) are about limit orders.
+    instrument's last execution) apply to limit orders only.
     """
 
     account = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="limits")
@@ -72,16 +72,16 @@ class AccountLimits(models.Model):
 
     @property
     def counts_orders(self) -> bool:
-        """Whether orders must be counted, which holds only while no other transaction adds one."""
+        """Whether orders must be counted. The caller then needs a lock, since another transaction may add one."""
         return self.orders_per_second is not None or self.open_orders is not None
 
 
 class Halt(models.Model):
-    """A time in which nothing is accepted and nothing is sent: for all, for one account, or in one instrument.
+    """A period in which nothing is accepted and nothing is sent: for everyone, for one account, or in one instrument.
 
-    In force from `started_at` until `ended_at`. Whatever begins after `stopping_since` knows of it; at `confirmed_at` all that
-    began before had ended; both by the database's clock. After its end the orders that waited are released, those up to
-    `released_up_to` so far, all of them at `released_at`.
+    In force from `started_at` until `ended_at`. All work that begins after `stopping_since` sees the halt, and at `confirmed_at`
+    all earlier work had ended; both times are the database's. After its end the orders that waited are released: so far those
+    up to the id `released_up_to`, and all of them by `released_at`.
     """
 
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
@@ -114,7 +114,7 @@ class Halt(models.Model):
                 condition=Q(ended_at__isnull=True, ended_by__isnull=True, end_reason__isnull=True, released_up_to__isnull=True)
                 | Q(ended_at__gte=F("started_at"), ended_by__isnull=False, end_reason__isnull=False),
             ),
-            # Whether all that began before has ended can be told only of a moment from which on everything knows of the halt.
+            # Only work that began before `stopping_since` may have missed the halt, so a confirmation needs that time.
             CheckConstraint(
                 name="halt_confirmed_after_it_was_known",
                 condition=Q(confirmed_at__isnull=True) | Q(stopping_since__isnull=False, confirmed_at__gte=F("stopping_since")),
@@ -123,7 +123,7 @@ class Halt(models.Model):
                 name="halt_released_after_its_end",
                 condition=Q(released_at__isnull=True) | Q(released_at__gte=F("ended_at"), ended_at__isnull=False),
             ),
-            # One switch for each scope, which is on or off.
+            # At most one halt in force per scope.
             UniqueConstraint(
                 Coalesce("account", Value(0)),
                 Coalesce("instrument", Value("")),
@@ -143,7 +143,7 @@ class Halt(models.Model):
 
 
 class SafetyEvent(models.Model):
-    """Who switched a halt on or off or changed limits, when and why. The database refuses to change or delete one.
+    """Who began or ended a halt or changed limits, when and why. The database refuses to change or delete these rows.
 
     `data` of `limits_changed` holds the limits before and after.
     """

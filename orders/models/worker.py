@@ -1,14 +1,14 @@
-"""The processes at work, as they say themselves."""
+"""The running placement processes, as they report themselves."""
 
 from django.db import models
 from django.db.models import CheckConstraint, Q
 
 
 class PlacementWorker(models.Model):
-    """A process that places orders, or the sweep beside it, as it last said; it does so every few seconds while it works.
+    """The last report of a process that places orders, or of a sweep. It reports every few seconds while it works.
 
-    `name` is `host:pid role`. `clock_offset_s` is its clock minus the database's, in seconds. While it waits for an exchange
-    that takes nothing from anybody, `paused_until` is when it tries again.
+    `name` is `host:pid role`. `clock_offset_s` is its clock minus the database's, in seconds. While the exchange accepts
+    nothing, `paused_until` is when the process tries again.
     """
 
     name = models.CharField(primary_key=True, max_length=200)

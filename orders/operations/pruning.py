@@ -1,9 +1,8 @@
-"""Removing the history of orders that were settled long ago. The orders themselves stay.
+"""Remove the history of orders that were settled long ago. The orders themselves stay.
 
-What stays in any case: the history of every order that is not settled, or that had an event lately, as a whole; that of orders
-which limits refused, since a repeat is answered from it; events that the outbox relay has not published; and all that happened
-to halts and limits. A client that resumes after an event that is
-gone is told so (close code 4404) and reads `GET /orders`.
+These always stay: the whole history of every order that is not settled, has a recent event, or has an event that the outbox
+relay has not published; the history of orders that limits refused, since a repeat is answered from it; and the events of
+halts and limits. A client that tries to resume after a removed event is told so (close code 4404) and reads `GET /orders`.
 """
 
 import os
@@ -21,7 +20,7 @@ from orders.order_ids import first_id_at
 from orders.states import TERMINAL_EXECUTION, ErrorCode, Status
 
 ORDERS_AT_ONCE = 500
-# A report that comes again is known by its event. Kafka keeps them for 7 days, and may bring any of them again.
+# A repeated report is recognised by its event. Kafka keeps reports for 7 days and may deliver any of them again.
 SHORTEST_RETENTION_DAYS = 8
 DELETE = """
     DELETE FROM orders_orderevent AS event USING orders_order AS o
@@ -34,10 +33,10 @@ DELETE = """
 
 
 def prune_events(before: datetime, archive: Path | None = None) -> Iterator[int]:
-    """Remove the events of orders that are settled and had none since `before`; yields how many each step removed.
+    """Remove the events of settled orders without an event since `before`. Yield how many each step removed.
 
-    What is removed is appended to `archive` as JSON lines first: after a crash some of it stands there twice, nothing is
-    missing. Safe to repeat and to interrupt.
+    Removed events are first appended to `archive` as JSON lines. After a crash some may be there twice, but none is missing.
+    Safe to repeat and to interrupt.
     """
     after = uuid.UUID(int=0)
     while True:
@@ -51,7 +50,7 @@ def prune_events(before: datetime, archive: Path | None = None) -> Iterator[int]
 
 @transaction.atomic
 def prune_page(ids: list[uuid.UUID], before: datetime, archive: Path | None) -> int:
-    # One that somebody changes right now is not settled.
+    # Skip orders that another transaction is changing: they may not be settled.
     locked = Order.objects.select_for_update(skip_locked=True).filter(id__in=ids).order_by("id").values_list("id", flat=True)
     relay = RelayPosition.objects.first()
     parameters: dict[str, Any] = {

@@ -1,12 +1,12 @@
-"""What has to be put right in a database that came back from a backup, before anything works on it again.
+"""Prepare a database that was restored from a backup, before any process works on it again.
 
-Three things are not as they seem there:
+Three things are wrong in it:
 
-- Transaction numbers. A dump that is restored elsewhere carries those of the server that it was made on, and the stream of
-  events tells by them what is new.
-- What happened after the backup. An order that is pending here may have been sent, filled or canceled since, so none is
-  sent before it was looked up, and nothing is sent at all before a person has ended the halt that begins here.
-- Kafka, which goes on from where it was, while the reports that recorders had taken from it since are gone from here.
+- Transaction numbers. A dump that is restored elsewhere carries the numbers of its old server, and the stream of events uses
+  them to tell which events are new.
+- Orders that changed after the backup. An order that is pending here may have been sent, filled or canceled since. So each
+  is looked up before it is sent, and nothing is sent until an operator ends the halt that begins here.
+- Kafka, which continues from where it was, while reports that recorders took from it after the backup are missing here.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from orders.models import FeedPosition, Order, RelayPosition
 from orders.risk.switches import AlreadyHalted, halt_trading
 from orders.states import Status
 
-REASON = "The database was restored from a backup: compare it with the exchange before trading goes on."
-# A number that no server reaches; PostgreSQL wants its lower half to be that of a transaction.
+REASON = "The database was restored from a backup: compare it with the exchange before trading resumes."
+# A number that no server reaches. PostgreSQL requires its lower half to be a valid transaction number.
 SAW_EVERYTHING = f"{2**62 + 3}:{2**62 + 3}:"
-# By the name that each process of ours gives itself: somebody who only looks on does no harm.
+# Other processes are found by the name that each of ours gives its connection. Other programs that only read do no harm.
 OTHERS_AT_WORK = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'lemon_market%' AND pid <> pg_backend_pid()"""
-# For each transaction the lowest id among the events of it and of all later ones.
+# For each transaction: the lowest event id of that transaction and all later ones.
 RESUME_FROM = """
     CREATE TEMPORARY TABLE resume_from ON COMMIT DROP AS
     SELECT tx, min(first_id) OVER (ORDER BY tx DESC) AS from_id
@@ -42,12 +42,12 @@ RENUMBER = """
 
 
 class OtherSessionsConnected(Exception):
-    """Other processes work on this database."""
+    """Other processes are connected to this database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """How many events were renumbered, how many of them the relay will publish, and how many orders are looked up."""
+    """How many events were renumbered, how many events the relay will publish, and how many orders will be looked up."""
 
     events: int
     unpublished: int
@@ -55,7 +55,7 @@ class Restored:
 
 
 def is_renumbering_needed() -> bool:
-    """Whether there are events of transactions that are yet to come, which only a restored database has."""
+    """Whether there are events of transactions whose numbers are still to come, as only a restored database has."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT max(tx) >= pg_snapshot_xmax(pg_current_snapshot())"
@@ -84,7 +84,7 @@ def require_exclusive_access() -> None:
         cursor.execute(OTHERS_AT_WORK)
         [(others,)] = cursor.fetchall()
     if others:
-        raise OtherSessionsConnected(f"{others} connection(s) of other processes of ours are open: stop every process first")
+        raise OtherSessionsConnected(f"{others} connection(s) of our other processes are open: stop every process first")
 
 
 def halt(by: str) -> None:
@@ -96,9 +96,9 @@ def halt(by: str) -> None:
 
 @transaction.atomic
 def renumber_events() -> tuple[int, int]:
-    """Give all events the numbers that stand for "restored"; returns how many, and how many are still to be published.
+    """Give all events the transaction numbers that mean "restored". Return how many, and how many are still to be published.
 
-    Without a relay's position nothing was ever published, and a relay that starts begins at the beginning.
+    If there is no relay position, nothing was ever published, and a relay will start at the beginning.
     """
     relay = RelayPosition.objects.first()
     published = SAW_EVERYTHING if relay is None else relay.snapshot
@@ -115,7 +115,7 @@ def renumber_events() -> tuple[int, int]:
 
 
 def have_pending_orders_looked_up() -> int:
-    """What was sent before the restore is past its `valid_until` by now, so that a 404 proves that an order is not there."""
+    """Have pending orders looked up. By now their sends are past `valid_until`, so a 404 proves that an order is not there."""
     now = timezone.now()
     sent = {"may_be_at_exchange": True, "sent_valid_until": now, "held_at": None}
     unsent = Order.objects.filter(status=Status.PENDING, may_be_at_exchange=False)
@@ -125,6 +125,6 @@ def have_pending_orders_looked_up() -> int:
 
 
 def want_reconciliation() -> None:
-    """Let the update consumer look up all open orders: reports that were applied after the backup will not come again."""
+    """Have the update consumer look up all open orders: reports that were applied after the backup will not arrive again."""
     for feed in FeedPosition.objects.values_list("feed", flat=True):
         look_up_open_orders(feed, timezone.now())

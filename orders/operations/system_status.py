@@ -1,4 +1,4 @@
-"""How things stand, read from the database for metrics and for `manage.py doctor`, at a cost that does not grow with history.
+"""The system's status, read from the database for metrics and `manage.py doctor`, at a cost that does not grow with history.
 
 | what | how it is bounded |
 |---|---|
@@ -30,9 +30,9 @@ OUTCOMES = (EventType.PLACED, EventType.RETRYING, EventType.FAILED, EventType.ER
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """`behind` is how many reports the exchange has beyond those taken, as far as it said; ages are in seconds.
+    """`behind` is how many reports the exchange is known to have beyond those taken. Ages are in seconds.
 
-    `silent_s` is for how long reports that the exchange has have not come; None when none is known to be missing.
+    `silent_s` is how long reports have been missing; None if none is known to be missing.
     """
 
     is_connected: bool
@@ -44,7 +44,7 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Connections to our database by the name that each process gives itself, and how many the server takes in all."""
+    """Connections to our database by application name, all connections to the server, and the most that it accepts."""
 
     by_program: dict[str, int]
     all: int
@@ -56,7 +56,7 @@ def counted(rows: QuerySet[Any]) -> int:
 
 
 def queue_age_s(now: datetime) -> float:
-    """How long the oldest due order has been due; 0 when none is."""
+    """How long the oldest due order has been due; 0 if none is."""
     oldest = Order.objects.due(now).values_list("next_attempt_at", flat=True).first()
     return 0.0 if oldest is None else (now - oldest).total_seconds()
 
@@ -79,7 +79,7 @@ def dead_letter_count() -> int:
 
 
 def discrepancy_count() -> int:
-    """Orders about which the exchange contradicts itself, or us."""
+    """The number of orders about which the exchange contradicts itself or us."""
     return counted(Order.objects.filter(discrepancy__isnull=False))
 
 
@@ -88,7 +88,7 @@ def look_ups_due(now: datetime) -> int:
 
 
 def feed(now: datetime) -> Feed | None:
-    """None when nobody has ever followed the feed."""
+    """The feed's state; None if it has never been followed."""
     said = FeedConnection.objects.filter(feed=active_feed()).first()
     if said is None:
         return None

@@ -1,7 +1,7 @@
-"""Claiming orders that are due, carrying each of them to the exchange, and recording what came of it.
+"""Claim orders that are due, make one exchange call for each, and record the outcomes.
 
-claim   one transaction: lease taken, attempt counted, `may_be_at_exchange` set - before anything is sent
-execute one call of the gateway, no transaction open
+claim   one transaction: takes the lease, counts the attempt, sets `may_be_at_exchange` - before anything is sent
+execute one call of the gateway, with no transaction open
 record  one transaction: orders and events, in bulk
 """
 
@@ -33,13 +33,13 @@ from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 
-# When a halt begins, a backlog is held in steps; a claim that does nothing but hold goes on for so many of them.
+# When a halt begins, a backlog is held in steps. A claim that finds only orders to hold goes on for at most so many steps.
 MAX_HELD = 500
 MAX_HOLDING_STEPS = 10
 MAX_OVERDUE = 1000
 MAX_PUT_BACK = 10_000
-# Found by the index `order_due`, and so not locked in id order as elsewhere; that harms nobody, since no lock is waited for.
-# As an array, whose length PostgreSQL does not guess so large that it would rather read the whole table.
+# Rows are found by the index `order_due`, so they are not locked in id order as elsewhere. SKIP LOCKED never waits, so this
+# cannot deadlock. The ids form an array because PostgreSQL expects an array to be short, and so does not scan the whole table.
 PUT_BACK = """
 UPDATE orders_order SET next_attempt_at = created_at WHERE id = ANY(ARRAY(
     SELECT id FROM orders_order
@@ -56,9 +56,9 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to make one exchange call for an order, until `claimed_until`, which is a time of `clock`.
+    """The right to make one exchange call for an order, until `claimed_until` by `clock`.
 
-    Whatever becomes of our own clock meanwhile, that one tells how much of the claim is left.
+    `clock` tells how much of the claim is left even if this machine's clock is set meanwhile.
     """
 
     order: Order
@@ -70,14 +70,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The claim came to nothing: too little of the lease was left to send with, or trading may have been halted since."""
+    """Nothing was sent: too little of the lease was left, or trading may have been halted since the claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a claim came to. `sent_valid_until` is what the send carried, `started_at` when the call began.
+    """The outcome of a claim. `sent_valid_until` is the send's `valid_until`; `started_at` is when the call began.
 
-    `in_outage`: the exchange as a whole is unavailable, so that this says nothing about the order.
+    `in_outage`: the exchange as a whole is unavailable, so the outcome says nothing about the order.
     """
 
     claim: Claim
@@ -89,39 +89,39 @@ class Result:
 
 
 def next_step(order: Order) -> Step:
-    """The one exchange call that brings a due order further."""
+    """The exchange call that a due order needs next."""
     if order.status == Status.COMPLETED:
         return Step.CANCEL
     return Step.LOOK_UP if order.may_be_at_exchange else Step.SEND
 
 
 def claim_due_orders(
-    limit: int, policy: PlacementPolicy, *, clock: DatabaseClock | None = None, besides: Sequence[Source] = ()
+    limit: int, policy: PlacementPolicy, *, clock: DatabaseClock | None = None, excluded: Sequence[Source] = ()
 ) -> list[Claim]:
-    """Take up to `limit` due orders, oldest first, passing over those that somebody else is taking.
+    """Claim up to `limit` due orders, oldest first, skipping those that another worker has locked.
 
-    Orders whose time is over are left to `finish_overdue_orders`, so that nothing is sent after `give_up_at`.
-    A send for which trading is halted is held, and so comes up here once and not again until it is released.
-    Orders whose instrument and account both stand in `besides` are passed over. Raises ClockWrong.
+    Orders past `give_up_at` are left to `finish_overdue_orders`, so that nothing is sent after that time.
+    An order that would be sent while trading is halted is held: it is not due again until it is released.
+    Orders whose instrument and account are both in `excluded` are skipped. Raises ClockWrong.
     """
     clock = clock or our_clock.measure()
-    claims, held_count = claim_or_hold(limit, limit, policy, clock, besides)
+    claims, held_count = claim_or_hold(limit, limit, policy, clock, excluded)
     for _ in range(MAX_HOLDING_STEPS):
         if claims or not held_count:
             break
-        claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy, clock, besides)
+        claims, held_count = claim_or_hold(limit, max(limit, MAX_HELD), policy, clock, excluded)
     return claims
 
 
 @in_transaction
 def claim_or_hold(
-    limit: int, look_at: int, policy: PlacementPolicy, clock: DatabaseClock, besides: Sequence[Source]
+    limit: int, look_at: int, policy: PlacementPolicy, clock: DatabaseClock, excluded: Sequence[Source]
 ) -> tuple[list[Claim], int]:
-    """Claim up to `limit` of the first `look_at` due orders and hold those halted; returns the claims and how many are held."""
+    """Of the first `look_at` due orders, hold those halted and claim up to `limit`. Return the claims and the number held."""
     now = clock.now()
     may_be_called = Q(give_up_at__gt=now) | ~Q(status=Status.PENDING)
-    if besides:
-        instruments, accounts = zip(*besides, strict=True)
+    if excluded:
+        instruments, accounts = zip(*excluded, strict=True)
         may_be_called &= ~Q(instrument__in=instruments, account_id__in=accounts)
     due = list(
         Order.objects.select_for_update(skip_locked=True)
@@ -140,9 +140,9 @@ def claim_or_hold(
 
 
 def hold_halted(orders: Sequence[Order], now: datetime) -> set[uuid.UUID]:
-    """Hold those of these locked orders that would be sent while trading is halted; returns their ids."""
+    """Hold those of these locked orders that would be sent while trading is halted. Return their ids."""
     sends = [order for order in orders if next_step(order) is Step.SEND]
-    # Asked after the orders were selected: an order that came after the end of a halt must not be held by it.
+    # Read the halts after selecting the orders: a halt must not hold an order that was accepted after its end.
     halts = halts_in_force() if sends else []
     held = [order for order in sends if is_halted(order, halts)]
     save_changes(held, [event for order in held for event in lifecycle.held(order, now)])
@@ -154,12 +154,12 @@ def not_sent(claim: Claim) -> Result:
 
 
 async def execute(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Result:
-    """Make the claim's one call. Never raises for what an exchange can do; see `exchange.gateway` for the outcomes."""
+    """Make the claim's one call. Nothing the exchange does makes it raise; see `exchange.gateway` for the outcomes."""
     started_at = claim.clock.now()
     deadline = claim.claimed_until - timedelta(seconds=policy.clock_margin_s)
     valid_until = min(started_at + timedelta(seconds=policy.exchange_timeout_s), claim.order.give_up_at)
     if claim.step is Step.SEND and (valid_until > deadline or valid_until <= started_at):
-        # We were held up, perhaps stopped. Somebody else may hold the order by the time that the exchange answers.
+        # This process was delayed, perhaps suspended. Another worker may hold the order by the time the exchange answers.
         return Result(claim, NotSent(), started_at, 0.0)
     outcome: venue.PlacementOutcome | venue.LookUpOutcome | venue.CancelOutcome
     try:
@@ -178,7 +178,7 @@ async def execute(claim: Claim, gateway: Gateway, policy: PlacementPolicy) -> Re
 
 
 def record(results: Sequence[Result], policy: PlacementPolicy) -> None:
-    """Store what the claims came to. One result that cannot be stored does not keep the others from it.
+    """Store the outcomes of claims. A result that cannot be stored does not prevent the others from being stored.
 
     Raises DatabaseUnavailable while the database is unavailable; nothing is stored then.
     """
@@ -207,18 +207,18 @@ def record_together(results: Sequence[Result], policy: PlacementPolicy) -> None:
 
 
 def is_unsent(result: Result, changed: Mapping[uuid.UUID, Order]) -> bool:
-    """Whether the order is due again without having been sent. Should a halt be the reason, another claim is in vain."""
+    """Whether the order is due again without having been sent. If a halt is the reason, claiming it again would be pointless."""
     order = changed.get(result.claim.order.id)
     return isinstance(result.outcome, NotSent) and order is not None and order.status == Status.PENDING
 
 
 def claim_is_current(order: Order, claim: Claim) -> bool:
-    """False when the lease ran out and somebody else has taken the order since, or has settled it."""
+    """False when the lease ran out and another worker has since claimed or settled the order."""
     return order.attempt_count == claim.attempt and order.claimed_until == claim.claimed_until
 
 
 def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
-    """Change the order as the outcome says, and return the events that describe the change."""
+    """Apply the outcome to the order and return the events that describe the change."""
     if isinstance(result.outcome, NotSent):
         return lifecycle.not_sent(order, now)
     attempt = {"attempt": result.claim.attempt, "took_ms": round(result.took_s * 1000, 1)}
@@ -275,25 +275,25 @@ def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementP
 
 @in_transaction
 def record_internal_error(result: Result, policy: PlacementPolicy) -> None:
-    """Leave the order to a person. What was sent stays marked as sent, so that a retry looks it up first."""
+    """Leave the order to an operator. It stays marked as sent, so that a retry looks it up first."""
     order = lock_orders([result.claim.order.id])[result.claim.order.id]
     if claim_is_current(order, result.claim):
         now = result.claim.clock.now()
         if order.status == Status.COMPLETED:
             events = lifecycle.cancel_not_executed(order, now, policy)
         else:
-            message = f"What the exchange answered could not be stored: {result.outcome!r}"
-            # A cancel that waits goes on being carried; otherwise only a person can tell what to do.
+            message = f"The exchange's answer could not be stored: {result.outcome!r}"
+            # A pending cancel is still executed; otherwise only an operator can decide what to do.
             again_at = order.cancel_requested_at and now + timedelta(seconds=policy.retry_cap_s)
             events = lifecycle.error(order, ErrorCode.INTERNAL_ERROR, message, again_at, now)
         save_changes([order], events)
 
 
 def put_waiting_orders_back() -> int:
-    """An outage has begun or is over: orders that waited for a next attempt of their own are due in their place again.
+    """Make waiting orders due in the order of acceptance again, when an outage begins or ends. Return how many there were.
 
-    Their pauses grew with each answer that said nothing about them, to whichever worker, so that new orders would go first and
-    the one that has waited longest last. Returns how many there were.
+    Their pauses grew with each "unavailable", on any worker, although that said nothing about the order. Left alone, new
+    orders would go first and the one that has waited longest last.
     """
     with connection.cursor() as cursor:
         cursor.execute(PUT_BACK, [MAX_PUT_BACK])
@@ -302,9 +302,9 @@ def put_waiting_orders_back() -> int:
 
 @in_transaction
 def finish_overdue_orders() -> int:
-    """Settle pending orders whose time is over and that nobody has a live claim on; returns how many it dealt with.
+    """Settle pending orders whose time is over and that have no live claim. Return how many were settled or held.
 
-    `give_up_at` of an order that waits for the end of a halt does not count before then, but its own expiry does.
+    For an order that waits for the end of a halt, `give_up_at` does not count until then, but its own expiry does.
     """
     now = database_now()
     unclaimed = Order.objects.select_for_update(skip_locked=True).filter(

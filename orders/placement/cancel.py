@@ -1,4 +1,4 @@
-"""Canceling an order: at once while nothing of it can be at the exchange, else carried there by the workers."""
+"""Cancel orders: at once if the order cannot be at the exchange, otherwise the workers cancel it there."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from orders.wakeups import wake_workers
 
 @dataclass
 class TooLateToCancel(Exception):
-    """Nothing is left to cancel: the order is canceled, filled, rejected or expired, or was refused by limits."""
+    """There is nothing to cancel: the order is canceled, filled, rejected or expired, or was refused by limits."""
 
     order: Order
 
@@ -25,18 +25,18 @@ class TooLateToCancel(Exception):
 
 
 def reason_not_to_cancel(order: Order) -> str | None:
-    """Why a cancel would do nothing for this order, or None."""
+    """Why a cancel would have no effect on this order, or None."""
     if order.status == Status.CANCELED or order.execution_status in TERMINAL_EXECUTION:
         return f"is {order.execution_status or order.status}"
     if (order.status, order.error_code) == (Status.FAILED, ErrorCode.REFUSED_BY_LIMITS):
-        # It was never taken, and its repeat is refused as it was.
+        # It was never accepted, and a repeated request for it is refused again.
         return "is refused by limits"
     return None
 
 
 @dataclass
 class Canceled:
-    """What a cancel of several orders did: their ids, or why an order was passed over."""
+    """The result of canceling several orders: ids, and for each order that was passed over the reason."""
 
     at_once: list[uuid.UUID] = field(default_factory=list)
     requested: list[uuid.UUID] = field(default_factory=list)
@@ -51,9 +51,9 @@ class Canceled:
 
 @in_transaction
 def cancel_order(order_id: uuid.UUID, requested_by: str) -> Order:
-    """Cancel one order that exists. Safe to repeat.
+    """Cancel one existing order. Safe to repeat.
 
-    The order that is returned is `canceled`, or its cancel is stored and will be carried to the exchange.
+    The returned order is `canceled`, or its cancel is stored and workers will send it to the exchange.
     Raises TooLateToCancel.
     """
     order = lock_orders([order_id])[order_id]
@@ -65,7 +65,7 @@ def cancel_order(order_id: uuid.UUID, requested_by: str) -> Order:
 
 @in_transaction
 def cancel_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Canceled:
-    """Cancel whatever of these orders can be canceled. Takes at most some hundred ids at a time, because it locks them all."""
+    """Cancel those of these orders that can be canceled. Pass at most a few hundred ids, because all are locked at once."""
     canceled = Canceled()
     orders = lock_orders(ids)
     canceled.passed_over = {id: reason for id, order in orders.items() if (reason := reason_not_to_cancel(order))}

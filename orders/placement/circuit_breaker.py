@@ -9,28 +9,28 @@ from exchange.gateway import CancelOutcome, LookUpOutcome, PlacementOutcome, Una
 
 
 class Source(NamedTuple):
-    """Where an order comes from, as far as that may be why the exchange does not take it."""
+    """The properties of an order that may be the reason why the exchange does not accept it."""
 
     instrument: str
     account_id: int
 
 
 class Breaker:
-    """Lets everything through, until the exchange is unavailable; then one probe, and the next not before the exchange wishes it.
+    """Allows all calls until the exchange is unavailable, then single probes, none sooner than the exchange's Retry-After.
 
-    The exchange is unavailable when one of these has happened since its last other answer:
+    The exchange counts as unavailable when one of these has happened since it last gave any other answer:
 
-    - `threshold` calls were answered with "unavailable", of which those about any one instrument count for half at most, and
-      which are of several accounts, unless only one was tried within the last minute. So neither an order that is tried again
-      and again, nor an instrument or an account that the exchange does not serve, closes the way for the others.
-    - `away_threshold` calls in a row found no connection, whatever they were about.
+    - `threshold` calls were answered with "unavailable". Any one instrument counts for at most half of them, and they must
+      come from several accounts, unless only one account was tried within the last minute. So neither an order that is
+      retried again and again, nor an instrument or account that the exchange does not serve, blocks the others.
+    - `away_threshold` calls in a row found no connection, for any order.
 
-    Any answer but "unavailable" says that the exchange is there. Silence, and what nobody can make sense of, says neither:
-    that belongs to its order, which is looked up. Calls that began before the exchange was found to be unavailable say nothing
-    about what it has been since. Whether the feed is connected does not matter here: that may be ours.
+    Any answer but "unavailable" shows that the exchange is available. Silence or an unintelligible answer shows neither: it
+    concerns its own order, which is looked up. Calls that began before the breaker opened say nothing about the exchange's
+    state since. The feed's connection does not count, because the fault may be on our side.
 
-    Each probe goes to an instrument or an account that none before it went to, until all have been tried. So one that is
-    never served cannot keep up the others for longer than a probe takes.
+    Each probe uses an instrument or account that was not probed before, until all have been tried. So one that is never
+    served delays the others by one probe at most.
     """
 
     lately_s = 60.0
@@ -52,11 +52,11 @@ class Breaker:
         self.last_account: int | None = None
         self.accounts_differed_at: float | None = None
         self.opened_at: float | None = None
-        # Since the breaker opened: what the exchange said last, and where probes went in this round.
+        # Since the breaker opened: the exchange's last reason, and the sources probed in this round.
         self.reason = ""
         self.probed: list[Source] = []
         self.next_probe_at = 0.0
-        # How often it has opened or closed, and how many of these turns the loops of this process have dealt with.
+        # How often it has opened or closed, and how many of these changes the loops of this process have handled.
         self.turns = self.turns_dealt_with = 0
 
     @property
@@ -65,11 +65,11 @@ class Breaker:
 
     @property
     def problem(self) -> str:
-        return f"the exchange takes nothing ({self.reason}): one probe at a time, and oldest first once it takes one"
+        return f"the exchange accepts nothing ({self.reason}): one probe at a time, and oldest first once it accepts one"
 
     @property
     def pause_s(self) -> float:
-        """Until the next probe may go."""
+        """Seconds until the next probe is allowed."""
         return max(0.0, self.next_probe_at - self.clock())
 
     def allow(self, wanted: int) -> int:
@@ -82,7 +82,7 @@ class Breaker:
         return 1
 
     def saw(self, source: Source, outcome: PlacementOutcome | LookUpOutcome | CancelOutcome, began_at: float) -> None:
-        """What a call that began at `began_at`, by the breaker's clock, came to."""
+        """Note the outcome of a call that began at `began_at`, by the breaker's clock."""
         if self.last_account not in (None, source.account_id):
             self.accounts_differed_at = self.clock()
         self.last_account = source.account_id
@@ -105,11 +105,11 @@ class Breaker:
     def is_unavailable(self) -> bool:
         differed = self.accounts_differed_at
         is_one_account_of_several = len(self.accounts) == 1 and differed is not None and self.clock() - differed <= self.lately_s
-        serves_nobody = self.by_instrument.total() >= self.threshold and not is_one_account_of_several
-        return serves_nobody or self.without_connection >= self.away_threshold
+        refuses_everything = self.by_instrument.total() >= self.threshold and not is_one_account_of_several
+        return refuses_everything or self.without_connection >= self.away_threshold
 
     def open(self, outcome: Unavailable) -> None:
-        """Or leave it open, after a probe that was in vain."""
+        """Open the breaker, or keep it open after a failed probe."""
         if self.opened_at is None:
             self.opened_at = self.clock()
             self.turns += 1

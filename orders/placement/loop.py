@@ -1,6 +1,6 @@
-"""The rolling window: many exchange calls at once on one event loop, new ones as soon as others end.
+"""The placement loop: many exchange calls at once on one event loop, a new one as soon as another ends.
 
-A slow order holds its own slot and nothing else. Database work runs on one thread beside the event loop, in short
+A slow order occupies its own slot and delays nothing else. Database work runs on one thread beside the event loop, in short
 transactions; outcomes are recorded together, every few milliseconds.
 """
 
@@ -38,19 +38,19 @@ from orders.wakeups.django_q import QueuedWakeUps
 
 log = structlog.get_logger()
 
-# Waiting this long lets outcomes that come close together share one transaction.
+# A wait this long lets outcomes that arrive close together share one transaction.
 RECORD_INTERVAL_S = 0.03
 POLL_INTERVAL_S = 0.25
 CLAIM_INTERVAL_S = 0.01
-# A retry waits about a second at first; staying that long saves a round through the queue.
+# The first retry comes after about a second; staying longer than that saves a trip through the queue.
 IDLE_BEFORE_RETURN_S = 3.0
 DATABASE_RETRY_S = 0.5
-# How long outcomes are kept in memory while the database is unavailable. What is lost then is looked up later.
+# How long outcomes are kept in memory while the database is unavailable. Orders whose outcome is lost are looked up later.
 KEEP_RESULTS_S = 25.0
 
 
 class PlacementLoop:
-    """Claims, carries and records due orders until idle, told to stop, or `run_for_s` is over."""
+    """Claims due orders, executes the claims and records the outcomes, until it is idle, told to stop, or `run_for_s` is over."""
 
     def __init__(
         self,
@@ -85,14 +85,14 @@ class PlacementLoop:
         self.unrecorded_count = 0
 
     async def run(self) -> int:
-        """Returns how many claims were carried out.
+        """Run the loop and return how many claims it took.
 
-        Raises ExceptionGroup when the database stays away longer than outcomes are kept.
+        Raises ExceptionGroup when the database is unavailable for longer than outcomes are kept.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.record_results())
-                group.create_task(self.say_how_it_is())
+                group.create_task(self.report_state())
                 listener = group.create_task(self.listen())
                 await self.claim_until_done(group)
                 if self.calls:
@@ -111,10 +111,10 @@ class PlacementLoop:
         while monotonic() < end and not self.is_stopping():
             self.slot_freed.clear()
             self.work_arrived.clear()
-            # Asked before the claim: what is recorded after it may leave an order due.
+            # Determined before the claim: a result that is recorded after it may make an order due again.
             is_busy = bool(self.calls or self.unrecorded_count or self.breaker.is_open or self.clock_problem)
             free = self.policy.concurrency - len(self.calls)
-            # A probe goes alone, when all that came before is recorded and so has its place again.
+            # A probe goes alone, after all earlier results are recorded and their orders are back in their places.
             must_wait = self.breaker.is_open and (self.calls or self.unrecorded_count)
             allowed = 0 if must_wait else self.breaker.allow(free)
             claims = await self.claim(allowed) if allowed else []
@@ -144,17 +144,17 @@ class PlacementLoop:
         return claims
 
     def take_over(self, limit: int) -> list[Claim]:
-        # Before wake-ups are taken, which others can make use of.
+        # Before taking wake-ups: if this raises, other workers can still use them.
         clock = our_clock.measure()
         turns = self.breaker.turns
         if turns != self.breaker.turns_dealt_with:
             put_waiting_orders_back()
             self.breaker.turns_dealt_with = turns
-        # In this order: a wake-up that has come belongs to an order that the claim can see.
+        # Before the claim: each wake-up taken here belongs to an order that the claim can see.
         self.wake_ups.begin_claim()
         self.claim_began_s = monotonic()
         probed = self.breaker.probed if self.breaker.is_open else []
-        claims = claim_due_orders(limit, self.policy, clock=clock, besides=probed)
+        claims = claim_due_orders(limit, self.policy, clock=clock, excluded=probed)
         if not claims and probed:
             probed.clear()
             claims = claim_due_orders(limit, self.policy, clock=clock)
@@ -188,11 +188,11 @@ class PlacementLoop:
 
     async def wait_for_slot(self) -> None:
         await self.slot_freed.wait()
-        # Slots that come free together are filled by one claim.
+        # One claim fills all slots that become free at about the same time.
         await asyncio.sleep(CLAIM_INTERVAL_S)
 
     async def wait_for_work(self) -> None:
-        """Until new work is announced, or it is time to look whether a retry has become due."""
+        """Wait until new work is announced, or until it is time to check for retries that have become due."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.work_arrived.wait(), POLL_INTERVAL_S)
 
@@ -200,8 +200,8 @@ class PlacementLoop:
         async for _ in self.wake_ups.arrivals():
             self.work_arrived.set()
 
-    async def say_how_it_is(self) -> None:
-        """For people and sweeps: every few seconds, whenever it changes, and at the end."""
+    async def report_state(self) -> None:
+        """Publish this worker's state for operators and sweeps: every few seconds, on each change, and at the end."""
         while not self.claiming_is_over:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAY_EVERY_S):
@@ -218,7 +218,7 @@ class PlacementLoop:
         try:
             await self.database.run(partial(say, problem, pause_s))
         except DatabaseUnavailable as error:
-            log.warning("database_unavailable", doing="say how it is", error=one_line(error))
+            log.warning("database_unavailable", doing="report state", error=one_line(error))
 
     async def record_results(self) -> None:
         while not (self.claiming_is_over and not self.results):
@@ -231,7 +231,7 @@ class PlacementLoop:
             if results:
                 await self.record(results)
                 self.unrecorded_count -= len(results)
-                # What was looked up may be due again at once.
+                # An order that was looked up may be due again at once.
                 self.work_arrived.set()
 
     async def record(self, results: list[Result]) -> None:

@@ -1,4 +1,4 @@
-"""A person ends an order that the exchange acknowledged once and does not have any more: nothing else ever would."""
+"""An operator ends an order that the exchange acknowledged but no longer has. No report will ever end it."""
 
 import uuid
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from orders.storage import lock_orders, save_changes
 
 @dataclass
 class NotProvedAbsent(Exception):
-    """The newest look-up does not say that the exchange has no such order, or the order has ended already."""
+    """The latest look-up did not show the order missing at the exchange, or the order has already ended."""
 
     order: Order
 
     def __str__(self) -> str:
         state = self.order.execution_status or self.order.status
-        return f"The order is {state}, and the exchange has not said that it does not have it."
+        return f"The order is {state}, and no look-up has shown that the exchange lacks it."
 
 
 def can_be_ended(order: Order) -> bool:
@@ -29,9 +29,9 @@ def can_be_ended(order: Order) -> bool:
 
 @in_transaction
 def end_absent_order(order_id: uuid.UUID, requested_by: str, reason: str) -> Order:
-    """End one order that exists as canceled. A fill that is reported later counts all the same.
+    """End one existing order as canceled. A fill that is reported later still counts.
 
-    Raises NotProvedAbsent, and ValueError without a reason.
+    Raises NotProvedAbsent, and ValueError if `reason` is blank.
     """
     if not reason.strip():
         raise ValueError("a reason is needed")

@@ -1,4 +1,4 @@
-"""A person retries failed orders: from the admin, or with `manage.py retry_failed`."""
+"""An operator retries failed orders, in the admin or with `manage.py retry_failed`."""
 
 import uuid
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ RETRYABLE = (Status.FAILED, Status.ERROR)
 
 @dataclass
 class Retried:
-    """What a retry did: ids of the orders that will be sent again, looked up first, or were passed over and why."""
+    """The result of a retry: ids of orders that will be sent again or looked up first, and why others were passed over."""
 
     sent: list[uuid.UUID] = field(default_factory=list)
     looked_up: list[uuid.UUID] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Retried:
 
 
 def reason_not_to_retry(order: Order, *, alone: bool = False) -> str | None:
-    """Why the order's own state lets a retry do nothing, or None. `alone`: it is retried by itself and not with others."""
+    """Why the order's own state rules out a retry, or None. `alone`: it is retried on its own, not with others."""
     if order.status not in RETRYABLE:
         return f"is {order.status}"
     if order.expires_at is not None and order.expires_at <= timezone.now() and not order.may_be_at_exchange:
@@ -55,14 +55,14 @@ def reason_not_to_retry(order: Order, *, alone: bool = False) -> str | None:
 
 
 def reasons_not_to_retry(orders: Sequence[Order], *, alone: bool = False, lock: bool = False) -> dict[uuid.UUID, str]:
-    """Why a retry would do nothing, by id: the order's own state, a halt, or the limits of its account as they are now.
+    """Why orders cannot be retried, by id: the order's own state, a halt, or the current limits of its account.
 
-    With `lock` nobody else uses up their accounts' limits before the caller's transaction ends.
+    With `lock` no other transaction uses up the accounts' limits before the caller's transaction ends.
     """
     reasons = halted(orders)
     reasons |= {order.id: reason for order in orders if (reason := reason_not_to_retry(order, alone=alone))}
     reasons |= refused_by_limits([order for order in orders if order.id not in reasons], lock=lock)
-    # Locks of limits were waited for, perhaps until after a halt began.
+    # The locks may have been waited for, perhaps until after a halt began.
     return halted(orders) | reasons if lock else reasons
 
 
@@ -72,7 +72,7 @@ def halted(orders: Sequence[Order]) -> dict[uuid.UUID, str]:
 
 
 def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID, str]:
-    """By id; how fast orders come is the client's business and is not looked at."""
+    """Why limits rule out a retry, by id. The limit of orders per second is for clients and does not count here."""
     reasons: dict[uuid.UUID, str] = {}
     limited = AccountLimits.objects.filter(account_id__in={order.account_id for order in orders}).order_by("account_id")
     for limits in limited:
@@ -81,18 +81,18 @@ def refused_by_limits(orders: Sequence[Order], *, lock: bool) -> dict[uuid.UUID,
             continue
         for status in RETRYABLE:
             of_account = [order for order in orders if (order.account_id, order.status) == (current.account_id, status)]
-            # What may be at the exchange counts as open whether it is retried or not.
+            # An order in error may be at the exchange and counts as open whether it is retried or not.
             refused = refusals(current, of_account, are_open=status == Status.ERROR)
-            reasons |= {of_account[index].id: f"is against the limits: {found.message}" for index, found in refused.items()}
+            reasons |= {of_account[index].id: f"would break a limit: {found.message}" for index, found in refused.items()}
     return reasons
 
 
 @in_transaction
 def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = False) -> Retried:
-    """Make failed orders pending again; what may be at the exchange is looked up before it is sent. Safe to repeat.
+    """Make failed orders pending again. One that may be at the exchange is looked up before it is sent. Safe to repeat.
 
-    Takes at most some hundred ids at a time, because it locks them all. What was refused by limits is retried only
-    `alone`: on a person's look at that one order, and never along with others.
+    Pass at most a few hundred ids, because all are locked at once. An order that was refused by limits is retried only
+    `alone`, after an operator has looked at that one order, and never together with others.
     """
     retried = Retried()
     policy = PlacementPolicy.from_settings()

@@ -1,4 +1,4 @@
-"""The guarantee behind the wake-ups: whatever is due gets done, even if every wake-up is lost and the workers freeze."""
+"""The guarantee behind the wake-ups: due orders are executed even if every wake-up is lost and the workers freeze."""
 
 import uuid
 from collections.abc import Callable
@@ -20,12 +20,12 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """One round: confirm halts that hold by now, release what a halt held, settle what is overdue, wake workers when
-    something is due, replace them when they do not come.
+    """One round confirms halts, releases orders whose halt has ended, settles overdue orders, wakes workers if an order is
+    due, and replaces workers that do not respond.
     """
 
     def __init__(self, *, stalled_after_s: float | None = None, clock: Callable[[], float] = monotonic) -> None:
-        # With all slots at a slow exchange nobody claims for as long as one call takes, and that is no stall.
+        # While calls to a slow exchange occupy all slots, no worker claims until one call ends. That is not a stall.
         self.stalled_after_s = stalled_after_s or max(10.0, 5.0 + settings.EXCHANGE_TIMEOUT)
         self.clock = clock
         self.clock_problem: ClockWrong | None = None
@@ -44,7 +44,7 @@ class Sweep:
         self.watch(oldest)
 
     def look_at_clock(self) -> None:
-        """The clock of this machine is that of its workers, who may never come to look at it themselves."""
+        """Check this machine's clock. Its workers share it, and may be too stuck to check it themselves."""
         try:
             our_clock.measure()
             self.clock_problem = None
@@ -54,9 +54,10 @@ class Sweep:
         forget_the_silent()
 
     def watch(self, oldest: tuple[uuid.UUID, int] | None) -> None:
-        """Claims are made oldest first, so one oldest order that stays unclaimed means that nobody claims at all.
+        """Replace the workers when they are stalled.
 
-        Unless there is a reason to: then the workers get the same time anew once that is gone.
+        Claims are made oldest first, so if the oldest order stays unclaimed, no worker claims at all. While there is a known
+        reason for that, they are not stalled, and once it is gone they get the full time again.
         """
         if oldest is None or oldest != self.oldest_due or self.is_explained():
             self.oldest_due = oldest
@@ -64,17 +65,17 @@ class Sweep:
         elif self.clock() - self.oldest_due_since > self.stalled_after_s:
             replaced = kill_registered_processes()
             log.error("workers_stalled", order_id=str(oldest[0]), stalled_s=self.stalled_after_s, replaced=replaced)
-            # The new ones get the same time to show themselves.
+            # The new workers get the same time to start claiming.
             self.oldest_due_since = self.clock()
 
     def is_explained(self) -> bool:
         return self.clock_problem is not None or is_explained(timedelta(seconds=self.stalled_after_s))
 
     def forget(self) -> None:
-        """Nothing can be said about the workers while the database is unavailable."""
+        """Start watching anew: while the database is unavailable, nothing is known about the workers."""
         self.oldest_due = None
 
 
 def oldest_due_order() -> tuple[uuid.UUID, int] | None:
-    """Id and attempt count of the order that has been due for longest and that nobody has claimed."""
+    """Id and attempt count of the unclaimed order that has been due for longest."""
     return Order.objects.due(database_now()).values_list("id", "attempt_count").first()

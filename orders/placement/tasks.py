@@ -1,4 +1,4 @@
-"""What django-q's workers run."""
+"""The task that django-q's workers run."""
 
 import asyncio
 import multiprocessing
@@ -13,15 +13,15 @@ from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
 from orders.wakeups.django_q import queue_task
 
-# Shared memory, set by the cluster's parent when it is told to stop and read by every worker that it forked. It has no
-# lock: a worker that is killed while it reads must not hold up the others.
+# Shared memory. The cluster's parent sets it when it is told to stop, and every worker that it forked reads it. It has no
+# lock, so that a worker that is killed while reading cannot block the others.
 stopping = multiprocessing.RawValue("b", 0)
-# Kept between the tasks of one worker process, so that a new loop does not storm an exchange that is known to be unavailable.
+# Kept between the tasks of one worker process, so that a new loop does not flood an exchange that is known to be unavailable.
 breaker = Breaker()
 
 
 def place_orders() -> int:
-    """Run one placement loop; returns how many calls of the exchange it made."""
+    """Run one placement loop. Return how many claims it took."""
     calls = asyncio.run(run_loop())
     if not is_stopping() and Order.objects.due(database_now()).exists():
         queue_task()

@@ -1,7 +1,7 @@
-"""The processes that place orders as seen by the sweep: where they are, and how to replace them when they are frozen.
+"""The registry of the processes that place orders, by which the sweep finds and replaces frozen ones.
 
-Each is an empty file in DATA_DIR/workers, named by its process id and the time of its start: a cluster's parent, or an exchange
-consumer. The name is all, since a disk that is full still takes a name. Files with other names are not ours.
+Each process, a cluster's parent or an exchange consumer, has an empty file in DATA_DIR/workers, named by its process id and
+start time. Everything is in the name because even a full disk can take an empty file. Files with other names are ignored.
 """
 
 import os
@@ -22,9 +22,9 @@ def process_files() -> Path:
 
 
 def register_this_process() -> None:
-    """Called by each when it starts. Its start time tells it from a later process with the same number.
+    """Register this process at its start. The start time tells it from a later process with the same process id.
 
-    Without the file it places orders all the same; only the sweep cannot replace it when it is frozen.
+    Without the file the process still places orders, but the sweep cannot replace it when it is frozen.
     """
     process = psutil.Process(os.getpid())
     path = process_files() / f"{process.pid}-{process.create_time():.2f}"
@@ -36,9 +36,9 @@ def register_this_process() -> None:
 
 
 def kill_registered_processes() -> int:
-    """Kill every registered process of this machine with all its children; returns how many of them there were.
+    """Kill every registered process of this machine and all its children. Return how many processes were registered.
 
-    Their supervisor starts new ones. SIGKILL, because a frozen process does not answer anything else.
+    Their supervisor starts new ones. SIGKILL is needed because a frozen process does not react to other signals.
     """
     parents = list(registered_processes())
     tree = list(parents)
@@ -57,7 +57,7 @@ def kill_registered_processes() -> int:
 
 
 def registered_processes() -> Iterator[psutil.Process]:
-    """Those that still run; the files of others are removed."""
+    """Yield the processes that still run, and remove the files of the others."""
     for path in process_files().glob("*"):
         name = NAME.fullmatch(path.name)
         if name is None or not path.is_file():

@@ -1,4 +1,4 @@
-"""What the processes that place orders, and the sweeps beside them, say of themselves, for people and sweeps on every machine."""
+"""The state that placement workers and sweeps report about themselves, for operators and for sweeps on every machine."""
 
 import os
 import socket
@@ -13,11 +13,11 @@ from infrastructure.database.clock import our_clock
 from orders.models import PlacementWorker
 
 SAY_EVERY_S = 2.0
-# Who said nothing for so long says nothing about the present.
+# A report older than this says nothing about the present.
 SILENT_AFTER = timedelta(seconds=10)
 FORGOTTEN_AFTER = timedelta(hours=1)
 MAX_PROBLEM_LENGTH = 500
-# All times are the database's: whoever has a wrong clock must be able to say so.
+# All times are the database's, so that a process with a wrong clock can report it.
 SAY = """
 INSERT INTO orders_placementworker (name, said_at, clock_offset_s, problem, paused_until)
 VALUES (%s, clock_timestamp(), %s, %s, clock_timestamp() + %s * interval '1 second')
@@ -26,7 +26,7 @@ ON CONFLICT (name) DO UPDATE SET said_at = excluded.said_at, clock_offset_s = ex
 
 
 def say(problem: str | None, pause_s: float | None = None) -> None:
-    """That this process is well, or what is wrong; `pause_s` until it tries again, when it waits for the exchange."""
+    """Report that this process is well (None) or its problem. `pause_s`: if it waits for the exchange, when it tries again."""
     measured = our_clock.measured
     offset_s = None if measured is None else measured.offset_s
     with connection.cursor() as cursor:
@@ -34,7 +34,7 @@ def say(problem: str | None, pause_s: float | None = None) -> None:
 
 
 def own_name() -> str:
-    """As `host:pid role`; the role is what the process calls itself at the database."""
+    """This process's name, `host:pid role`; the role is from the application name of its database connection."""
     role = settings.DATABASES["default"]["OPTIONS"]["application_name"].removeprefix("lemon_market ")
     return f"{own_host()}:{os.getpid()} {role}"
 
@@ -48,17 +48,17 @@ def heard_within(time: timedelta) -> QuerySet[PlacementWorker]:
 
 
 def outage() -> PlacementWorker | None:
-    """A worker that waits for an exchange that takes nothing from anybody."""
+    """A worker that is paused because the exchange accepts nothing, or None."""
     return heard_within(SILENT_AFTER).filter(paused_until__isnull=False).first()
 
 
 def is_explained(within: timedelta) -> bool:
-    """Whether a worker has said within this time why workers of this machine take no orders.
+    """Whether a worker has reported within this time why workers of this machine claim no orders.
 
-    An outage is everybody's. The clock of another machine explains nothing about the workers of this one.
+    An outage of the exchange affects all machines. Another machine's wrong clock explains nothing about this one's workers.
     """
-    said = heard_within(within).filter(problem__isnull=False)
-    return any(worker.paused_until is not None or worker.host == own_host() for worker in said)
+    with_problem = heard_within(within).filter(problem__isnull=False)
+    return any(worker.paused_until is not None or worker.host == own_host() for worker in with_problem)
 
 
 def forget_the_silent() -> None:

@@ -1,4 +1,4 @@
-"""The last look before a send: whether trading was halted since the order was claimed."""
+"""The last check before a send: whether trading was halted since the order was claimed."""
 
 import asyncio
 import math
@@ -17,15 +17,15 @@ from orders.risk.halts import halts_in_force, is_halted
 
 log = structlog.get_logger()
 
-# How long before a send the halts may have been read. To read them for each send would cost as much as claiming it.
+# How long before a send the halts may have been read. Reading them for each send would cost as much as claiming it.
 HALTS_FRESH_FOR_S = 0.01
 
 
 class HaltCheck:
-    """Knows the halts in force as a read of the last `HALTS_FRESH_FOR_S` found them; sends that wait for one share it.
+    """Checks sends against halts that were read within the last `HALTS_FRESH_FOR_S`. Sends that wait share one read.
 
-    A process that was stopped in the middle reads again. Where reading takes too long twice in a row, twice the time is
-    allowed for the next read, and so on, so that a slow database slows sends down and does not end them.
+    A process that was suspended meanwhile reads again. When a read takes too long, the next one may take twice the time, and
+    so on, so that a slow database slows sends down but does not stop them.
     """
 
     def __init__(self, database: DatabaseThread, clock: Callable[[], float] = monotonic) -> None:
@@ -36,9 +36,9 @@ class HaltCheck:
         self.reading: asyncio.Task[None] | None = None
 
     async def allows(self, order: Order, checked_s: float) -> bool:
-        """Whether the order may be sent now; `checked_s` is when its claim began, which reads the halts itself.
+        """Whether the order may be sent now. `checked_s` is when its claim began, which reads the halts itself.
 
-        Nothing may be sent while the database is unavailable, since nobody knows then.
+        False while the database is unavailable, since it is unknown then whether trading is halted.
         """
         if self.clock() - checked_s <= HALTS_FRESH_FOR_S:
             return True
@@ -48,7 +48,7 @@ class HaltCheck:
             if self.reading is None or self.reading.done():
                 self.reading = asyncio.create_task(self.read())
             try:
-                # One of those who wait may be cancelled, and the others still need it.
+                # Shielded because a waiting call may be cancelled while others still need the read.
                 await asyncio.shield(self.reading)
             except DatabaseUnavailable:
                 return False
@@ -58,11 +58,11 @@ class HaltCheck:
         try:
             self.read_began_s, self.halts = await self.database.run(partial(read_halts, self.clock))
         except DatabaseUnavailable as error:
-            log.warning("database_unavailable", doing="look for halts", error=one_line(error))
+            log.warning("database_unavailable", doing="read halts", error=one_line(error))
             raise
 
 
 def read_halts(clock: Callable[[], float]) -> tuple[float, list[Halt]]:
-    """The halts in force, and a moment before they were read."""
+    """When the read began, and the halts in force."""
     began_s = clock()
     return began_s, halts_in_force()

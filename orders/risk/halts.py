@@ -1,4 +1,4 @@
-"""Which orders trading is halted for, what of them is still under way, and for how long it was."""
+"""Which orders halts cover, which of their sends are still under way, and how long trading was halted."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ MAX_COUNTED = 1_000
 
 
 def halts_in_force() -> list[Halt]:
-    """Few: one for each scope at most; with their accounts, whose names people read."""
+    """The halts in force, at most one per scope, with their accounts, whose names are displayed."""
     return list(Halt.objects.filter(ended_at__isnull=True).select_related("account"))
 
 
 def halts_not_released() -> list[Halt]:
-    """Those in force, and those whose end has not reached every order yet."""
+    """The halts in force, and the ended ones whose orders are not all released yet."""
     return list(Halt.objects.filter(released_at__isnull=True))
 
 
@@ -28,10 +28,10 @@ def is_halted(order: Order, halts: Iterable[Halt]) -> bool:
 
 
 def sends_under_way(halt: Halt) -> QuerySet[Order]:
-    """Orders that the halt covers and that the exchange may get yet: claimed, or sent without a clear answer so far.
+    """Orders that the halt covers and the exchange may still receive: claimed, or sent without a clear answer so far.
 
-    It takes none of them after `sent_valid_until`, clocks being apart included. That also ends the wait for a worker that
-    died. Only what is pending or in error may be at the exchange, and nothing that is held: the rest is left to indexes.
+    The exchange accepts none of them after `sent_valid_until` plus the clock margin. That also ends the wait for a worker
+    that died. The conditions on status and `held_at` follow from the others; they let PostgreSQL use the partial indexes.
     """
     margin = timedelta(seconds=PlacementPolicy.from_settings().clock_margin_s)
     unsettled = Q(status=Status.PENDING, held_at__isnull=True) | Q(status=Status.ERROR)
@@ -42,7 +42,7 @@ def sends_under_way(halt: Halt) -> QuerySet[Order]:
 
 
 def how_far(halt: Halt) -> str:
-    """For people: whether a halt in force is still stopping what was under way, or since when that is confirmed."""
+    """The progress of a halt in force, for display: how many sends are under way, or when the halt was confirmed."""
     if halt.confirmed_at is not None:
         return f"confirmed at {halt.confirmed_at:%Y-%m-%d %H:%M:%S} UTC"
     count = sends_under_way(halt)[: MAX_COUNTED + 1].count()
@@ -51,16 +51,16 @@ def how_far(halt: Halt) -> str:
 
 
 def halted_since(ended: Halt, others: Sequence[Halt]) -> datetime | None:
-    """When the uninterrupted time without trading began that ended with `ended`.
+    """When the uninterrupted halt of trading that ended with `ended` began.
 
-    `others` are all halts that cover the same order. None when one of them went on: its end will count for both.
+    `others` are all halts that cover the same order. None when one of them lasted longer: its end counts for both.
     """
     assert ended.ended_at is not None
     before = []
     for halt in others:
         if halt.started_at > ended.ended_at or halt.pk == ended.pk:
             continue
-        # Of two that end in the same moment the later one counts, so that the time is counted once.
+        # Of two halts that end at the same moment only the one with the higher id counts, so that the time is counted once.
         if halt.ended_at is None or (halt.ended_at, halt.pk) > (ended.ended_at, ended.pk):
             return None
         before.append((halt.ended_at, halt.started_at))

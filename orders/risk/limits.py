@@ -1,4 +1,4 @@
-"""What an account may ask for: its limits, and how an order is held against them before it is accepted or retried."""
+"""The limits of accounts, and the checks of orders against them before they are accepted or retried."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,12 +16,12 @@ from orders.states import Limit, Refusal, SafetyEventType
 
 RATE_WINDOW = timedelta(seconds=1)
 LIMIT_NAMES = ("max_quantity", "max_notional", "price_collar_percent", "orders_per_second", "open_orders")
-# The field that each refusal is about; one that is missing is about the account and not about the order.
+# The field that each refusal is about. Limits not listed here are about the account and not about the order.
 FIELDS = {Limit.QUANTITY: "quantity", Limit.NOTIONAL: "limit_price", Limit.PRICE_COLLAR: "limit_price"}
 
 
 class Terms(Protocol):
-    """What an order says that limits are about; `limit_price` is None for a market order."""
+    """The terms of an order that limits restrict; `limit_price` is None for a market order."""
 
     @property
     def instrument(self) -> str: ...
@@ -32,10 +32,10 @@ class Terms(Protocol):
 
 
 def refusal(terms: Terms, limits: AccountLimits, last_price: Decimal | None, open_orders: int) -> Refusal | None:
-    """The first limit that the order would break, or None. Exactly at a limit is within it.
+    """The first limit that the order would break, or None. A value equal to the limit is allowed.
 
-    Pure: `last_price` is of the instrument's last execution, None when there was none, and `open_orders` is how many
-    orders the account has open besides this one.
+    Pure. `last_price` is the price of the instrument's last execution, None if there was none. `open_orders` is the
+    number of the account's other open orders.
     """
     if limits.max_quantity is not None and terms.quantity > limits.max_quantity:
         return Refusal(Limit.QUANTITY, f"At most {limits.max_quantity} in one order.")
@@ -55,9 +55,9 @@ def refusal(terms: Terms, limits: AccountLimits, last_price: Decimal | None, ope
 
 
 def refusals(limits: AccountLimits, orders: Sequence[Terms], *, are_open: bool = False) -> dict[int, Refusal]:
-    """Refusals by index. An order that passes counts as open for those after it, unless `are_open`: then all count already.
+    """Refusals by index. An order that passes counts as open for those after it. With `are_open` all are counted already.
 
-    With a limit of open orders the caller holds the lock of `lock_limits`.
+    If there is a limit of open orders, the caller holds the lock of `lock_limits`.
     """
     instruments = {canonical_instrument(order.instrument) for order in orders if order.limit_price is not None}
     last = LastPrice.objects.in_bulk(instruments) if limits.price_collar_percent is not None and instruments else {}
@@ -75,22 +75,22 @@ def refusals(limits: AccountLimits, orders: Sequence[Terms], *, are_open: bool =
 
 
 def lock_limits(account_id: int) -> AccountLimits | None:
-    """The limits as they are now. Until the caller's transaction ends no other one counts this account's orders.
+    """The current limits, locked: until the caller's transaction ends no other one counts this account's orders.
 
-    Without the lock two transactions that count at the same time would both find room for one more.
+    Without the lock two transactions that count at the same time would both find room for one more order.
     """
     return AccountLimits.objects.select_for_update().filter(account_id=account_id).first()
 
 
 def count_open_orders(limits: AccountLimits) -> int:
-    """How many orders of the account are open; it counts no further than the limit goes."""
+    """How many orders of the account are open; stops counting at the limit."""
     return Order.objects.open().filter(account_id=limits.account_id)[: limits.open_orders].count()
 
 
 def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:
-    """Whether `count` more orders would be too many within one second. Those refused by limits count, too.
+    """Whether `count` more orders would be too many within one second. Orders refused by limits count, too.
 
-    By id, which says when an order was made: there the account's index ends.
+    Recent orders are found by id, which contains the time of creation: they are at the end of the account's index.
     """
     if limits.orders_per_second is None:
         return False
@@ -100,9 +100,9 @@ def is_too_fast(limits: AccountLimits, count: int, now: datetime) -> bool:
 
 @in_transaction
 def change_limits(account: User, by: str, reason: str, **changes: int | Decimal | None) -> AccountLimits:
-    """Set the named limits and leave the others, with an event that tells both states.
+    """Set the named limits, leave the others, and record an event with the limits before and after.
 
-    Raises IntegrityError for what the database does not take, such as a limit of 0.
+    Raises IntegrityError for values that the database refuses, such as a limit of 0.
     """
     limits = lock_limits(account.pk) or AccountLimits(account=account)
     before = {name: getattr(limits, name) for name in LIMIT_NAMES}

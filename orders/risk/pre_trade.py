@@ -1,4 +1,4 @@
-"""What stands between a request and its acceptance: halts in force and the account's limits, read together."""
+"""The pre-trade checks of a request: the halts in force and the account's limits, read together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from orders.risk.limits import LIMIT_NAMES
 
 
 def halt_covers(account: str, instruments: str) -> str:
-    """SQL: whether a halt is in force for the account, or for one of the instruments; both are expressions."""
+    """SQL: whether a halt is in force for the account or for one of the instruments; both arguments are SQL expressions."""
     return f"""halt.ended_at IS NULL
         AND (halt.account_id IS NULL OR halt.account_id = {account})
         AND (halt.instrument IS NULL OR halt.instrument = ANY({instruments}))"""
 
 
 def nothing_to_check(account: str, instruments: str) -> str:
-    """SQL: whether there are neither halts nor limits for an account's orders in some instruments.
+    """SQL: whether an account's orders in some instruments have neither halts nor limits.
 
-    OFFSET 0 has PostgreSQL look these up for each account, by their indexes. Otherwise it could join whole tables, by a plan
+    OFFSET 0 makes PostgreSQL look these up for each account, by their indexes. Otherwise it could join whole tables, by a plan
     that it made when they were empty.
     """
     covers = halt_covers(account, instruments)
     return f"""
         NOT EXISTS (SELECT FROM orders_accountlimits AS limits WHERE limits.account_id = {account} OFFSET 0)
-        AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {covers} OFFSET 0)"""  # noqa: S608 - no value stands in it
+        AND NOT EXISTS (SELECT FROM orders_halt AS halt WHERE {covers} OFFSET 0)"""  # noqa: S608 - it contains no values
 
 
 HALT_COLUMNS = ("id", "account_id", "instrument", "started_at", "confirmed_at")
-# One statement for both, because every order that is accepted waits for it. One row, or one for each halt.
+# One statement for both, because every order that is accepted waits for it. It returns one row, or one for each halt.
 QUERY = f"""
 SELECT account.id = limits.account_id, {", ".join(f"limits.{name}" for name in LIMIT_NAMES)},
        {", ".join(f"halt.{name}" for name in HALT_COLUMNS)}
@@ -41,7 +41,7 @@ LEFT JOIN orders_halt AS halt ON {halt_covers("%(account)s::integer", "%(instrum
 
 @dataclass(frozen=True, slots=True)
 class Safety:
-    """`halts` are those in force for the account, or in one of the instruments; `limits` is None without any."""
+    """`halts` are those in force for the account or in one of the instruments; `limits` is None if there are none."""
 
     halts: list[Halt]
     limits: AccountLimits | None

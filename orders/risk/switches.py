@@ -1,4 +1,4 @@
-"""Switching trading off, confirming that it is off, switching it on again, and letting the orders go that waited meanwhile."""
+"""Halt trading, confirm that it has stopped, resume it, and release the orders that waited meanwhile."""
 
 import uuid
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ from orders.storage import lock_orders, save_changes
 from orders.wakeups import wake_workers
 
 CHUNK = 500
-# Whatever accepts or claims has a transaction open from before it reads halts until its orders can be seen by others.
-# `xact_start` tells that also of one that is between two statements, when it holds no snapshot. Another program that only
-# reads, such as pg_dump, has no transaction id and accepts nothing. A prepared transaction does not say when it began.
+# Every process that accepts or claims orders opens its transaction before it reads halts and keeps it open until its orders
+# are visible to others. `xact_start` shows such a transaction even between two statements, when it holds no snapshot. Another
+# program that only reads, such as pg_dump, has no transaction id and accepts nothing. The start of a prepared transaction is
+# unknown, so any of them counts.
 IS_OLDER_WORK_OPEN = """
     SELECT EXISTS (
         SELECT FROM pg_stat_activity
@@ -38,7 +39,7 @@ class AlreadyHalted(Exception):
     halt: Halt
 
     def __str__(self) -> str:
-        return f"{self.halt} is halted already."
+        return f"{self.halt} is already halted."
 
 
 @dataclass
@@ -50,10 +51,10 @@ class NotHalted(Exception):
 
 
 def halt_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:
-    """Accept nothing new and send nothing from now on: at all, for one account, or in one instrument.
+    """Accept nothing new and send nothing from now on: for everyone, for one account, or in one instrument.
 
-    What has begun before may still end, until `confirm_halts` says that it has.
-    Raises AlreadyHalted, and IntegrityError for a reason or an instrument that the database does not take.
+    Work that has already begun may still finish, until `confirm_halts` confirms that it has.
+    Raises AlreadyHalted, and IntegrityError for a reason or an instrument that the database refuses.
     """
     halt = Halt(account=account, instrument=instrument, started_at=timezone.now(), started_by=by, reason=reason)
     try:
@@ -68,16 +69,16 @@ def halt_trading(by: str, reason: str, *, account: User | None = None, instrumen
 
 
 def confirm_halts() -> None:
-    """Confirm the halts in force under which nothing is accepted or sent any more. Safe to repeat, and for several at once.
+    """Confirm the halts in force under which nothing is accepted or sent any more. Safe to repeat and to run concurrently.
 
-    1. A moment is noted for each halt that has none. The halt is committed then, so whatever begins later knows of it.
-    2. A halt waits for the transactions that are older than this moment: they may not have seen it.
-    3. What they claimed can be seen then, and the halt waits until each send that it covers is recorded or can no longer
-       be taken by the exchange.
+    1. Note `stopping_since` for each halt that has none. The halt is committed by then, so all later work sees it.
+    2. Wait for the transactions that are older than this moment: they may not have seen the halt.
+    3. Their claims are visible then. Wait until each send that the halt covers is recorded, or is too old for the exchange
+       to accept.
 
-    No order is waited for by anybody: a lock that each acceptance takes would cost all of them something all the time.
-    Not to be called in a transaction, which would look at everything as it was at its own beginning. The server tells of
-    the transactions of other roles than ours only to a member of pg_read_all_stats.
+    No order takes a lock for this: a lock in each acceptance would slow all of them down all the time.
+    Do not call this in a transaction, which would see everything as it was when it began. PostgreSQL shows the transactions of
+    other roles than ours only to members of pg_read_all_stats.
     """
     unconfirmed = Halt.objects.filter(ended_at__isnull=True, confirmed_at__isnull=True)
     unconfirmed.filter(stopping_since__isnull=True).update(stopping_since=ClockTimestamp())
@@ -88,7 +89,7 @@ def confirm_halts() -> None:
 
 
 class ClockTimestamp(Func):
-    """The time when it is read, and not when the statement began: that may be before the halts that the statement sees."""
+    """The time of evaluation. The start of the statement may be earlier than the halts that the statement sees."""
 
     function = "clock_timestamp"
     output_field = DateTimeField()
@@ -103,7 +104,7 @@ def is_older_work_open(halt: Halt) -> bool:
 
 @in_transaction
 def resume_trading(by: str, reason: str, *, account: User | None = None, instrument: str | None = None) -> Halt:
-    """End the halt of exactly this scope; the sweep then releases the orders that waited. Raises NotHalted, IntegrityError."""
+    """End the halt of exactly this scope. The sweep then releases the waiting orders. Raises NotHalted, IntegrityError."""
     in_force = Halt.objects.select_for_update().filter(ended_at__isnull=True)
     halt = in_force.filter(account=account, instrument=instrument).first()
     if halt is None:
@@ -119,14 +120,14 @@ def note(type: SafetyEventType, halt: Halt, by: str, reason: str) -> None:
 
 
 def release_orders() -> int:
-    """Let the orders go whose halt has ended; returns how many. Safe to repeat, and goes on where it was interrupted."""
+    """Release the orders whose halt has ended. Return how many. Safe to repeat: it continues where it was interrupted."""
     ended = Halt.objects.filter(ended_at__isnull=False, released_at__isnull=True).order_by("ended_at", "id")
     return sum(release_after(halt.pk) for halt in ended)
 
 
 def release_after(halt_id: int) -> int:
     halt = Halt.objects.get(pk=halt_id)
-    # Fetched at once, by the index of pending orders, and sorted here: by id alone the search would pass every order ever taken.
+    # Fetch all at once, by the index of pending orders, and sort here: in id order PostgreSQL would scan every order there is.
     ids = sorted(Order.objects.filter(waited_for(halt)).values_list("id", flat=True))
     released = 0
     for start in range(0, len(ids) + 1, CHUNK):
@@ -136,9 +137,9 @@ def release_after(halt_id: int) -> int:
 
 
 def waited_for(halt: Halt) -> Q:
-    """Pending orders of the halt's scope that it met; those accepted after its end lost no time by it.
+    """Pending orders in the halt's scope that it affected; those accepted after its end lost no time to it.
 
-    What is held is released whatever the clocks of two machines said about that.
+    Held orders are always released, even when the clocks of two machines disagree on whether they were accepted later.
     """
     waited = Q(status=Status.PENDING) & (Q(created_at__lt=halt.ended_at) | Q(held_at__isnull=False))
     if halt.account_id is not None:
@@ -153,7 +154,7 @@ def release_chunk(halt_id: int, ids: list[uuid.UUID], *, is_last: bool) -> int:
     halt = Halt.objects.select_for_update().get(pk=halt_id)
     if halt.released_at is not None:
         return 0
-    # Each order's time is moved once, whoever else may be at this halt and wherever an earlier run was interrupted.
+    # Extend each order's time only once, even if another process releases this halt or an earlier run was interrupted.
     done = halt.released_up_to
     orders = lock_orders([id for id in ids if done is None or id > done])
     changed, events = released(halt, [order for order in orders.values() if order.status == Status.PENDING])

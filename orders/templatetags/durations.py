@@ -1,4 +1,4 @@
-"""How long something took, and how long ago it was, as a person says it: in two units at most, seconds where they matter."""
+"""Template filters for durations and ages in readable form: at most two units, with seconds where they matter."""
 
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ UNITS = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
 
 @register.filter
 def duration(length: timedelta | float | None) -> str:
-    """`length`, a timedelta or seconds: "180 ms", "1.4 s", "12 s", "3 min 5 s", "2 h 10 min", "4 d 3 h"."""
+    """Format `length`, a timedelta or seconds: "180 ms", "1.4 s", "12 s", "3 min 5 s", "2 h 10 min", "4 d 3 h"."""
     if length is None:
         return ""
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
@@ -32,7 +32,7 @@ def duration(length: timedelta | float | None) -> str:
 
 @register.filter
 def age(moment: datetime | None) -> str:
-    """How long ago `moment` was; nothing finer than seconds."""
+    """How long ago `moment` was, in seconds or coarser."""
     if moment is None:
         return ""
     seconds = (timezone.now() - moment).total_seconds()

@@ -1,4 +1,4 @@
-"""How far a halt has come, wherever one is shown."""
+"""The template filter that shows the progress of a halt."""
 
 from django import template
 

@@ -130,7 +130,7 @@ def test_the_list_is_counted_only_so_far(viewer: Client, accept: Accept, monkeyp
     monkeypatch.setattr(read_only, "MAX_COUNTED", 2)
     html = in_one_line(viewer.get(LIST))
     assert "2 orders" in html
-    assert "and more: filter to see older ones" in html
+    assert "and more: use a filter to see older rows" in html
 
 
 def panel(client: Client) -> str:
@@ -143,7 +143,7 @@ def test_the_panel_says_when_nothing_needs_a_person(viewer: Client, accept: Acce
     assert "<b>None</b> pending" in panel(viewer)
     order = accept()
     Order.objects.filter(id=order.id).update(created_at=timezone.now() - timedelta(hours=3, minutes=5))
-    assert "<b>3 h 5 min</b> is the age of the oldest pending" in panel(viewer)
+    assert "<b>3 h 5 min</b> age of the oldest pending order" in panel(viewer)
 
 
 def test_the_panel_shows_what_needs_a_person(viewer: Client, accept: Accept, policy: PlacementPolicy) -> None:

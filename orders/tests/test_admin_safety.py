@@ -93,12 +93,12 @@ def test_whoever_has_no_permission_sees_none_of_it(staff: Any) -> None:
 def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> None:
     client = staff("view_halt", "halt_trading")
     question = text(client.get(f"{HALTS}halt/"))
-    assert "Nothing new will be accepted and nothing sent." in question
+    assert "No new orders will be accepted and nothing will be sent." in question
     assert not Halt.objects.exists()
-    assert "when that has ended, too, the halt is confirmed." in question
+    assert "the halt is confirmed when those sends have ended." in question
     assert "All trading is halted: confirmed at 20" in text(halt_by_page(client))
     assert SafetyEvent.objects.values_list("type", "by", "reason").get() == ("halted", "dora", "odd prices")
-    assert "All trading is halted already." in text(halt_by_page(client))
+    assert "All trading is already halted." in text(halt_by_page(client))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_halt_is_asked_for_on_a_page_that_says_what_it_does(staff: Any) -> Non
         ({"scope": "account", "name": "nobody"}, "There is no such account."),
         ({"scope": "instrument", "name": "TSLA"}, "Exactly 12 characters"),
         ({"scope": "instrument", "name": "T\u017fLA_2025_06"}, "Exactly 12 characters"),
-        ({"scope": "all", "name": "anna"}, "All trading has no name"),
+        ({"scope": "all", "name": "anna"}, "A halt of all trading takes no name"),
     ],
     ids=str,
 )
@@ -140,7 +140,7 @@ def test_resuming_says_how_many_orders_wait_and_asks_why(staff: Any, accept: Acc
     assert "This field is required." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": ""}))
     halt.refresh_from_db()
     assert halt.ended_at is None
-    assert "Trading of anna goes on." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "explained"}, follow=True))
+    assert "Trading of anna is resumed." in text(client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "explained"}, follow=True))
     halt.refresh_from_db()
     assert (halt.ended_by, halt.end_reason) == ("dora", "explained")
     again = client.post(f"{HALTS}{halt.pk}/resume/", {"reason": "once more"})

@@ -217,7 +217,7 @@ def test_header_and_body_name_the_same_order(client: Any) -> None:
 def test_header_and_body_that_differ_are_refused(client: Any, in_body: Any) -> None:
     answer = post(client, MARKET | {"client_order_id": in_body}, **{"Idempotency-Key": "c1"})
     assert answer.status_code == 400
-    assert answer.json() == {"client_order_id": ["The Idempotency-Key header says otherwise."]}
+    assert answer.json() == {"client_order_id": ["The Idempotency-Key header has another id."]}
     assert stored() == NOTHING
 
 

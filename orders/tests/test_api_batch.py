@@ -133,7 +133,7 @@ def test_ids_of_another_account_are_not_known(client: Any, django_user_model: An
 def test_a_batch_takes_no_idempotency_key(client: Any) -> None:
     answer = post(client, named("a"), BATCH, **{"Idempotency-Key": "k"})
     assert answer.status_code == 400
-    assert answer.json() == {"detail": "A batch takes no Idempotency-Key; give each order its own client_order_id."}
+    assert answer.json() == {"detail": "A batch does not accept an Idempotency-Key; give each order its own client_order_id."}
     assert stored() == NOTHING
 
 

@@ -264,7 +264,7 @@ def test_a_created_token_opens_the_api_and_is_stored_hashed(account: Any) -> Non
 
 @pytest.mark.django_db
 def test_an_account_is_made_only_on_request_and_cannot_log_in_by_password() -> None:
-    with pytest.raises(CommandError, match="There is no account 'bert'; --create makes it"):
+    with pytest.raises(CommandError, match="There is no account 'bert'; --create creates it"):
         create_token("bert")
     assert not User.objects.exists()
     token = create_token("bert", "--create")

@@ -42,10 +42,10 @@ def assert_not_flagged(order: Order) -> None:
     ("first", "second", "filled", "reason"),
     [
         # The same fill under a second execution id.
-        ((30, 30), (30, 30), 30, "a report before it filled some of its units 1 to 30"),
+        ((30, 30), (30, 30), 30, "an earlier report filled some of its units 1 to 30"),
         # A correction, which this protocol has no words for.
-        ((50, 50), (40, 40), 50, "a report before it filled some of its units 1 to 40"),
-        ((50, 50), (30, 60), 50, "a report before it filled some of its units 31 to 60"),
+        ((50, 50), (40, 40), 50, "an earlier report filled some of its units 1 to 40"),
+        ((50, 50), (30, 60), 50, "an earlier report filled some of its units 31 to 60"),
         ((50, 50), (60, 110), 50, "more would be filled than was ordered"),
     ],
     ids=["twice", "corrected", "overlapping", "too much"],
@@ -90,7 +90,7 @@ def test_filled_with_less_than_was_ordered_is_no_partial_fill(accept: Accept) ->
     order = accept()
     apply_reports([report(order, 1, ReportType.FILLED, 30)], SESSION)
     assert totals(order)[:3] == (Status.PENDING, None, 0)
-    assert_flagged(order, "it says filled with 30 of 100")
+    assert_flagged(order, "reported as filled with 30 of 100")
 
 
 @pytest.mark.parametrize("end", [CANCELED, ReportType.EXPIRED, ReportType.REJECTED])
@@ -98,7 +98,7 @@ def test_an_end_with_less_than_was_filled_is_a_contradiction(accept: Accept, end
     order = accept()
     apply_reports([report(order, 1, PARTIALLY_FILLED, 40), report(order, 2, end, total=30)], SESSION)
     assert totals(order)[1:3] == (ExecutionStatus.PARTIALLY_FILLED, 40)
-    assert_flagged(order, "it ends with 30 filled, and 40 are")
+    assert_flagged(order, "it ends with 30 filled, but 40 already are")
 
 
 @pytest.mark.parametrize("last", ["canceled", "filled"])
@@ -156,8 +156,8 @@ def test_an_average_that_is_not_that_of_the_fills_is_a_contradiction(accept: Acc
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"account": "4711"}, "the order is of account {}, and the report names 4711"),
-        ({"exchange_order_id": "X2"}, "the order is X1 at the exchange"),
+        ({"account": "4711"}, "the order belongs to account {}, but the report names 4711"),
+        ({"exchange_order_id": "X2"}, "the order's id at the exchange is X1"),
     ],
 )
 def test_a_report_in_whose_words_the_order_is_another_one_is_a_dead_letter(

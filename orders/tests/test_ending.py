@@ -70,7 +70,7 @@ def test_an_order_that_shows_itself_again_cannot_be_ended(absent: Order, proof: 
     else:
         found = Found("X1", "partially_filled", 40, absent.average_price, SESSION, 2)
         apply_answers({absent.id: Answer(found, timezone.now())})
-    with pytest.raises(NotProvedAbsent, match="partially_filled, and the exchange has not said"):
+    with pytest.raises(NotProvedAbsent, match="partially_filled, and no look-up has shown"):
         end_absent_order(absent.id, "dora", "gone")
 
 
@@ -96,7 +96,7 @@ def test_the_desk_asks_for_a_permission_and_a_reason(absent: Order, staff: Calla
     assert operator.post(end, {"reason": "gone"}).status_code == 302
     assert totals(absent)[1] == "canceled"
     assert absent.events.get(type="canceled").data["by"] == "dora"
-    assert "has not said that it does not have it" in operator.post(end, {"reason": "gone"}).content.decode()
+    assert "no look-up has shown that the exchange lacks it" in operator.post(end, {"reason": "gone"}).content.decode()
 
 
 def test_the_command_does_the_same(absent: Order, accept: Accept) -> None:
@@ -104,7 +104,7 @@ def test_the_command_does_the_same(absent: Order, accept: Accept) -> None:
     call_command("end_order", str(absent.id), "--reason", "gone", stdout=out)
     assert out.getvalue() == f"Order {absent.id} is canceled, with 40 filled.\n"
     assert "(manage.py end_order)" in absent.events.get(type="canceled").data["by"]
-    with pytest.raises(CommandError, match="has not said"):
+    with pytest.raises(CommandError, match="no look-up has shown"):
         call_command("end_order", str(accept().id), "--reason", "gone")
     with pytest.raises(CommandError, match="There is no order"):
         call_command("end_order", "01890000-0000-7000-8000-000000000000", "--reason", "gone")

@@ -65,7 +65,7 @@ def test_a_report_with_the_id_of_one_about_another_order_is_a_dead_letter(accept
     apply_reports([replace(second, raw="second")], SESSION)
     assert (totals(order)[2], totals(other)[:3]) == (40, (Status.PENDING, None, 0))
     kept = DeadLetter.objects.get()
-    assert (kept.raw, kept.reason) == ("second", "its execution_id is that of a report about another order")
+    assert (kept.raw, kept.reason) == ("second", "its execution_id belongs to a report about another order")
     third = accept()
     apply_reports(
         [report(order, 6, ReportType.PARTIALLY_FILLED, 7, total=47), report(third, 6, ReportType.PARTIALLY_FILLED, 7)], SESSION
@@ -90,7 +90,7 @@ def test_a_terminal_state_is_not_left_but_a_late_fill_counts(accept: Accept, end
     assert Order.objects.filter(discrepancy=None).exists()
     apply_reports([report(order, 5, ReportType.FILLED, 60, total=100)], SESSION)
     assert totals(order)[1:3] == (ExecutionStatus.FILLED, 100)
-    assert order.discrepancy == "it ended with 40 filled, and was filled up to 100 all the same"
+    assert order.discrepancy == "it ended with 40 filled, but was later filled up to 100"
     apply_reports([report(order, 6, ReportType.CANCELED)], SESSION)
     assert totals(order)[1] == ExecutionStatus.FILLED
 

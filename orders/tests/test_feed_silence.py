@@ -116,4 +116,4 @@ def test_the_doctor_calls_a_silent_feed_bad() -> None:
     save_connection(active_feed(), None, "s1", 17, timezone.now())
     [finding] = feed_findings()
     assert finding.level == "bad"
-    assert "have not come" in finding.text
+    assert "have not arrived" in finding.text

@@ -40,9 +40,9 @@ def test_trading_is_halted_and_resumed_in_the_persons_name(
     assert re.fullmatch(
         rf"{name} is halted: stopping, 0 sends under way\.\nconfirmed: nothing is under way, after [0-9.]+ s\.", said
     )
-    with pytest.raises(CommandError, match=f"^{name} is halted already.$"):
+    with pytest.raises(CommandError, match=f"^{name} is already halted.$"):
         run("halt_trading", "--reason", "again", *scope)
-    assert run("resume_trading", "--reason", "explained", *scope) == f"{name} goes on."
+    assert run("resume_trading", "--reason", "explained", *scope) == f"{name} is resumed."
     with pytest.raises(CommandError, match=f"^{name} is not halted.$"):
         run("resume_trading", "--reason", "again", *scope)
     halt = Halt.objects.get()

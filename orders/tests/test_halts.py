@@ -29,7 +29,7 @@ from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]
-ALL_HALTED = {"detail": "Trading is halted: nothing new is accepted.", "code": "trading_halted"}
+ALL_HALTED = {"detail": "Trading is halted: no new orders are accepted.", "code": "trading_halted"}
 INSTRUMENT_HALTED = {"instrument": ["Trading in this instrument is halted."], "code": "trading_halted"}
 
 

@@ -288,7 +288,7 @@ def test_an_account_without_count_limits_pays_nothing_for_them(client: Any, limi
 def test_a_retry_checks_the_limits_again(client: Any, account: Any, limit: Any, accept: Accept) -> None:
     order = refuse(accept())
     limit(max_quantity=99)
-    reason = "is against the limits: At most 99 in one order."
+    reason = "would break a limit: At most 99 in one order."
     assert retry_orders([order.id], "dora", alone=True).passed_over == {order.id: reason}
     order.refresh_from_db()
     assert (order.status, history(order)) == (Status.FAILED, ["accepted", "failed"])

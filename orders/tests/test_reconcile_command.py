@@ -1,4 +1,4 @@
-"""`manage.py reconcile`: what differs from the exchange is shown, and mended when asked for."""
+"""`manage.py reconcile`: what differs from the exchange is shown, and fixed when asked for."""
 
 import json
 from collections.abc import Callable
@@ -126,4 +126,4 @@ def test_for_people_it_is_a_table(missed: Order) -> None:
     first, line = out.getvalue().splitlines()
     assert first == "1 order(s) looked up, 1 differ(s)."
     assert str(missed.id) in line
-    assert line.endswith("(mended by --apply)")
+    assert line.endswith("(fixed by --apply)")

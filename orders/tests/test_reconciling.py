@@ -108,7 +108,7 @@ def test_a_fill_across_what_a_look_up_counted_is_a_contradiction(accept: Accept)
     answer(order, found(15))
     apply_reports([report(order, 2, PARTIALLY_FILLED, 10, total=20)], SESSION)
     assert totals(order)[2] == 15
-    assert order.discrepancy == "a look-up counted 15 units, and it begins before and ends after that"
+    assert order.discrepancy == "it straddles the total of 15 units that a look-up counted"
 
 
 def test_a_rounded_average_does_not_replace_an_exact_one(accept: Accept) -> None:
@@ -142,11 +142,11 @@ def test_a_rounded_average_is_made_exact_when_the_fills_come_after_all(accept: A
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [
-        (found(40), "looked up with 40 filled, and 100 were reported before"),
-        (found(100, "filled", "99.00"), "looked up at 99.00 on average, and its fills are at 10.60000000"),
-        (found(100, "canceled", "10.60"), "looked up as canceled, and reported filled before"),
+        (found(40), "looked up with 40 filled, but 100 were reported before"),
+        (found(100, "filled", "99.00"), "looked up at an average of 99.00, but its fills average 10.60000000"),
+        (found(100, "canceled", "10.60"), "looked up as canceled, but reported as filled before"),
         (found(20), "looked up with 20 filled, which is in the middle of a fill"),
-        (found(100, "filled", "10.60", id="X2"), "looked up as X2, and acknowledged as X1"),
+        (found(100, "filled", "10.60", id="X2"), "looked up as X2, but acknowledged as X1"),
         (Contradiction("average_price is not above 0", "raw text"), "average_price is not above 0"),
         (TermsConflict("other terms: quantity", "raw text"), "other terms: quantity"),
     ],

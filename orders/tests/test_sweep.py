@@ -128,8 +128,8 @@ def watch_for(sweep: Sweep, clock: Clock, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("name", "problem", "paused_s", "said_ago_s", "is_replaced"),
     [
-        ("elsewhere:1 qcluster", "the exchange takes nothing", 300, 0, False),
-        ("elsewhere:1 qcluster", "the exchange takes nothing", 300, 11, True),
+        ("elsewhere:1 qcluster", "the exchange accepts nothing", 300, 0, False),
+        ("elsewhere:1 qcluster", "the exchange accepts nothing", 300, 11, True),
         (f"{own_host()}:1 qcluster", "its clock is wrong", None, 0, False),
         ("elsewhere:1 qcluster", "its clock is wrong", None, 0, True),
         ("elsewhere:1 qcluster", None, None, 0, True),

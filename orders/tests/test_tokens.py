@@ -94,7 +94,7 @@ def test_for_a_second_a_token_is_believed_without_being_looked_up(
     assert (status_with(revoked), status_with(kept)) == (401, 200)
     # A wrong one is looked up each time, and never kept.
     assert status_with(revoked) == 401
-    assert hash_token(revoked) not in authentication.remembered
+    assert hash_token(revoked) not in authentication.token_cache
 
 
 def test_a_token_that_is_believed_ends_at_its_end_all_the_same(
@@ -135,12 +135,12 @@ def test_an_account_that_is_gone_is_told_so(settings: Any, path: str) -> None:
     assert stored() == NOTHING
 
 
-def test_only_so_many_tokens_are_remembered(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_tokens_are_cached(account: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.TOKEN_CACHE_TTL = 1.0
-    monkeypatch.setattr(authentication, "remembered", {})
+    monkeypatch.setattr(authentication, "token_cache", {})
     monkeypatch.setattr(authentication, "MAX_CACHED_TOKENS", 3)
     tokens = [create_token() for _ in range(8)]
     for token in tokens:
         assert status_with(token) == 200
-        assert len(authentication.remembered) <= 3
-    assert hash_token(tokens[-1]) in authentication.remembered
+        assert len(authentication.token_cache) <= 3
+    assert hash_token(tokens[-1]) in authentication.token_cache

@@ -1,6 +1,6 @@
-"""Wake-ups: how placement loops learn that orders are due, over either transport.
+"""Wake-ups tell placement loops that orders are due, over either transport.
 
-A wake-up carries nothing that counts. The order row is the truth, so one that is lost, doubled or late costs a second
+A wake-up carries no information that matters. The order row is the truth, so a lost, doubled or late wake-up costs a second
 at most.
 """
 
@@ -16,20 +16,20 @@ class WakeUps(Protocol):
     """A running loop's view of the transport."""
 
     def arrivals(self) -> AsyncIterator[None]:
-        """Yields after wake-ups came, several counting as one; never ends by itself."""
+        """Yield after wake-ups arrive; several may count as one. Never ends by itself."""
         ...
 
     def begin_claim(self) -> None:
-        """Called right before a claim, which does all that the wake-ups seen so far ask for."""
+        """Called right before a claim, which serves all wake-ups seen so far."""
         ...
 
     def end_claim(self) -> None:
-        """The claim is committed: these wake-ups have done their work."""
+        """Called when the claim is committed: these wake-ups are done."""
         ...
 
 
 class Carrier(Protocol):
-    """What a transport's module in this package has."""
+    """The functions of a transport's module in this package."""
 
     def wake_workers(self, order_ids: Sequence[uuid.UUID]) -> None: ...
     def notify_workers(self, order_ids: Sequence[uuid.UUID]) -> None: ...
@@ -42,20 +42,20 @@ def carrier() -> Carrier:
 
 
 def wake_workers(order_ids: Sequence[uuid.UUID]) -> None:
-    """Let workers know, when the caller's transaction commits, that these orders are due."""
+    """Tell workers, when the caller's transaction commits, that these orders are due."""
     carrier().wake_workers(order_ids)
 
 
 def notify_workers(order_ids: Sequence[uuid.UUID]) -> None:
-    """Wake those that are running, when the caller's transaction commits; it has queued the task, if one is needed."""
+    """Wake running workers when the caller's transaction commits. The caller has queued the task, if one is needed."""
     carrier().notify_workers(order_ids)
 
 
 def wake_workers_again() -> None:
-    """The sweep's wake-ups for orders that are due already."""
+    """Send the sweep's wake-ups, for orders that are already due."""
     carrier().wake_workers_again()
 
 
 def task_parameters() -> dict[str, Any]:
-    """Of `django_q.QUEUE_TASK`, for a statement that queues the task along with what it stores."""
+    """The parameters of `django_q.QUEUE_TASK`, for a statement that stores orders and queues the task at once."""
     return carrier().task_parameters()

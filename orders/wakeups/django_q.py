@@ -14,7 +14,7 @@ from orders.events.notify import ORDERS_DUE, listen, notify_after_commit
 
 QUEUE = str(settings.Q_CLUSTER["name"])
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
-# A task that waits already will do for more orders, as long as there is one for each worker.
+# A waiting task also serves later orders, so no more tasks than workers need to wait.
 QUEUE_TASK = """
     INSERT INTO django_q_ormq (key, payload, lock) SELECT %(queue)s::text, %(task)s::text, now() WHERE %(workers)s::bigint > (
         SELECT count(*) FROM (
@@ -28,7 +28,7 @@ DELETE_VISIBLE = """
 
 
 class QueuedWakeUps:
-    """A running loop deletes the tasks that it can see, so that none is started for nothing."""
+    """Wake-ups as a running loop sees them. It deletes the visible tasks, so that none is started for nothing."""
 
     def arrivals(self) -> AsyncIterator[None]:
         return listen(ORDERS_DUE)
@@ -37,7 +37,7 @@ class QueuedWakeUps:
         delete_visible_tasks()
 
     def end_claim(self) -> None:
-        """They were deleted before: a task that is visible belongs to an order that the claim can see."""
+        """Nothing to do: the tasks were deleted before the claim, which can see the orders of all tasks visible then."""
 
 
 def wake_workers(_order_ids: Sequence[uuid.UUID]) -> None:
@@ -53,7 +53,7 @@ def wake_workers_again() -> None:
 
 
 def queue_task() -> None:
-    """In the caller's transaction; loops that are running already are notified when it commits."""
+    """Queue a task in the caller's transaction. Running loops are notified when it commits."""
     with connection.cursor() as cursor:
         cursor.execute(QUEUE_TASK, task_parameters())
     notify_after_commit(ORDERS_DUE)
@@ -65,7 +65,7 @@ def task_parameters() -> dict[str, Any]:
 
 @cache
 def task() -> str:
-    """The task as django-q wants it: pickled and signed. All of a process are the same."""
+    """The task in django-q's format: pickled and signed. All tasks of a process are the same."""
     call = {
         "id": uuid.uuid4().hex,
         "name": "wake-up",

@@ -1,4 +1,4 @@
-"""Wake-ups through the topic `orders`: sent after the commit by whoever makes orders due, read by exchange consumers."""
+"""Wake-ups through the topic `orders`: sent after the commit that makes orders due, read by exchange consumers."""
 
 import asyncio
 import os
@@ -22,19 +22,19 @@ from orders.models import Order
 
 log = structlog.get_logger()
 
-# Once a wake-up has waited this long, the sweep has sent another.
+# By the time that a wake-up has waited this long, the sweep has sent another one.
 WAKE_UP_TIMEOUT_MS = 3000
 POLL_S = 0.5
 MESSAGES_PER_READ = 1000
-# Of those that no claim has followed yet, as while the exchange is unavailable. Older ones are only read once more after a
-# restart.
+# The most messages to keep while no claim follows, for example while the exchange is unavailable. Older ones are dropped; at
+# worst they are read once more after a restart.
 MESSAGES_KEPT = 10_000
-# As many the sweep sends at most in one round: enough for every partition, so that every consumer hears of it.
+# The most wake-ups that the sweep sends in one round: enough for every partition, so that every consumer gets some.
 WAKE_UPS_OF_SWEEP = 200
 
 
 class OrdersProducer:
-    """Sends wake-ups without ever waiting for the broker; one that does not arrive costs a second, until the sweep's next."""
+    """Sends wake-ups without ever waiting for the broker. A lost one costs a second, until the sweep sends the next."""
 
     def __init__(self) -> None:
         self.key: object = None
@@ -49,15 +49,15 @@ class OrdersProducer:
                 value = orjson.dumps({"version": int(VERSION), "order_id": order_id})
                 producer.produce(ORDERS.full_name, value, key=str(order_id), on_delivery=self.delivered)
         except BufferError:
-            self.tell_unavailable("too many wake-ups wait already")
+            self.tell_unavailable("too many wake-ups are already waiting")
         except KafkaException as error:
-            # The order is committed, and its client must not hear otherwise. A producer that has failed for good is replaced.
+            # The order is committed, so its client must not get an error. Replace the producer, which may have failed for good.
             self.tell_unavailable(error.args[0].str())
             self.key = None
         producer.poll(0)
 
     def producer(self) -> Producer:
-        """One in each process: its threads do not survive a fork."""
+        """The producer of this process: its threads do not survive a fork."""
         key = os.getpid(), settings.KAFKA_BOOTSTRAP_SERVERS
         with self.lock:
             if self.key != key:
@@ -73,7 +73,7 @@ class OrdersProducer:
             log.info("kafka_available", doing="wake workers")
 
     def tell_unavailable(self, reason: str) -> None:
-        """Once, and not for each order of an hour without Kafka."""
+        """Log it once, and not for each order while Kafka is unavailable."""
         if not self.is_unavailable:
             self.is_unavailable = True
             log.warning("kafka_unavailable", doing="wake workers", reason=reason)
@@ -95,27 +95,27 @@ def wake_workers_again() -> None:
 
 
 def task_parameters() -> dict[str, Any]:
-    """Those that queue nothing."""
+    """Parameters that queue no task."""
     return {"queue": "", "task": "", "workers": 0}
 
 
 class OrdersTopic:
-    """One exchange consumer's view of the topic. Its offsets are committed after the claim that came of the messages.
+    """One exchange consumer's view of the topic. Its offsets are committed after the claim that the messages caused.
 
-    A message says only that something is due, so what it holds does not matter: a claim takes whatever is due, and a
-    message that nobody can read wakes as well as any other.
+    A message says only that something is due, so its content does not matter: a claim takes all due orders, and even an
+    unreadable message is a wake-up.
     """
 
     def __init__(self) -> None:
         self.consumer = new_consumer(ORDERS.group or "", **{"enable.auto.commit": True, "auto.commit.interval.ms": 500})
         self.lock = threading.Lock()
-        # What has come in since the last claim, and what came before it.
+        # The messages that have arrived since the last claim began, and those from before it.
         self.read: list[Record] = []
         self.claiming: list[Record] = []
         self.is_closed = False
 
     async def arrivals(self) -> AsyncIterator[None]:
-        """Yields after messages came in, several counting as one; never ends by itself."""
+        """Yield after messages arrive; several may count as one. Never ends by itself."""
         arrived = asyncio.Event()
         reading = asyncio.create_task(self.read_forever(arrived.set))
         try:
@@ -133,21 +133,21 @@ class OrdersTopic:
                 tell()
 
     def read_some(self) -> int:
-        """Wait for messages at most `POLL_S`; returns how many came."""
+        """Wait for messages for at most `POLL_S`. Return how many arrived."""
         records = read_batch(self.consumer, MESSAGES_PER_READ, POLL_S)
         with self.lock:
             self.read = (self.read + records)[-MESSAGES_KEPT:]
         return len(records)
 
     def begin_claim(self) -> None:
-        """Called right before a claim, which does all that the messages read so far ask for."""
+        """Called right before a claim, which serves all messages read so far."""
         with self.lock:
             self.claiming, self.read = self.read, []
 
     def end_claim(self) -> None:
-        """The claim is committed."""
+        """Called when the claim is committed: mark its messages as done."""
         for end in next_offsets(self.claiming):
-            # A partition that went to another member meanwhile is read again there, and nothing is found due.
+            # If the partition has moved to another member, that one reads the messages again and finds nothing due.
             with suppress(KafkaException):
                 self.consumer.store_offsets(offsets=[end])
 

@@ -1,4 +1,4 @@
-"""The trading page as the server makes it, and its forms without JavaScript."""
+"""The trading page as the server renders it, and its forms without JavaScript."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +51,7 @@ def terms(order: Order) -> tuple[Any, ...]:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_nobody_in_particular_is_asked_to_sign_in(method: str) -> None:
+def test_a_visitor_without_an_account_is_asked_to_sign_in(method: str) -> None:
     answer = getattr(Client(), method)("/", TICKET)
     assert (answer.status_code, answer.headers["Location"].split("?")[0]) == (302, "/login")
     assert Client().post(f"/cancel/{uuid4()}").headers["Location"] == "/login?next=/"
@@ -65,22 +65,22 @@ def test_in_a_trial_it_is_the_page_of_the_demo_account(demo: Any) -> None:
     assert b"demo" in Client().get("/").content
 
 
-def test_whoever_has_signed_in_is_not_the_demo_account(client: Client, demo: Any) -> None:
+def test_a_signed_in_account_replaces_the_demo_account(client: Client, demo: Any) -> None:
     client.post("/", TICKET)
     assert Order.objects.get().account.username == "anna"
 
 
-def test_nobody_in_particular_gets_no_session(demo: Any) -> None:
-    """What the page tells afterwards is kept elsewhere: with a session of nobody it would never be live."""
+def test_a_visitor_without_an_account_gets_no_session(demo: Any) -> None:
+    """The page's messages are kept elsewhere: with a session of no account the page would never be live."""
     client = Client()
     answer = client.post("/", TICKET)
     assert "sessionid" not in answer.cookies
-    assert b"The order is taken." in client.get("/").content
+    assert b"The order was accepted." in client.get("/").content
     assert "sessionid" not in client.cookies
 
 
-def test_a_session_that_has_ended_is_taken_away(demo: Any) -> None:
-    """The notification service refuses it, and the page would never be live."""
+def test_an_ended_session_is_removed(demo: Any) -> None:
+    """The notification service refuses such a session, so the page would never be live."""
     client = Client()
     client.cookies["sessionid"] = "a" * 32
     answer = client.get("/")
@@ -113,7 +113,7 @@ def test_a_placed_form_that_was_changed_is_another_order(client: Client) -> None
     client.post("/", TICKET)
     answer = client.post("/", TICKET | {"quantity": "7"})
     assert answer.status_code == 400
-    assert b"This ticket was placed already." in answer.content
+    assert b"This ticket has already been placed." in answer.content
     new = answer.context["ticket"]
     assert new["client_order_id"] != "t1"
     assert client.post("/", new).status_code == 302
@@ -132,7 +132,7 @@ def test_a_placed_form_that_was_changed_is_another_order(client: Client) -> None
         ({"type": "limit", "limit_price": "many"}, "limit_price", "A valid number is required."),
     ],
 )
-def test_an_error_stands_beside_its_field(client: Client, change: dict[str, str], field: str, error: str) -> None:
+def test_an_error_is_shown_at_its_field(client: Client, change: dict[str, str], field: str, error: str) -> None:
     answer = client.post("/", TICKET | change)
     assert answer.status_code == 400
     text = answer.content.decode()
@@ -144,7 +144,7 @@ def test_an_error_stands_beside_its_field(client: Client, change: dict[str, str]
 
 
 @pytest.mark.parametrize("change", [{"side": "hold"}, {"type": ""}, {"client_order_id": "\0"}])
-def test_what_no_browser_sends_is_refused(client: Client, change: dict[str, str]) -> None:
+def test_a_form_that_no_browser_sends_is_refused(client: Client, change: dict[str, str]) -> None:
     answer = client.post("/", TICKET | change)
     assert answer.status_code == 400
     assert answer.context["problem"]
@@ -201,7 +201,7 @@ def test_examples_are_offered_only_where_the_exchange_is_simulated(client: Clien
     assert b"NEVERFILL___" not in client.get("/").content
 
 
-def test_every_example_is_an_order_that_is_taken(client: Client, settings: Any) -> None:
+def test_every_example_is_accepted(client: Client, settings: Any) -> None:
     settings.EXCHANGE_IS_SIMULATED = True
     examples = client.get("/").context["examples"]
     for example, client_order_id in examples:
@@ -231,24 +231,24 @@ def test_a_real_exchange_has_no_switch(client: Client, settings: Any, wish: str)
 
 
 @pytest.mark.parametrize("wish", ["close", "open"])
-def test_nobody_in_particular_switches_the_exchange(settings: Any, db: None, wish: str) -> None:
+def test_a_visitor_without_an_account_cannot_switch_the_exchange(settings: Any, db: None, wish: str) -> None:
     settings.EXCHANGE_IS_SIMULATED = True
     assert Client().post(f"/exchange/{wish}").headers["Location"] == "/login?next=/"
     assert Client().get(f"/exchange/{wish}").status_code == 405
 
 
 @pytest.mark.django_db
-def test_what_a_limit_refuses_is_shown_beside_its_field_and_kept(client: Client, account: Any) -> None:
+def test_a_limit_refusal_is_shown_at_its_field_and_stored(client: Client, account: Any) -> None:
     AccountLimits.objects.create(account=account, max_quantity=99)
     answer = client.post("/", TICKET)
     assert answer.status_code == 400
     assert answer.context["errors"] == {"quantity": ["At most 99 in one order."]}
     assert Order.objects.get().error_code == "refused_by_limits"
-    assert answer.context["ticket"]["client_order_id"] != TICKET["client_order_id"], "it can be mended and sent again"
+    assert answer.context["ticket"]["client_order_id"] != TICKET["client_order_id"], "it can be corrected and sent again"
 
 
 @pytest.mark.django_db
-def test_orders_that_come_too_fast_are_not_kept(client: Client, account: Any) -> None:
+def test_orders_above_the_rate_limit_are_not_stored(client: Client, account: Any) -> None:
     AccountLimits.objects.create(account=account, orders_per_second=1)
     client.post("/", TICKET)
     answer = client.post("/", TICKET | {"client_order_id": "t2"})
@@ -260,11 +260,11 @@ def test_orders_that_come_too_fast_are_not_kept(client: Client, account: Any) ->
 @pytest.mark.parametrize(
     ("scope", "shown"),
     [
-        ({}, {"detail": ["Trading is halted: nothing new is accepted."]}),
+        ({}, {"detail": ["Trading is halted: no new orders are accepted."]}),
         ({"instrument": "AAPL_2025_03"}, {"instrument": ["Trading in this instrument is halted."]}),
     ],
 )
-def test_a_halt_is_told(client: Client, scope: dict[str, str], shown: dict[str, list[str]]) -> None:
+def test_a_halt_is_shown(client: Client, scope: dict[str, str], shown: dict[str, list[str]]) -> None:
     halt_trading("otto", "odd prices", **scope)  # type: ignore[arg-type]
     answer = client.post("/", TICKET)
     assert answer.context["errors"] == shown

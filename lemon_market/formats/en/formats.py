@@ -1,4 +1,4 @@
-"""How pages write dates and times; input is read as Django reads it."""
+"""How pages write dates and times; Django's defaults apply to input."""
 
 DATE_FORMAT = SHORT_DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"

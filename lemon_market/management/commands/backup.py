@@ -14,8 +14,10 @@ class Command(BaseCommand):
     help = "Writes a backup of the database to a file (pg_dump, custom format), while everything runs."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", type=Path, nargs="?", help="instead of a new one in BACKUP_DIR")
-        parser.add_argument("--keep", type=at_least_one, metavar="N", help="then remove all but the newest N from BACKUP_DIR")
+        parser.add_argument("file", type=Path, nargs="?", help="where to write it; default: a new file in BACKUP_DIR")
+        parser.add_argument(
+            "--keep", type=at_least_one, metavar="N", help="afterwards remove all but the newest N from BACKUP_DIR"
+        )
 
     def handle(self, *args: Any, file: Path | None, keep: int | None, **options: Any) -> None:
         if file is not None and keep is not None:

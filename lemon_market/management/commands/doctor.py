@@ -9,7 +9,7 @@ from lemon_market.doctor import Level, examine
 
 
 class Command(BaseCommand):
-    help = "Looks at everything that can be wrong and says what to do about it; exit code 1 when something is bad."
+    help = "Checks the whole installation and says what to do about problems; exit code 1 when something is bad."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         for finding in examine():
             findings.append(finding)
             if not options["json"]:
-                # At once: somebody waits for it, and the next may take its time.
+                # Print each finding at once, since the next check may take a while.
                 advice = f" - {finding.advice}" if finding.advice and finding.level is not Level.OK else ""
                 self.stdout.write(f"{finding.level:<4}  {finding.name}: {finding.text}{advice}")
         if options["json"]:

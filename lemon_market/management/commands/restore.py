@@ -16,7 +16,7 @@ from lemon_market.backup import BackupError, restore_backup
 
 
 class Command(BaseCommand):
-    help = "Brings a backup back into an empty database and makes it fit for work; trading is halted then."
+    help = "Restores a backup into an empty database and prepares it for work. Trading is halted afterwards."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def database_at_work() -> Iterator[None]:
-    """The embedded server is stopped while nothing else runs, so it is started for as long as this takes."""
+    """Start the embedded server for the time of the restore, since it is stopped while nothing else runs."""
     if not settings.EMBEDDED_POSTGRES:
         yield
         return

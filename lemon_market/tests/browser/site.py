@@ -85,7 +85,7 @@ def place(page: Page, **terms: str) -> Locator:
     """Fill in the ticket, place the order, and return its row."""
     fill_ticket(page, **terms)
     page.get_by_role("button", name="Place order").click()
-    expect(page.locator("#ticket-result")).to_contain_text("Taken:")
+    expect(page.locator("#ticket-result")).to_contain_text("Accepted:")
     return newest(page)
 
 

@@ -74,7 +74,7 @@ def test_a_session_that_ends_is_said(site: Site) -> None:
     page = site.visit("/login")
     page.route_web_socket(re.compile("/ws/orders"), lambda socket: socket.close(code=4401, reason="The session has ended."))
     page.goto("/")
-    expect(page.locator("#connection")).to_have_text("Not live any more. Reload the page. The session has ended.")
+    expect(page.locator("#connection")).to_have_text("No longer live. Reload the page. The session has ended.")
 
 
 def test_a_page_of_another_account_is_not_taken_for_the_own(site: Site) -> None:
@@ -85,7 +85,7 @@ def test_a_page_of_another_account_is_not_taken_for_the_own(site: Site) -> None:
     [service] = site.installation.pids("run_notification_service")
     site.expect_complaint("WebSocket connection to .* failed")
     psutil.Process(service).send_signal(SIGKILL)
-    expect(page.locator("#connection")).to_contain_text(f"You have signed in as {TRADER} meanwhile.")
+    expect(page.locator("#connection")).to_contain_text(f"You have since signed in as {TRADER}.")
     page.reload()
     is_live(page)
     expect(page.locator(".who")).to_have_text(TRADER)

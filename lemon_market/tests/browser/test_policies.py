@@ -67,6 +67,6 @@ def test_a_wrong_password_is_told_on_the_page(site: Site) -> None:
     for _ in range(9):
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("Nobody can sign in like this")
+    expect(page.get_by_role("alert")).to_contain_text("Signing in this way is blocked")
     # Somebody else can.
     is_live(site.visit("/", OPERATOR))

@@ -68,7 +68,7 @@ def test_one_click_on_an_example_shows_what_can_become_of_an_order(
     page = site.visit()
     is_live(page)
     page.get_by_role("button", name=instrument, exact=True).click()
-    expect(page.locator("#ticket-result")).to_contain_text(f"Taken: Buy 100 {instrument}")
+    expect(page.locator("#ticket-result")).to_contain_text(f"Accepted: Buy 100 {instrument}")
     row = newest(page)
     expect(state(row)).to_have_text(ends_as)
     expect(row.locator("[data-show=problem]")).to_contain_text(problem)
@@ -138,7 +138,7 @@ def test_a_double_click_places_one_order(site: Site) -> None:
     for click in (1, 2):
         page.mouse.down(click_count=click)
         page.mouse.up(click_count=click)
-        expect(page.locator("#ticket-result")).to_contain_text("Taken: Buy 100 NEVERFILL___")
+        expect(page.locator("#ticket-result")).to_contain_text("Accepted: Buy 100 NEVERFILL___")
     assert [count(page, instrument) for instrument in ("DOUBLECLICK_", "NEVERFILL___")] == [1, 1]
 
 
@@ -161,16 +161,16 @@ def test_after_a_lost_answer_the_same_order_is_sent_again(site: Site, loss: str)
     page.route("**/orders", lose)
     fill_ticket(page, instrument=loss, quantity="3")
     page.get_by_role("button", name="Place order").click()
-    expect(page.locator("#ticket-problem")).to_contain_text("may be taken or not")
+    expect(page.locator("#ticket-problem")).to_contain_text("may or may not have been accepted")
     expect(page.get_by_label("Quantity")).to_be_disabled()
     again = page.get_by_role("button", name="Send again")
     expect(again).to_be_focused()
     again.press("Enter")
-    expect(page.locator("#ticket-problem")).to_contain_text("may be taken or not")
+    expect(page.locator("#ticket-problem")).to_contain_text("may or may not have been accepted")
 
     page.unroute("**/orders")
     again.press("Enter")
-    expect(page.locator("#ticket-result")).to_have_text(f"Taken: Buy 3 {loss}.")
+    expect(page.locator("#ticket-result")).to_have_text(f"Accepted: Buy 3 {loss}.")
     expect(page.get_by_label("Instrument")).to_be_focused()
     assert count(page, loss) == 1
 
@@ -187,7 +187,7 @@ def test_live_events_tell_that_an_order_was_taken_whose_answer_is_lost(site: Sit
     page.route("**/orders", lose_answer)
     fill_ticket(page, instrument="NOANSWERHERE", quantity="4")
     page.get_by_role("button", name="Place order").click()
-    expect(page.locator("#ticket-result")).to_have_text("Taken: Buy 4 NOANSWERHERE.")
+    expect(page.locator("#ticket-result")).to_have_text("Accepted: Buy 4 NOANSWERHERE.")
     expect(page.get_by_role("button", name="Place order")).to_be_enabled()
     expect(page.get_by_text("Buy 4 NOANSWERHERE").first).to_be_visible()
 
@@ -203,7 +203,7 @@ def test_the_keyboard_is_enough(site: Site) -> None:
         page.keyboard.press("Tab")
         page.keyboard.type(text)
     page.keyboard.press("Enter")
-    expect(page.locator("#ticket-result")).to_have_text("Taken: Sell 5 NEVERFILL___ at 10.25.")
+    expect(page.locator("#ticket-result")).to_have_text("Accepted: Sell 5 NEVERFILL___ at 10.25.")
     row = newest(page)
     expect(state(row)).to_have_text("new")
     row.get_by_role("button").focus()
@@ -264,7 +264,7 @@ def test_the_page_works_without_javascript(site: Site) -> None:
     site.expect_complaint("status of 400")
     fill_ticket(page, quantity="6")
     page.get_by_role("button", name="Place order").click()
-    expect(page.locator("#ticket-result")).to_contain_text("The order is taken.")
+    expect(page.locator("#ticket-result")).to_contain_text("The order was accepted.")
     expect(newest(page)).to_contain_text("Buy 6 PLAINHTML___")
 
     page.get_by_role("button", name="NEVERFILL___", exact=True).click()

@@ -9,7 +9,7 @@ from notifications.server import run
 
 
 class Command(BaseCommand):
-    help = "Tells clients over WebSocket what happens to their orders; as many of these as needed, each on a port of its own."
+    help = "Sends clients their order events over WebSocket. Run as many as needed, each on its own port."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -21,5 +21,5 @@ class Command(BaseCommand):
             code = run(options["port"])
         except AddressError as error:
             raise CommandError(str(error)) from error
-        # Threads of granian may still be there.
+        # Threads of granian may still be running.
         end_process(code)

@@ -13,19 +13,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from infrastructure import addresses
 from notifications.watching import WatchError, line, watch
 
-TOKEN_VARIABLE = "LEMON_MARKET_TOKEN"  # noqa: S105 - its name
+TOKEN_VARIABLE = "LEMON_MARKET_TOKEN"  # noqa: S105 - a name, not a secret
 
 
 class Command(BaseCommand):
-    help = "Prints what happens to orders as it happens; needs no database, only the notification service."
+    help = "Prints order events as they happen; needs only the notification service, no database."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         url = addresses.url(settings.NOTIFICATIONS_PORT).replace("http", "ws", 1)
         parser.add_argument("--url", default=url, help=f"the service; default {url}")
-        parser.add_argument("--token", help=f"default: the environment's {TOKEN_VARIABLE}, which no other user can see")
+        parser.add_argument("--token", help=f"default: the environment variable {TOKEN_VARIABLE}, which other users cannot see")
         parser.add_argument("--account-less", action="store_true", help="present no token, even if there is one")
-        parser.add_argument("--after", metavar="EVENT_ID", help="begin with what happened since this event")
+        parser.add_argument("--after", metavar="EVENT_ID", help="begin with the events after this one")
         parser.add_argument("--json", action="store_true", help="print each event as one line of JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         except WatchError as error:
             raise CommandError(str(error)) from error
         except BrokenPipeError:
-            # Nobody reads any more. Python would complain of it once again on the way out.
+            # The reader is gone. Without this Python would complain again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     async def _watch(self, url: str, token: str | None, after: str | None, *, as_json: bool) -> None:
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, watching.cancel)
         if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
-            # Such as `| head -1`: its end is to be noticed before there is another line to print.
+            # In a pipe such as `| head -1`, notice the reader's end before there is another line to print.
             loop.add_reader(sys.stdout.fileno(), watching.cancel)
         with suppress(asyncio.CancelledError):
             await watching

@@ -8,7 +8,7 @@ from orders.operations.restore import OtherSessionsConnected, prepare_restored_d
 
 
 class Command(BaseCommand):
-    help = "Makes a database fit for work that was restored from a backup, and halts trading. Run it before any other process."
+    help = "Prepares a database that was restored from a backup, and halts trading. Run it before starting any other process."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -17,7 +17,7 @@ class Command(BaseCommand):
         except OtherSessionsConnected as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"Trading is halted. {restored.events} event(s) renumbered, {restored.unpublished} of them to be published;"
-            f" {restored.looked_up} order(s) are looked up when workers start.\n"
-            "Next: start everything, run manage.py reconcile --apply, and resume trading when nothing differs."
+            f"Trading is halted. {restored.events} event(s) renumbered, {restored.unpublished} of them still to be published;"
+            f" {restored.looked_up} order(s) will be looked up when workers start.\n"
+            "Next: start everything, run manage.py reconcile --apply, and resume trading once nothing differs."
         )

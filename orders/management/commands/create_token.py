@@ -13,14 +13,16 @@ MAX_DAYS = 3650
 
 
 class Command(BaseCommand):
-    help = "Prints a new API token for an account. It is stored hashed, so this is the only time that it can be seen."
+    help = "Prints a new API token for an account. The token is stored hashed, so it is shown only this once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username", help="the account's user name")
-        parser.add_argument("--create", action="store_true", help="make the account when it does not exist")
+        parser.add_argument("--create", action="store_true", help="create the account if it does not exist")
         lasts = parser.add_mutually_exclusive_group()
-        lasts.add_argument("--days", type=int, default=settings.TOKEN_TTL, help="how long it lasts (TOKEN_TTL)")
-        lasts.add_argument("--never", action="store_const", const=0, dest="days", help="it lasts until it is revoked")
+        lasts.add_argument(
+            "--days", type=int, default=settings.TOKEN_TTL, help="days that the token is valid (default: TOKEN_TTL)"
+        )
+        lasts.add_argument("--never", action="store_const", const=0, dest="days", help="the token is valid until it is revoked")
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["days"]
@@ -28,18 +30,18 @@ class Command(BaseCommand):
             raise CommandError(f"--days must be from 1 to {MAX_DAYS}.")
         expiry = timedelta(days=days) if days else None
         with database_needed():
-            _, token = AuthToken.objects.create(account(options["username"], make=options["create"]), expiry)
+            _, token = AuthToken.objects.create(account(options["username"], create=options["create"]), expiry)
         self.stdout.write(token)
 
 
-def account(username: str, *, make: bool) -> User:
+def account(username: str, *, create: bool) -> User:
     found = User.objects.filter(username=username).first()
     if found is not None:
         if not found.is_active:
-            raise CommandError(f"The account {username!r} is not active, so that no token of it would be taken.")
+            raise CommandError(f"The account {username!r} is not active, so its tokens would not be accepted.")
         return found
-    if not make:
-        raise CommandError(f"There is no account {username!r}; --create makes it.")
+    if not create:
+        raise CommandError(f"There is no account {username!r}; --create creates it.")
     new = User(username=username)
     new.set_unusable_password()
     try:

@@ -10,13 +10,17 @@ POLL_S = 0.5
 
 
 class Command(BaseCommand):
-    help = "Creates the Kafka topics that are missing. Those that exist are left as they are, so it is safe to repeat."
+    help = "Creates missing Kafka topics and leaves existing ones as they are. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--partitions", type=int, default=12, help="of each topic; more instances would idle (default: 12)")
+        parser.add_argument(
+            "--partitions", type=int, default=12, help="of each topic, which bounds how many instances have work (default: 12)"
+        )
         parser.add_argument("--replication", type=int, help="copies of each message; default: the cluster's own")
         parser.add_argument("--retention-hours", type=float, help="default: orders 1 day, dead executions 90 days, others 7 days")
-        parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for a broker that is starting")
+        parser.add_argument(
+            "--wait", type=float, default=0.0, metavar="SECONDS", help="how long to wait for a broker that is starting"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         for name in ("partitions", "replication"):

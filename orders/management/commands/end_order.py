@@ -10,11 +10,11 @@ from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 
 
 class Command(BaseCommand):
-    help = "Ends an order that the exchange acknowledged and, as its look-ups say, does not have any more."
+    help = "Ends an order that the exchange acknowledged but, according to its look-ups, no longer has."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("order_id", type=uuid.UUID)
-        parser.add_argument("--reason", required=True, type=words, help="why; kept with your name")
+        parser.add_argument("--reason", required=True, type=words, help="why; recorded with your name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

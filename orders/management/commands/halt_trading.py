@@ -14,8 +14,8 @@ LOOK_EVERY_S = 0.1
 
 class Command(BaseCommand):
     help = (
-        "Halts trading: nothing new is accepted and nothing is sent. Cancels, look-ups and executions go on. "
-        "Waits until what was under way has ended; the halt stays in force when this is interrupted."
+        "Halts trading: no new orders are accepted and nothing is sent. Cancels, look-ups and executions go on. "
+        "Waits until all sends under way have ended; if interrupted, the halt stays in force."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,13 +40,13 @@ class Command(BaseCommand):
             self.say(f"confirmed: nothing is under way, after {monotonic() - began_s:.1f} s.")
 
     def say(self, text: str) -> None:
-        """At once, also to a file."""
+        """Write at once, even to a file."""
         self.stdout.write(text)
         self.stdout.flush()
 
 
 def wait_for_end(halt: Halt) -> None:
-    """Until the halt is confirmed, or over."""
+    """Wait until the halt is confirmed or over."""
     while True:
         confirm_halts()
         halt.refresh_from_db()

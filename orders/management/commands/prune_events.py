@@ -19,11 +19,11 @@ def days(text: str) -> int:
 
 
 class Command(BaseCommand):
-    help = "Removes the history of orders that were settled long ago; nothing does so by itself. Safe to repeat."
+    help = "Removes the history of orders that were settled long ago, which never happens automatically. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=days, required=True, help="keep orders' history for so long after their last event")
-        parser.add_argument("--archive", type=Path, help="append what is removed to this file first, as JSON lines")
+        parser.add_argument("--days", type=days, required=True, help="how long to keep an order's history after its last event")
+        parser.add_argument("--archive", type=Path, help="before removing events, append them to this file as JSON lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
         before = timezone.now() - timedelta(days=options["days"])

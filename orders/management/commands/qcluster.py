@@ -12,7 +12,7 @@ from orders.placement.worker_registry import register_this_process
 
 
 class StoppableCluster(Cluster):
-    """Tells running placement loops to finish, instead of waiting for them for 20 s."""
+    """Tells running placement loops to finish, instead of waiting up to 20 s for them."""
 
     def stop(self) -> bool:
         tasks.stopping.value = 1
@@ -20,7 +20,7 @@ class StoppableCluster(Cluster):
 
 
 def kill_children_with_this_process() -> None:
-    """A killed parent would otherwise leave its children at work beside those of its successor."""
+    """Kill forked children when their parent dies. Otherwise they would go on working next to its successor's."""
     parents: list[int] = []
     os.register_at_fork(
         before=lambda: parents.append(os.getpid()),

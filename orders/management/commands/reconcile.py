@@ -14,12 +14,12 @@ from orders.executions.reconciliation import Comparison, compare_open_orders
 
 class Command(BaseCommand):
     help = (
-        "Looks up every open order, and those that failed in the last 7 days, at the exchange and shows what differs; "
-        "exit code 1 when something is left to do."
+        "Looks up at the exchange every open order and every order that failed in the last 7 days, and shows what differs. "
+        "Exit code 1 when something is left to do."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="take over what the exchange says")
+        parser.add_argument("--apply", action="store_true", help="adopt the exchange's state")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -29,8 +29,8 @@ class Command(BaseCommand):
         except ExchangeUnavailable as error:
             raise CommandError(f"The exchange does not answer: {error}") from error
         self.stdout.write(as_json(comparison) if options["json"] else as_table(comparison, applied=options["apply"]))
-        is_mended = options["apply"] and all(difference.can_be_mended for difference in comparison.differences)
-        if comparison.not_ours or (comparison.differences and not is_mended):
+        is_fixed = options["apply"] and all(difference.can_be_mended for difference in comparison.differences)
+        if comparison.not_ours or (comparison.differences and not is_fixed):
             sys.exit(1)
 
 
@@ -53,9 +53,9 @@ def as_json(comparison: Comparison) -> str:
 def as_table(comparison: Comparison, *, applied: bool) -> str:
     lines = [f"{comparison.looked_up} order(s) looked up, {len(comparison.differences)} differ(s)."]
     for one in comparison.differences:
-        todo = ("mended" if applied else "mended by --apply") if one.can_be_mended else "for a person"
+        todo = ("fixed" if applied else "fixed by --apply") if one.can_be_mended else "for an operator"
         lines.append(f"{one.order_id}  here: {one.here}  there: {one.there}  ({todo})")
     if comparison.not_ours:
-        lines.append(f"{len(comparison.not_ours)} order(s) are at the exchange and not in this database:")
+        lines.append(f"{len(comparison.not_ours)} order(s) are at the exchange but not in this database:")
         lines += [f"{id}  {words}" for id, words in comparison.not_ours.items()]
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from orders.executions.replay import replay_dead_letters
 
 
 class Command(BaseCommand):
-    help = "Applies dead letters, the reports that could not be applied, once their reason is gone. Safe to repeat."
+    help = "Tries again to apply dead letters, the reports that could not be applied. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
         with database_needed():

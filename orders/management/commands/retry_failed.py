@@ -25,7 +25,7 @@ def moment(text: str) -> datetime:
     try:
         parsed = parse_datetime(text)
     except ValueError:
-        # Well written, and no day of the calendar.
+        # Well-formed, but not a date in the calendar.
         parsed = None
     if parsed is None:
         raise ArgumentTypeError("a time such as 2030-01-31 or 2030-01-31T15:30:00Z is needed")
@@ -39,14 +39,16 @@ def positive(text: str) -> int:
 
 
 class Command(BaseCommand):
-    help = "Retries orders that are failed or in error; those that may be at the exchange are looked up there first."
+    help = "Retries orders with status failed or error; those that may be at the exchange are looked up there first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         choices = [status.value for status in RETRYABLE]
         parser.add_argument("--status", choices=choices, action="append", help="only this status (default: failed and error)")
         parser.add_argument("--instrument", type=instrument, help="only this instrument")
         parser.add_argument("--account", help="only this account (its user name)")
-        parser.add_argument("--since", type=moment, help="only orders accepted at or after this time (UTC unless it says)")
+        parser.add_argument(
+            "--since", type=moment, help="only orders accepted at or after this time (UTC unless it has an offset)"
+        )
         parser.add_argument("--limit", type=positive, help="at most this many, oldest first")
         parser.add_argument("--dry-run", action="store_true", help="only show what would happen")
 
@@ -74,7 +76,7 @@ class Command(BaseCommand):
         if options["since"]:
             orders = orders.filter(created_at__gte=options["since"])
         if options["limit"]:
-            # What has expired stays failed for ever, and would sooner or later be all that the oldest few are.
+            # Expired orders stay failed for ever. They are left out, or in time they would be all of the oldest ones.
             return orders.exclude(expires_at__lte=timezone.now(), may_be_at_exchange=False)[: options["limit"]]
         return orders
 

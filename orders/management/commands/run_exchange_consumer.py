@@ -18,7 +18,7 @@ from orders.wakeups.kafka import OrdersTopic
 
 
 class Command(BaseCommand):
-    help = "Places orders, woken by the topic `orders` (ORDER_TRANSPORT=kafka); as many of these as wanted, on any machines."
+    help = "Places orders, woken by the topic `orders` (ORDER_TRANSPORT=kafka). Run as many as needed, on any machines."
 
     def handle(self, *args: Any, **options: Any) -> None:
         allow_many_sockets()
@@ -26,12 +26,14 @@ class Command(BaseCommand):
         try:
             asyncio.run(place_until_stopped())
         except* DatabaseUnavailable as errors:
-            # What is not recorded is looked up by whoever claims it next.
-            sys.exit(f"The database stayed away, outcomes could not be recorded: {one_line(errors.exceptions[0])}")
+            # The next worker that claims such an order looks it up.
+            sys.exit(
+                f"The database was unavailable for too long, so outcomes could not be recorded: {one_line(errors.exceptions[0])}"
+            )
 
 
 async def place_until_stopped() -> None:
-    """Kafka need not be there: it only makes what is due known a quarter of a second earlier."""
+    """Works without Kafka too, which only announces due orders a quarter of a second earlier."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -9,7 +9,7 @@ from orders.kafka.topics import ORDER_UPDATES, wait_for_topics
 
 
 class Command(BaseCommand):
-    help = "Publishes every order event to the topic `order_updates` (ORDER_TRANSPORT=kafka); one is active, others stand by."
+    help = "Publishes every order event to the topic `order_updates` (ORDER_TRANSPORT=kafka). One is active; others stand by."
 
     def handle(self, *args: Any, **options: Any) -> None:
         wait_for_topics(ORDER_UPDATES)

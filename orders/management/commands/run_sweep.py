@@ -14,10 +14,10 @@ log = structlog.get_logger()
 
 
 class Command(BaseCommand):
-    help = "Makes sure that whatever is due gets done: run one beside the workers, on the same machine."
+    help = "Makes sure that all due orders are handled. Run one next to the workers, on the same machine."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--interval", type=float, default=1.0, help="seconds between two rounds (default: 1)")
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between rounds (default: 1)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopping = threading.Event()

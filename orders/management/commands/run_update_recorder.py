@@ -9,7 +9,7 @@ from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, wait_for_topics
 
 
 class Command(BaseCommand):
-    help = "Applies the reports in the topic `executions` (ORDER_TRANSPORT=kafka); as many of these as it has partitions."
+    help = "Applies the reports in the topic `executions` (ORDER_TRANSPORT=kafka). Run at most one per partition."
 
     def handle(self, *args: Any, **options: Any) -> None:
         wait_for_topics(EXECUTIONS, DEAD_EXECUTIONS)

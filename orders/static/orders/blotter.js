@@ -5,13 +5,13 @@ import { connect } from "./live.js";
 const ROWS = 500;
 const ORDERS = 5_000;
 const READ_AGAIN_MS = 2_000;
-// More than these change at once only in a burst, in which nobody could follow what lights up.
+// More rows change at once only in a burst, when highlights could not be followed.
 const LIT_ROWS = 20;
 
 const root = document.getElementById("blotter");
 const find = (id) => document.getElementById(id);
 
-/** The last event of each order, newest order last; no more than ORDERS, however many there are. */
+/** The last event of each order, newest order last; at most ORDERS of them. */
 const events = new Map();
 /** Orders whose rows are out of date. */
 const changed = new Set();
@@ -41,7 +41,7 @@ function onEvent(event) {
   draw();
 }
 
-/** Read what happened before the first event. What an event told meanwhile is newer. */
+/** Read what happened before the first event. Events that arrive meanwhile are newer. */
 async function readLatest() {
   const moved = new Set();
   movedWhileReading = moved;
@@ -52,7 +52,7 @@ async function readLatest() {
     if (movedWhileReading !== moved) return;
     const live = [...moved].map((id) => events.get(id)).filter(Boolean);
     for (const event of latest) take(event);
-    // Again, so that they stay the newest.
+    // Take the live events again, so that they stay the newest.
     for (const event of live) {
       events.delete(event.order_id);
       take(event);
@@ -94,7 +94,7 @@ function textOf(event) {
   return words.join(" ").toLowerCase();
 }
 
-/** Draw what has changed, in the next frame and once for all that comes until then. */
+/** Draw all changes in the next frame. */
 function draw() {
   if (isDrawing) return;
   isDrawing = true;
@@ -120,12 +120,12 @@ function drawChanged() {
     }
   }
   changed.clear();
-  // Of a burst only as many as would not be pushed out at once.
+  // Of a burst, add only the rows that the newer ones do not push out at once.
   root.querySelector("tbody").prepend(...added.slice(-ROWS).reverse().map(newRow));
   for (const id of [...rows.keys()].slice(0, Math.max(0, rows.size - ROWS))) remove(id);
 }
 
-/** Draw the table anew, such as for another filter: with all that is known, paused or not. */
+/** Redraw the whole table, for another filter for example; also while paused. */
 function drawAll() {
   waiting = 0;
   changed.clear();
@@ -136,7 +136,7 @@ function drawAll() {
   tell();
 }
 
-/** A row on top of the others; `rows` keeps them in the sequence in which they came, the lowest row first. */
+/** A new row for the top of the table; `rows` keeps insertion order, the lowest row first. */
 function newRow(event) {
   const row = root.querySelector("template").content.firstElementChild.cloneNode(true);
   rows.set(event.order_id, row);
@@ -160,7 +160,7 @@ function fill(row, event) {
     event: [event.type.replaceAll("_", " "), event.order.error_message ?? []].flat().join(": "),
   };
   for (const place of row.querySelectorAll("[data-show]")) place.textContent = shown[place.dataset.show];
-  // It may be longer than its column.
+  // The text may be longer than its column.
   row.lastElementChild.title = shown.event;
   row.querySelector("[data-show=state]").className = `badge badge-${stateOf(event)}`;
   row.dataset.side = event.order.side;
@@ -195,7 +195,7 @@ setInterval(() => {
 connect(root.dataset.liveEventsUrl, {
   onEvent,
   onState(state, reason) {
-    const texts = { connected: "Live", lost: "Connection lost, connecting again", ended: `Not live any more: ${reason}` };
+    const texts = { connected: "Live", lost: "Connection lost, connecting again", ended: `No longer live: ${reason}` };
     find("connection").textContent = texts[state];
     find("connection").dataset.state = state;
   },

@@ -5,14 +5,13 @@
  *
  *     connect("ws://localhost:8001/ws/orders", {
  *       onEvent(message) {},        // one event, as in docs/notifications.md; each event_id once
- *       onState(state, reason) {},  // "connected"; "lost": it goes on trying; "ended": it cannot, and `reason` says why
+ *       onState(state, reason) {},  // "connected"; "lost": it keeps trying; "ended": it gave up, and `reason` says why
  *       onMissed(hello) {},         // events may have been missed: read the current state now
  *     });
  *
- * All callbacks are optional. `onMissed` is called once the first connection stands: whatever happened between the making
- * of the page and that moment is in no event. A connection that breaks is made again after a growing random pause, and
- * resumed after the last event, so that nothing is missed; where the service cannot resume that far, `onMissed` is called
- * again.
+ * All callbacks are optional. `onMissed` is called when the first connection is made: no event tells what happened between
+ * the rendering of the page and that moment. A lost connection is made again after a growing random pause, and resumed
+ * after the last event, so that nothing is missed. If the service cannot resume from there, `onMissed` is called again.
  */
 
 const PAUSE_BASE_MS = 500;
@@ -20,9 +19,9 @@ const PAUSE_CAP_MS = 30_000;
 const GREETING_MS = 10_000;
 const SILENT_HEARTBEATS = 3;
 const REMEMBERED_EVENTS = 1_000;
-// What another attempt would not change: a page of another origin, a session that has ended, an address that is wrong.
+// Trying again would not help: a page of another origin, an ended session, a wrong address.
 const FINAL_CODES = new Set([4400, 4401, 4403]);
-// The service cannot tell what happened since `after`.
+// The service cannot send the events since `after`.
 const CANNOT_RESUME_CODES = new Set([4404, 4409]);
 
 const ignore = () => {};
@@ -47,7 +46,7 @@ class Connection {
   constructor(url, callbacks) {
     this.#url = url;
     this.#callbacks = callbacks;
-    // The moment at which somebody looks again, or the network is back, is a better one than the pause's end.
+    // Do not wait for the end of the pause when the page is shown again or the network is back.
     window.addEventListener("online", this.#retryNow);
     document.addEventListener("visibilitychange", this.#retryNow);
     this.#open();
@@ -81,7 +80,7 @@ class Connection {
     const missed = this.#after === null;
     this.#failures = 0;
     this.#after ??= hello.after;
-    this.#tell("connected");
+    this.#report("connected");
     if (missed) this.#callbacks.onMissed(hello);
   }
 
@@ -95,21 +94,21 @@ class Connection {
   #lose(code, reason) {
     this.#drop();
     if (FINAL_CODES.has(code)) {
-      this.#tell("ended", reason);
+      this.#report("ended", reason);
       return;
     }
     if (CANNOT_RESUME_CODES.has(code)) this.#after = null;
-    this.#tell("lost", reason);
+    this.#report("lost", reason);
     const ceilingMs = Math.min(PAUSE_CAP_MS, PAUSE_BASE_MS * 2 ** this.#failures);
     this.#failures += 1;
-    // Never at once, and not all pages of a service that came back in the same moment.
+    // Never at once, and with jitter, so that not all pages return at the same moment after a restart of the service.
     this.#pause = setTimeout(() => this.#open(), ceilingMs * (0.5 + Math.random() / 2));
   }
 
-  /** The other side may be gone without a word: a laptop that slept, a cable that was pulled. */
+  /** A connection can break unnoticed: a laptop that slept, a cable that was pulled. */
   #expectWithin(ms) {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#lose(1006, "nothing was heard for too long"), ms);
+    this.#silence = setTimeout(() => this.#lose(1006, "no message was received for too long"), ms);
   }
 
   #drop() {
@@ -119,7 +118,7 @@ class Connection {
     socket?.close();
   }
 
-  #tell(state, reason = "") {
+  #report(state, reason = "") {
     if (state === this.#state) return;
     this.#state = state;
     this.#callbacks.onState(state, reason);

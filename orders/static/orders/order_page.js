@@ -1,4 +1,4 @@
-// The page of one order: fetched anew at each of its events, and every few seconds while events cannot be had.
+// The page of one order: refreshed at each of its events, and every few seconds while there is no live connection.
 import { connect } from "./live.js";
 import { Fragment } from "./refresh.js";
 
@@ -11,14 +11,14 @@ const fragment = new Fragment(order, order.dataset.url, {
   onStale: () => order.classList.add("desk-stale"),
 });
 
-const SAID = { connected: "Live", lost: "Connection lost, looking every 3 s", ended: "Looking every 3 s" };
+const STATE_TEXTS = { connected: "Live", lost: "Connection lost, refreshing every 3 s", ended: "Refreshing every 3 s" };
 
 connect(order.dataset.liveEvents, {
   onEvent(message) {
     if (message.order_id === order.dataset.order) fragment.refresh();
   },
   onState(state) {
-    connection.textContent = SAID[state];
+    connection.textContent = STATE_TEXTS[state];
     connection.dataset.state = state;
     if (state === "connected") fragment.stop();
     else fragment.every(POLL_MS);

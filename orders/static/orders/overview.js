@@ -1,4 +1,4 @@
-// The landing page of the order desk: fresh every few seconds, and a change of the exchange's state is read out.
+// The landing page of the order desk: refreshed every few seconds; screen readers announce a change of the exchange's state.
 import { Fragment } from "./refresh.js";
 
 const EVERY_MS = 3_000;
@@ -16,7 +16,7 @@ const fragment = new Fragment(overview, overview.dataset.url, {
     news.textContent = known;
   },
   onStale() {
-    if (!overview.classList.contains("desk-stale")) news.textContent = "This page cannot be refreshed at the moment.";
+    if (!overview.classList.contains("desk-stale")) news.textContent = "This page cannot be refreshed right now.";
     overview.classList.add("desk-stale");
   },
 });

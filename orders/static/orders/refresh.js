@@ -1,12 +1,12 @@
 /**
- * A part of a page that the server renders anew.
+ * A part of a page that the server renders again on request.
  *
  *     import { Fragment } from "./refresh.js";
  *
  *     const fragment = new Fragment(element, url, { onFresh() {}, onStale() {} });
- *     fragment.refresh();         // now; calls that come while one is under way become one more
- *     fragment.every(3000);       // and again so long after each answer, but not while the page is hidden
- *     fragment.stop();            // no more of that
+ *     fragment.refresh();         // now; calls during a running refresh become one more
+ *     fragment.every(3000);       // and that long after each answer, except while the page is hidden
+ *     fragment.stop();            // ends `every`
  */
 
 const ANSWER_MS = 10_000;
@@ -62,7 +62,7 @@ export class Fragment {
   async #load() {
     try {
       const answer = await fetch(this.#url, { redirect: "manual", signal: AbortSignal.timeout(ANSWER_MS) });
-      // The session has ended, or what this person may see has changed: the page itself says so.
+      // The session has ended or permissions have changed: reload, and the page says so.
       if (answer.type === "opaqueredirect" || answer.status === 403) return location.reload();
       if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
       this.#replace(await answer.text());
@@ -72,7 +72,7 @@ export class Fragment {
     }
   }
 
-  /** Whoever has moved the focus to a link or a button with the keyboard keeps it. */
+  /** Replace the content, and keep the keyboard focus on the same link or button. */
   #replace(html) {
     const key = focusKey(this.#element.contains(document.activeElement) ? document.activeElement : null);
     this.#element.innerHTML = html;

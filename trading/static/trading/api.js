@@ -1,11 +1,11 @@
-/** Calls of the JSON API on behalf of whoever the page belongs to. */
+/** Calls of the JSON API for the account of the page. */
 
 const TIMEOUT_MS = 10_000;
 
-/** No answer that could be believed: what was asked for may have been done, or not. */
+/** There was no conclusive answer: the request may or may not have taken effect. */
 export class Unanswered extends Error {}
 
-/** The answer as `{ status, body }`, whatever the status below 500. Throws Unanswered. */
+/** The answer as `{ status, body }`, for any status below 500. Throws Unanswered. */
 export async function call(method, path, body) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRFToken"] = document.querySelector("[name=csrfmiddlewaretoken]").value;
@@ -21,7 +21,7 @@ export async function call(method, path, body) {
   throw new Unanswered(`The server answered ${answer.status}.`);
 }
 
-/** What the API says is wrong where it names no field. */
+/** The text of an API error that names no field. */
 export function problemOf({ status, body }) {
   if (status === 401 || status === 403) return `${body.detail ?? "You are not signed in."} Reload the page to sign in again.`;
   return body.detail ?? `The server answered ${status}.`;

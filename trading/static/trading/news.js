@@ -1,9 +1,9 @@
-/** Tells a screen reader what became of orders: politely, and a burst of them in one sentence. */
+/** Announces the outcome of orders to screen readers: politely, and a burst in one sentence. */
 
 import { stateOf, termsOf } from "./rows.js";
 
 const COLLECT_MS = 1_500;
-const TOLD = new Set(["filled", "failed", "error", "canceled", "rejected", "expired"]);
+const ANNOUNCED = new Set(["filled", "failed", "error", "canceled", "rejected", "expired"]);
 
 export class News {
   #place = document.getElementById("news");
@@ -11,7 +11,7 @@ export class News {
   #timer = null;
 
   add(message) {
-    if (!TOLD.has(message.type)) return;
+    if (!ANNOUNCED.has(message.type)) return;
     this.#collected.set(message.order_id, message.order);
     this.#timer ??= setTimeout(() => this.#tell(), COLLECT_MS);
   }

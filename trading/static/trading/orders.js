@@ -5,7 +5,7 @@ import { fillRow, newRow } from "./rows.js";
 
 const READ_AGAIN_MS = 2_000;
 const MAX_ROWS = 500;
-// What these events say of a cancel that is under way is not in the order that they carry.
+// The order in these events does not say whether a cancel is under way; their type does.
 const CANCEL_EVENTS = { cancel_requested: true, pending_cancel: true, cancel_rejected: false, canceled: false };
 
 export class OrderList {
@@ -15,7 +15,7 @@ export class OrderList {
   #older = document.getElementById("older");
   #problem = document.getElementById("orders-problem");
   #reading = null;
-  /** Events that came while the list was being read, which the answer may not contain yet. */
+  /** Events that arrived while the list was being read, which the answer may not contain yet. */
   #waiting = [];
 
   constructor() {
@@ -23,13 +23,13 @@ export class OrderList {
     this.#older.addEventListener("click", (event) => this.#readOlder(event));
   }
 
-  /** Read the newest orders, however often it takes, and show them instead of what is there. */
+  /** Read the newest orders, retrying until it succeeds, and replace the rows with them. */
   async read() {
     const reading = Symbol("reading");
     this.#reading = reading;
     let answer = null;
     while (answer === null) {
-      // Whatever happened before a request is in its answer.
+      // The answer contains everything that happened before its request.
       this.#waiting = [];
       answer = await this.#ask("/orders");
       if (this.#reading !== reading) return;
@@ -46,7 +46,7 @@ export class OrderList {
     for (const message of this.#waiting.splice(0)) this.apply(message);
   }
 
-  /** Show what an event says. */
+  /** Apply an event. */
   apply(message) {
     if (this.#reading !== null) {
       this.#waiting.push(message);
@@ -54,7 +54,7 @@ export class OrderList {
     }
     const known = this.#orders.get(message.order_id);
     if (known === undefined) {
-      // Any other unknown order is older than what is shown.
+      // Any other unknown order is older than the rows shown.
       if (message.type === "accepted") this.add(orderOf(message));
       return;
     }
@@ -63,7 +63,7 @@ export class OrderList {
     this.#show(known);
   }
 
-  /** Show a new order on top, unless it is there: then its events know better. */
+  /** Show a new order on top, unless it is there already: then its events are newer. */
   add(order) {
     if (this.#orders.has(order.id)) return;
     const row = newRow();
@@ -71,7 +71,7 @@ export class OrderList {
     const next = [...this.#body.rows].find((other) => other.dataset.id < order.id) ?? null;
     this.#body.insertBefore(row, next);
     this.#know(order, row);
-    // Begin with one page again, rather than grow with every order as long as the page is open.
+    // Start again with one page, so that the list does not grow for as long as the page is open.
     if (this.#orders.size > MAX_ROWS) this.read();
   }
 
@@ -84,7 +84,7 @@ export class OrderList {
       if (!this.#orders.has(order.id)) this.#know(order, this.#body.appendChild(newRow()));
     }
     this.#older.hidden = next === null;
-    // Without the host, which a proxy may know under another name.
+    // Without the host: a proxy may use another name for it.
     if (next !== null) this.#older.dataset.next = next.slice(new URL(next).origin.length);
     document.getElementById("no-orders").hidden = this.#orders.size > 0;
   }
@@ -100,12 +100,12 @@ export class OrderList {
     const row = this.#rows.get(order.id);
     const hadFocus = row.contains(document.activeElement);
     fillRow(row, order);
-    // The button that was about to be pressed is gone; the focus must not start again at the top of the page.
+    // The focused button is hidden now; without this the focus would return to the top of the page.
     if (hadFocus && !row.querySelector("form").checkVisibility()) document.getElementById("orders-title").focus();
   }
 
   async #readOlder(event) {
-    if (this.#older.dataset.next === undefined) return; // A plain link as long as the list was never read.
+    if (this.#older.dataset.next === undefined) return; // A plain link until the list has been read once.
     event.preventDefault();
     const last = this.#body.lastElementChild;
     const answer = await this.#ask(this.#older.dataset.next);
@@ -126,19 +126,19 @@ export class OrderList {
       this.#tell(answer.status < 300 ? "" : problemOf(answer));
       const order = this.#orders.get(id);
       if (answer.status < 300 && order !== undefined) {
-        // All else may be known better from events that were faster than this answer.
+        // For everything else, events that overtook this answer may be newer.
         if (answer.body.status === "canceled") order.status = "canceled";
         order.cancel_requested_at = answer.body.cancel_requested_at;
         this.#show(order);
       }
     } catch (error) {
       if (!(error instanceof Unanswered)) throw error;
-      this.#tell(`${error.message} The order may be canceled or not: cancel it again, which does no harm.`);
+      this.#tell(`${error.message} The order may or may not be canceled. It is safe to cancel it again.`);
     }
     button.ariaDisabled = null;
   }
 
-  /** The body of a list's answer, or null when there is none; then the page says why. */
+  /** The body of a list's answer. Null if it fails; then the page shows why. */
   async #ask(path) {
     try {
       const answer = await call("GET", path);
@@ -146,7 +146,7 @@ export class OrderList {
       return answer.status === 200 ? answer.body : null;
     } catch (error) {
       if (!(error instanceof Unanswered)) throw error;
-      this.#tell(`${error.message} The orders cannot be read at the moment.`);
+      this.#tell(`${error.message} The orders cannot be loaded right now.`);
       return null;
     }
   }
@@ -157,7 +157,7 @@ export class OrderList {
   }
 }
 
-/** The order that an `accepted` event tells of, as the API describes it. */
+/** The order of an `accepted` event, in the API's form. */
 function orderOf(message) {
   return {
     id: message.order_id,

@@ -8,7 +8,7 @@ import { Ticket } from "./ticket.js";
 const CONNECTION = {
   connected: "Live",
   lost: "Connection lost. Connecting again; nothing will be missed.",
-  ended: "Not live any more. Reload the page.",
+  ended: "No longer live. Reload the page.",
 };
 
 const { account, liveEventsUrl } = document.querySelector("main").dataset;
@@ -19,7 +19,7 @@ const news = new News();
 
 connect(liveEventsUrl, {
   onEvent(message) {
-    // Staff are told of all accounts.
+    // Staff receive the events of all accounts.
     if (message.account !== account) return;
     orders.apply(message);
     ticket.recognise(message.client_order_id);
@@ -28,7 +28,7 @@ connect(liveEventsUrl, {
   onState: showState,
   onMissed(hello) {
     if (hello.account === account) orders.read();
-    else showState("ended", `You have signed in as ${hello.account} meanwhile.`);
+    else showState("ended", `You have since signed in as ${hello.account}.`);
   },
 });
 

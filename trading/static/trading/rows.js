@@ -1,4 +1,4 @@
-/** The rows of the page's table; `trading/rows.py` writes the same words when the server makes the page. */
+/** The rows of the page's table; `trading/rows.py` writes the same words when the server renders the page. */
 
 const TONES = {
   pending: "waiting",
@@ -23,7 +23,7 @@ export function stateOf(order) {
 function filledOf(order) {
   if (order.status !== "completed") return "";
   const text = `${order.filled_quantity} of ${order.quantity}`;
-  // Two decimals at least, as prices have them, and no further zeros.
+  // At least two decimals, as in a price, and no zeros after those.
   return order.average_price === null ? text : `${text} at ${order.average_price.replace(/(\.\d\d\d*?)0+$/, "$1")}`;
 }
 
@@ -34,7 +34,7 @@ export function newRow() {
 /** Show `order`, as the API describes it, in a row of the table. */
 export function fillRow(row, order) {
   const state = stateOf(order);
-  // One that limits refused was never taken.
+  // An order that limits refused was never accepted.
   const isOver = NOTHING_TO_CANCEL.has(state) || (state === "failed" && order.error_code === "refused_by_limits");
   const isCanceling = order.cancel_requested_at !== null && !isOver;
   const shown = {
@@ -46,7 +46,7 @@ export function fillRow(row, order) {
     filled: filledOf(order),
   };
   for (const place of row.querySelectorAll("[data-show]")) {
-    // Only what changed, so that neither a selection nor a screen reader's place is lost.
+    // Write only what changed, so that neither a selection nor a screen reader's position is lost.
     if (place.textContent !== shown[place.dataset.show]) place.textContent = shown[place.dataset.show];
   }
   row.dataset.id = order.id;

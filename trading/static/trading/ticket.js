@@ -1,6 +1,6 @@
 /**
- * The order ticket. It carries one client_order_id from the first attempt to the answer, so that neither an impatient
- * click nor a repeat after a lost answer places a second order.
+ * The order ticket. It keeps one client_order_id from the first attempt to the answer, so that neither an impatient click
+ * nor a repeat after a lost answer places a second order.
  */
 
 import { call, problemOf, Unanswered } from "./api.js";
@@ -8,7 +8,7 @@ import { termsOf } from "./rows.js";
 
 const CHOICES = ["side", "type"];
 const TEXTS = ["instrument", "quantity", "limit_price"];
-const UNKNOWN_FATE = "The order may be taken or not. Send it again: it is placed once, however often you do.";
+const UNKNOWN_OUTCOME = "The order may or may not have been accepted. Send it again: it will be placed only once.";
 
 export class Ticket {
   #orders;
@@ -18,7 +18,7 @@ export class Ticket {
   #sendAgain = document.getElementById("send-again");
   #problem = document.getElementById("ticket-problem");
   #result = document.getElementById("ticket-result");
-  /** What was sent and not answered yet. */
+  /** The order that was sent and is not answered yet. */
   #unanswered = null;
   #isSending = false;
 
@@ -33,7 +33,7 @@ export class Ticket {
     document.addEventListener("keydown", preventRepeatedEnter, true);
   }
 
-  /** An order became known by other ways than an answer: it may be the one that we do not know the fate of. */
+  /** An event told of an order: it may be the one whose answer is missing. */
   recognise(clientOrderId) {
     if (!this.#isSending && this.#unanswered?.client_order_id === clientOrderId) this.#finish(this.#unanswered);
   }
@@ -87,7 +87,7 @@ export class Ticket {
     else this.#showErrors({ client_order_id: answer.body.client_order_id ?? [problemOf(answer)] });
   }
 
-  /** Nobody knows what became of it: nothing can be changed until that is known. */
+  /** The outcome is unknown, so lock the ticket until it is known. */
   #hold(reason) {
     if (this.#orders.find(this.#unanswered.client_order_id) !== undefined) {
       this.#finish(this.#unanswered);
@@ -96,7 +96,7 @@ export class Ticket {
     this.#terms.disabled = true;
     this.#place.hidden = true;
     this.#sendAgain.hidden = false;
-    this.#showErrors({ client_order_id: [`${reason} ${UNKNOWN_FATE}`] });
+    this.#showErrors({ client_order_id: [`${reason} ${UNKNOWN_OUTCOME}`] });
     this.#sendAgain.focus();
   }
 
@@ -106,7 +106,7 @@ export class Ticket {
     this.#release();
     this.#form.reset();
     this.#showErrors({});
-    this.#result.textContent = `Taken: ${termsOf({ limit_price: null, ...order })}.`;
+    this.#result.textContent = `Accepted: ${termsOf({ limit_price: null, ...order })}.`;
     if (losesFocus) this.#form.elements.instrument.focus();
   }
 
@@ -117,7 +117,7 @@ export class Ticket {
     this.#sendAgain.hidden = true;
   }
 
-  /** Show the API's errors beside their fields, and go to the first of them. */
+  /** Show the API's errors at their fields, and focus the first such field. */
   #showErrors(errors) {
     this.#result.textContent = "";
     let first = null;
@@ -136,33 +136,33 @@ export class Ticket {
   }
 }
 
-/** By field. A refusal by a halt or a limit has something for programs, too, and may concern no field. */
+/** The errors by field. A refusal by a halt or a limit also has values for programs, and may concern no field. */
 function errorsIn({ code, halted_since, confirmed_at, detail, ...fields }) {
   return detail === undefined ? fields : { ...fields, client_order_id: [detail] };
 }
 
-/** The form as the API wants it: without empty fields, with the quantity as a number, and with an id of its own. */
+/** The order that the API expects: without empty fields, with the quantity as a number, and with a new id. */
 function orderFrom(form) {
   const order = { client_order_id: newId() };
   for (const name of [...CHOICES, ...TEXTS]) if (form.get(name)) order[name] = form.get(name);
-  // The page shows no limit price while the type is `market`, whatever was once typed into it.
+  // The page hides the limit price while the type is `market`, so a price left in the field is dropped.
   if (order.type === "market") delete order.limit_price;
-  // What is no number, or no longer exact as one, goes as it was typed, and is refused with a reason.
+  // Anything else, or a number too large to be exact, is sent as typed, and the API refuses it with a reason.
   if (/^[0-9]{1,15}$/.test(order.quantity)) order.quantity = Number(order.quantity);
   return order;
 }
 
-/** crypto.randomUUID is missing from pages that came over plain HTTP from another machine. */
+/** Random hex, since crypto.randomUUID is missing from pages that another machine serves over plain HTTP. */
 function newId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The second click of a double click is not a second order, however fast the first was answered. */
+/** The second click of a double click must not place a second order, however fast the first was answered. */
 function preventSecondClick(event) {
   if (event.detail > 1 && event.target.closest("form.example, #place")) event.preventDefault();
 }
 
-/** Nor is a key that is held down. */
+/** Nor must an Enter key that is held down. */
 function preventRepeatedEnter(event) {
   if (event.key === "Enter" && event.repeat) event.preventDefault();
 }
