@@ -97,7 +97,7 @@ def test_a_database_of_another_version_is_one_line(installation):
         refusal = installation.refusal(DATABASE_URL=database_url())
     finally:
         recorder.record_unapplied("orders", "0002_not_in_this_version")
-    assert "made by another version of Lemon Market (it has orders.0002_not_in_this_version)" in refusal
+    assert "created by another version of Lemon Market (it has orders.0002_not_in_this_version)" in refusal
 
 
 def test_it_says_where_everything_is(running):
