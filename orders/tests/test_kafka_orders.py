@@ -63,8 +63,8 @@ def test_without_a_broker_orders_are_accepted_at_once(settings: Any, accept: Acc
     started = monotonic()
     for _ in range(20):
         accept()
-    # Far below what any timeout of Kafka's would take.
-    assert monotonic() - started < 3
+    # Each waiting for Kafka would take a minute.
+    assert monotonic() - started < 20
     assert Order.objects.filter(status=Status.PENDING).count() == 20
 
 
