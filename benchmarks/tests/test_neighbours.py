@@ -6,7 +6,6 @@ from benchmarks.neighbours import NEIGHBOURS, measure
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
 def test_nobody_costs_another_account_one_error(tmp_path: Path) -> None:
     """How long an answer takes is for a quiet machine to say: `python -m benchmarks.neighbours`."""
     found = {name: set(figures.statuses) for name, figures in measure(tmp_path, 100)}
