@@ -18,7 +18,7 @@ IDLE_ACCOUNTS = 5_000
 def old_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """150,000 orders of 101 accounts, committed, for all tests of a module; each test's own changes are rolled back."""
     with django_db_blocker.unblock():
-        # The connection's plan for foreign keys dates from when there was one order, and would now read all for each event.
+        # A connection keeps its plan for a foreign key. One made while the table was tiny would scan all orders for each event.
         connection.close()
         accounts = [User.objects.create_user(f"old-{number}").pk for number in range(ACCOUNTS)]
         # With only a hundred accounts PostgreSQL would read all of them for each foreign key, once it knows how few they are.

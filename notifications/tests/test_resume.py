@@ -40,7 +40,7 @@ def ids(events):
 
 
 def ids_until(client, event_id):
-    """Up to that one. What was committed while somebody else wrote may come a second time, and other tests write beside these."""
+    """The ids up to that one. Events committed while another transaction was open may come twice, and other tests write too."""
     received = []
     while event_id not in received:
         received += ids(client.events(1))

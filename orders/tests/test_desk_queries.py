@@ -54,7 +54,7 @@ def many_orders(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]
     """Made once for all tests here, in seconds, and so outside of the transaction that each of them is rolled back with."""
     cache.delete(CACHE_KEY)
     with django_db_blocker.unblock():
-        # The plan that a connection has for foreign keys, made when there was one order, would read all of them for each event.
+        # A connection keeps its plan for a foreign key. One made while the table was tiny would scan all orders for each event.
         connection.close()
         users = get_user_model().objects
         accounts = {name: users.create_user(name).pk for name in ("often", "rare")}

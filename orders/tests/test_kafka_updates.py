@@ -188,5 +188,5 @@ def test_the_partitions_of_a_member_that_reads_nothing_any_more_go_to_others_soo
         other.subscribe([EXECUTIONS.full_name])
         wait_until(lambda: other.poll(0.2) is None and len(other.assignment()) == PARTITIONS, within_s=45)
     finally:
-        # The silent one is not closed: once in a while librdkafka waits for ever to close a member that was put out of its group.
+        # `silent` stays open: librdkafka sometimes never returns from closing a member that its group has expelled.
         other.close()
