@@ -19,7 +19,7 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, Ran
 from unfold.utils import parse_datetime_str
 
 from orders.admin.lookups import MOMENT, Check, one_of
-from orders.instruments import spellings
+from orders.instruments import canonical_instrument
 from orders.models import Order
 from orders.order_ids import first_id_at
 from orders.states import ErrorCode, ExecutionStatus, OrderType, Side, Status
@@ -93,7 +93,7 @@ def search_orders(orders: QuerySet[Order], term: str) -> QuerySet[Order]:
     with suppress(ValueError):
         found |= Q(id=uuid.UUID(term))
     with suppress(ValueError):
-        found |= Q(instrument__in=spellings(term))
+        found |= Q(instrument=canonical_instrument(term))
     if account_id := get_user_model().objects.filter(username=term).values_list("id", flat=True).first():
         found |= Q(account=account_id)
     return orders.filter(found)

@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWid
 from orders.admin.lookups import KnownLookups, one_of
 from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
-from orders.instruments import canonical_instrument, in_instrument
+from orders.instruments import canonical_instrument
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
 from orders.risk.halts import halts_in_force, how_far
 from orders.risk.limits import LIMIT_NAMES, change_limits
@@ -64,10 +64,7 @@ class HaltForm(ResumeForm):
 
 def held_by(halt: Halt) -> QuerySet[Order]:
     """The held orders in the halt's scope, by the index `order_held`."""
-    held = Order.objects.filter(held_at__isnull=False)
-    if halt.account is not None:
-        held = held.filter(account=halt.account)
-    return held if halt.instrument is None else held.filter(in_instrument(halt.instrument))
+    return Order.objects.covered_by(halt).filter(held_at__isnull=False)
 
 
 class HaltAdmin(ReadOnlyAdmin):

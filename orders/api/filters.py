@@ -13,7 +13,7 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 from orders.api.serializers import OFFSET_MISSING
-from orders.instruments import spellings
+from orders.instruments import canonical_instrument
 from orders.models import Order
 from orders.states import ExecutionStatus, OrderType, Side, Status
 
@@ -51,7 +51,7 @@ class InstrumentFilter(django_filters.CharFilter):
 
     def filter(self, qs: QuerySet[Order], value: str) -> QuerySet[Order]:
         try:
-            return qs.filter(instrument__in=spellings(value)) if value else qs
+            return qs.filter(instrument=canonical_instrument(value)) if value else qs
         except ValueError:
             return qs.none()
 

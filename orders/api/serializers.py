@@ -7,7 +7,7 @@ from django.db.models import TextChoices
 from django.http import HttpRequest
 from rest_framework import serializers
 
-from orders.instruments import INSTRUMENT_PATTERN
+from orders.instruments import ANY_CASE_PATTERN
 from orders.models import CLIENT_ORDER_ID_PATTERN, Order, OrderEvent
 from orders.order_entry.service import NewOrder
 from orders.states import OrderType, Side
@@ -103,7 +103,7 @@ class NewOrderSerializer(KnownFieldsSerializer):
     type = one_of(OrderType)
     side = one_of(Side)
     instrument = TextField(
-        INSTRUMENT_PATTERN,
+        ANY_CASE_PATTERN,
         "Exactly 12 characters: letters, digits and . _ - (an ISIN has 12).",
         help_text="Exactly 12 characters, such as an ISIN. Letters are stored in upper case.",
     )

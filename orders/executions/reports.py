@@ -18,7 +18,6 @@ from orders.dead_letters import NOT_OURS, Rejected, keep_reports
 from orders.exact import EXACT
 from orders.executions.feed_positions import active_feed, look_up_open_orders_soon, move_position
 from orders.executions.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
-from orders.instruments import canonical_instrument
 from orders.models import DeadLetter, LastPrice, Order, OrderEvent, new_event
 from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
 from orders.storage import lock_orders, save_changes
@@ -332,7 +331,7 @@ def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
     """
     latest: dict[str, LastPrice] = {}
     for event in events:
-        instrument, executed_at = canonical_instrument(event.order.instrument), min(event.occurred_at, now)
+        instrument, executed_at = event.order.instrument, min(event.occurred_at, now)
         known = latest.get(instrument)
         if "last_price" in event.data and (known is None or known.executed_at <= executed_at):
             latest[instrument] = LastPrice(instrument=instrument, price=event.data["last_price"], executed_at=executed_at)

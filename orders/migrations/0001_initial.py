@@ -4,7 +4,6 @@ import django.core.serializers.json
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.comparison
-import django.db.models.functions.text
 import django.utils.timezone
 import uuid_utils.compat
 from django.conf import settings
@@ -100,7 +99,7 @@ class Migration(migrations.Migration):
                 ('executed_at', models.DateTimeField()),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('price__gt', 0)), name='last_price_positive'), models.CheckConstraint(condition=models.Q(('instrument', django.db.models.functions.text.Upper(django.db.models.functions.comparison.Collate('instrument', 'C')))), name='last_price_instrument_in_upper_case')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('price__gt', 0)), name='last_price_positive'), models.CheckConstraint(condition=models.Q(('instrument__regex', '^[A-Z0-9][A-Z0-9._-]{11}$')), name='last_price_instrument_has_12_characters')],
             },
         ),
         migrations.CreateModel(
@@ -143,6 +142,22 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-id'],
                 'permissions': [('retry_order', 'Can retry orders'), ('cancel_order', 'Can cancel orders'), ('export_order', 'Can export orders'), ('end_order', 'Can end orders that the exchange does not have')],
+            },
+        ),
+        migrations.CreateModel(
+            name='DeadLetter',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('raw', models.TextField()),
+                ('reason', models.TextField()),
+                ('session_id', models.CharField(max_length=64)),
+                ('sequence', models.BigIntegerField(null=True)),
+                ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('applied_at', models.DateTimeField(null=True)),
+                ('order', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='dead_letters', to='orders.order')),
+            ],
+            options={
+                'ordering': ['-id'],
             },
         ),
         migrations.CreateModel(
@@ -195,22 +210,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='DeadLetter',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('raw', models.TextField()),
-                ('reason', models.TextField()),
-                ('session_id', models.CharField(max_length=64)),
-                ('sequence', models.BigIntegerField(null=True)),
-                ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('applied_at', models.DateTimeField(null=True)),
-                ('order', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='dead_letters', to='orders.order')),
-            ],
-            options={
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
             name='Halt',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -232,7 +231,7 @@ class Migration(migrations.Migration):
                 'permissions': [('halt_trading', 'Can halt trading'), ('resume_trading', 'Can resume trading')],
                 'default_permissions': ['view'],
                 'indexes': [models.Index(condition=models.Q(('released_at__isnull', True)), fields=['id'], name='halt_not_released')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('account__isnull', True), ('instrument__isnull', True), _connector='OR'), name='halt_has_one_scope'), models.CheckConstraint(condition=models.Q(('instrument__regex', '^[A-Za-z0-9][A-Za-z0-9._-]{11}$')), name='halt_instrument_has_12_characters'), models.CheckConstraint(condition=models.Q(('instrument', django.db.models.functions.text.Upper(django.db.models.functions.comparison.Collate('instrument', 'C')))), name='halt_instrument_in_upper_case'), models.CheckConstraint(condition=models.Q(('reason__regex', '\\S'), models.Q(('end_reason__isnull', True), ('end_reason__regex', '\\S'), _connector='OR')), name='halt_says_why'), models.CheckConstraint(condition=models.Q(models.Q(('end_reason__isnull', True), ('ended_at__isnull', True), ('ended_by__isnull', True), ('released_up_to__isnull', True)), models.Q(('end_reason__isnull', False), ('ended_at__gte', models.F('started_at')), ('ended_by__isnull', False)), _connector='OR'), name='halt_ended_by_a_person_with_a_reason'), models.CheckConstraint(condition=models.Q(('confirmed_at__isnull', True), models.Q(('confirmed_at__gte', models.F('stopping_since')), ('stopping_since__isnull', False)), _connector='OR'), name='halt_confirmed_after_it_was_known'), models.CheckConstraint(condition=models.Q(('released_at__isnull', True), models.Q(('ended_at__isnull', False), ('released_at__gte', models.F('ended_at'))), _connector='OR'), name='halt_released_after_its_end'), models.UniqueConstraint(django.db.models.functions.comparison.Coalesce('account', models.Value(0)), django.db.models.functions.comparison.Coalesce('instrument', models.Value('')), condition=models.Q(('ended_at__isnull', True)), name='one_halt_in_force_per_scope')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('account__isnull', True), ('instrument__isnull', True), _connector='OR'), name='halt_has_one_scope'), models.CheckConstraint(condition=models.Q(('instrument__regex', '^[A-Z0-9][A-Z0-9._-]{11}$')), name='halt_instrument_has_12_characters'), models.CheckConstraint(condition=models.Q(('reason__regex', '\\S'), models.Q(('end_reason__isnull', True), ('end_reason__regex', '\\S'), _connector='OR')), name='halt_says_why'), models.CheckConstraint(condition=models.Q(models.Q(('end_reason__isnull', True), ('ended_at__isnull', True), ('ended_by__isnull', True), ('released_up_to__isnull', True)), models.Q(('end_reason__isnull', False), ('ended_at__gte', models.F('started_at')), ('ended_by__isnull', False)), _connector='OR'), name='halt_ended_by_a_person_with_a_reason'), models.CheckConstraint(condition=models.Q(('confirmed_at__isnull', True), models.Q(('confirmed_at__gte', models.F('stopping_since')), ('stopping_since__isnull', False)), _connector='OR'), name='halt_confirmed_after_it_was_known'), models.CheckConstraint(condition=models.Q(('released_at__isnull', True), models.Q(('ended_at__isnull', False), ('released_at__gte', models.F('ended_at'))), _connector='OR'), name='halt_released_after_its_end'), models.UniqueConstraint(django.db.models.functions.comparison.Coalesce('account', models.Value(0)), django.db.models.functions.comparison.Coalesce('instrument', models.Value('')), condition=models.Q(('ended_at__isnull', True)), name='one_halt_in_force_per_scope')],
             },
         ),
         migrations.AddIndex(
@@ -321,11 +320,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('instrument__regex', '^[A-Za-z0-9][A-Za-z0-9._-]{11}$')), name='instrument_has_12_characters'),
-        ),
-        migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('instrument', django.db.models.functions.text.Upper(django.db.models.functions.comparison.Collate('instrument', 'C'))), ('attempt_count__gt', 0), _connector='OR'), name='instrument_in_upper_case_unless_sent'),
+            constraint=models.CheckConstraint(condition=models.Q(('instrument__regex', '^[A-Z0-9][A-Z0-9._-]{11}$')), name='instrument_has_12_characters'),
         ),
         migrations.AddConstraint(
             model_name='order',
@@ -400,6 +395,18 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('average_price__isnull', True), ('filled_quantity', 0), ('filled_value', 0)), models.Q(('average_price__isnull', False), ('filled_quantity__gt', 0), ('filled_value__gt', 0)), _connector='OR'), name='average_price_exactly_when_filled_at_all'),
         ),
         migrations.AddIndex(
+            model_name='deadletter',
+            index=models.Index(condition=models.Q(('applied_at__isnull', True)), fields=['id'], name='dead_letter_waiting'),
+        ),
+        migrations.AddIndex(
+            model_name='deadletter',
+            index=models.Index(condition=models.Q(('order__isnull', False)), fields=['order', 'id'], name='dead_letter_by_order'),
+        ),
+        migrations.AddConstraint(
+            model_name='deadletter',
+            constraint=models.UniqueConstraint(fields=('session_id', 'sequence'), name='dead_letter_once'),
+        ),
+        migrations.AddIndex(
             model_name='orderevent',
             index=models.Index(fields=['order', 'id'], name='order_event_history'),
         ),
@@ -430,18 +437,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='safetyevent',
             constraint=models.CheckConstraint(condition=models.Q(('type__in', ['halted', 'resumed', 'limits_changed'])), name='safety_event_type_known'),
-        ),
-        migrations.AddIndex(
-            model_name='deadletter',
-            index=models.Index(condition=models.Q(('applied_at__isnull', True)), fields=['id'], name='dead_letter_waiting'),
-        ),
-        migrations.AddIndex(
-            model_name='deadletter',
-            index=models.Index(condition=models.Q(('order__isnull', False)), fields=['order', 'id'], name='dead_letter_by_order'),
-        ),
-        migrations.AddConstraint(
-            model_name='deadletter',
-            constraint=models.UniqueConstraint(fields=('session_id', 'sequence'), name='dead_letter_once'),
         ),
         migrations.RunSQL(APPEND_ONLY, NOT_APPEND_ONLY),
         migrations.RunPython(make_roles, migrations.RunPython.noop),

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -13,8 +13,11 @@ from uuid_utils.compat import uuid7
 
 from exchange.gateway import Placement
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
-from orders.instruments import CANONICAL_INSTRUMENT, INSTRUMENT_PATTERN
+from orders.instruments import INSTRUMENT_PATTERN
 from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
+
+if TYPE_CHECKING:
+    from orders.models.safety import Halt
 
 # Printable ASCII without a space at either end.
 CLIENT_ORDER_ID_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"
@@ -41,6 +44,11 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def needs_operator(self) -> Self:
         """The failures that an operator can do something about."""
         return self.filter(NEEDS_OPERATOR)
+
+    def covered_by(self, halt: "Halt") -> Self:
+        """The orders of the halt's account or in its instrument; `Halt.covers` in SQL."""
+        covered = self if halt.account_id is None else self.filter(account_id=halt.account_id)
+        return covered if halt.instrument is None else covered.filter(instrument=halt.instrument)
 
     def to_look_up(self, now: datetime) -> Self:
         """The orders that are due to be looked up, the one that has waited for longest first."""
@@ -124,13 +132,8 @@ class Order(models.Model):
             ),
             CheckConstraint(name="limit_price_positive", condition=Q(limit_price__gt=0)),
             CheckConstraint(name="quantity_positive", condition=Q(quantity__gt=0)),
+            # In upper case, or halts, limits and last prices would take two spellings for two instruments.
             CheckConstraint(name="instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
-            # With two spellings one instrument would count as two for halts and last prices. Orders sent before this rule keep
-            # the spelling that the exchange knows.
-            CheckConstraint(
-                name="instrument_in_upper_case_unless_sent",
-                condition=Q(instrument=CANONICAL_INSTRUMENT) | Q(attempt_count__gt=0),
-            ),
             CheckConstraint(name="client_order_id_printable", condition=Q(client_order_id__regex=CLIENT_ORDER_ID_PATTERN)),
             # "Completed" claims that the exchange has the order, so its id there must be known.
             CheckConstraint(

@@ -11,7 +11,7 @@ from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint, Val
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from orders.instruments import CANONICAL_INSTRUMENT, INSTRUMENT_PATTERN, canonical_instrument
+from orders.instruments import INSTRUMENT_PATTERN
 from orders.states import SafetyEventType
 
 
@@ -25,7 +25,7 @@ class LastPrice(models.Model):
     class Meta:
         constraints = [
             CheckConstraint(name="last_price_positive", condition=Q(price__gt=0)),
-            CheckConstraint(name="last_price_instrument_in_upper_case", condition=Q(instrument=CANONICAL_INSTRUMENT)),
+            CheckConstraint(name="last_price_instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
         ]
 
     def __str__(self) -> str:
@@ -104,7 +104,6 @@ class Halt(models.Model):
         constraints = [
             CheckConstraint(name="halt_has_one_scope", condition=Q(account__isnull=True) | Q(instrument__isnull=True)),
             CheckConstraint(name="halt_instrument_has_12_characters", condition=Q(instrument__regex=INSTRUMENT_PATTERN)),
-            CheckConstraint(name="halt_instrument_in_upper_case", condition=Q(instrument=CANONICAL_INSTRUMENT)),
             CheckConstraint(
                 name="halt_says_why",
                 condition=Q(reason__regex=r"\S") & (Q(end_reason__isnull=True) | Q(end_reason__regex=r"\S")),
@@ -139,7 +138,7 @@ class Halt(models.Model):
         return "All trading" if self.account is None else f"Trading of {self.account}"
 
     def covers(self, account_id: int, instrument: str) -> bool:
-        return self.account_id in (None, account_id) and self.instrument in (None, canonical_instrument(instrument))
+        return self.account_id in (None, account_id) and self.instrument in (None, instrument)
 
 
 class SafetyEvent(models.Model):

@@ -255,8 +255,7 @@ def known_orders(account_id: int, requested: Sequence[NewOrder]) -> list[Order]:
 
 
 def has_same_terms(order: Order, request: NewOrder) -> bool:
-    instrument = canonical_instrument(order.instrument)
-    terms: tuple[Any, ...] = (order.type, order.side, instrument, order.limit_price, order.quantity, order.expires_at)
+    terms: tuple[Any, ...] = (order.type, order.side, order.instrument, order.limit_price, order.quantity, order.expires_at)
     return terms == (
         request.type,
         request.side,

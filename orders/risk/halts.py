@@ -35,10 +35,7 @@ def sends_under_way(halt: Halt) -> QuerySet[Order]:
     """
     margin = timedelta(seconds=PlacementPolicy.from_settings().clock_margin_s)
     unsettled = Q(status=Status.PENDING, held_at__isnull=True) | Q(status=Status.ERROR)
-    sent = Order.objects.filter(unsettled, may_be_at_exchange=True, sent_valid_until__gt=Now() - margin)
-    if halt.account_id is not None:
-        sent = sent.filter(account_id=halt.account_id)
-    return sent if halt.instrument is None else sent.filter(instrument=halt.instrument)
+    return Order.objects.covered_by(halt).filter(unsettled, may_be_at_exchange=True, sent_valid_until__gt=Now() - margin)
 
 
 def how_far(halt: Halt) -> str:

@@ -9,7 +9,6 @@ from django.contrib.auth.models import User
 
 from infrastructure.database.base import in_transaction
 from orders.exact import EXACT, plain_text
-from orders.instruments import canonical_instrument
 from orders.models import AccountLimits, LastPrice, Order, SafetyEvent
 from orders.order_ids import first_id_at
 from orders.states import Limit, Refusal, SafetyEventType
@@ -59,13 +58,13 @@ def refusals(limits: AccountLimits, orders: Sequence[Terms], *, are_open: bool =
 
     If there is a limit of open orders, the caller holds the lock of `lock_limits`.
     """
-    instruments = {canonical_instrument(order.instrument) for order in orders if order.limit_price is not None}
+    instruments = {order.instrument for order in orders if order.limit_price is not None}
     last = LastPrice.objects.in_bulk(instruments) if limits.price_collar_percent is not None and instruments else {}
     counts = limits.open_orders is not None and not are_open
     open_orders = count_open_orders(limits) if counts else 0
     found = {}
     for index, order in enumerate(orders):
-        known = last.get(canonical_instrument(order.instrument))
+        known = last.get(order.instrument)
         reason = refusal(order, limits, None if known is None else known.price, open_orders)
         if reason is not None:
             found[index] = reason

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import DateTimeField, F, Func, Q
+from django.db.models import DateTimeField, F, Func, Q, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -14,7 +14,6 @@ from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import database_now
 from infrastructure.database.errors import violated_constraint
 from orders import lifecycle
-from orders.instruments import in_instrument
 from orders.models import Halt, Order, OrderEvent, SafetyEvent
 from orders.risk.halts import halted_since, sends_under_way
 from orders.states import SafetyEventType, Status
@@ -128,7 +127,7 @@ def release_orders() -> int:
 def release_after(halt_id: int) -> int:
     halt = Halt.objects.get(pk=halt_id)
     # Fetch all at once, by the index of pending orders, and sort here: in id order PostgreSQL would scan every order there is.
-    ids = sorted(Order.objects.filter(waited_for(halt)).values_list("id", flat=True))
+    ids = sorted(waited_for(halt).values_list("id", flat=True))
     released = 0
     for start in range(0, len(ids) + 1, CHUNK):
         chunk = ids[start : start + CHUNK]
@@ -136,17 +135,13 @@ def release_after(halt_id: int) -> int:
     return released
 
 
-def waited_for(halt: Halt) -> Q:
+def waited_for(halt: Halt) -> QuerySet[Order]:
     """Pending orders in the halt's scope that it affected; those accepted after its end lost no time to it.
 
     Held orders are always released, even when the clocks of two machines disagree on whether they were accepted later.
     """
-    waited = Q(status=Status.PENDING) & (Q(created_at__lt=halt.ended_at) | Q(held_at__isnull=False))
-    if halt.account_id is not None:
-        waited &= Q(account_id=halt.account_id)
-    if halt.instrument is not None:
-        waited &= in_instrument(halt.instrument)
-    return waited
+    waited = Q(created_at__lt=halt.ended_at) | Q(held_at__isnull=False)
+    return Order.objects.covered_by(halt).filter(waited, status=Status.PENDING)
 
 
 @in_transaction

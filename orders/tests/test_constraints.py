@@ -41,8 +41,9 @@ VIOLATIONS: dict[str, list[dict[str, Any]]] = {
     "market_order_no_price": [{"limit_price": "1.00"}, {"type": "limit"}],
     "limit_price_positive": [{"type": "limit", "limit_price": "0"}, {"type": "limit", "limit_price": "-1"}],
     "quantity_positive": [{"quantity": 0}, {"quantity": -5}],
-    "instrument_has_12_characters": [{"instrument": "NVDA_25"}, {"instrument": "AAPL 2025_03"}, {"instrument": ""}],
-    "instrument_in_upper_case_unless_sent": [{"instrument": "aapl_2025_03"}, {"instrument": "AAPL_2025_0x"}],
+    "instrument_has_12_characters": [
+        {"instrument": text} for text in ("NVDA_25", "AAPL 2025_03", "aapl_2025_03", "AAPL_2025_0x", "")
+    ],
     "client_order_id_printable": [{"client_order_id": ""}, {"client_order_id": " a"}, {"client_order_id": "a\tb"}],
     "completed_has_exchange_id_and_time": [COMPLETED | {"exchange_order_id": None}, COMPLETED | {"placed_at": None}],
     "execution_status_exactly_when_completed": [{"execution_status": "new"}, COMPLETED | {"execution_status": None}],

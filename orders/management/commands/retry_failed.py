@@ -12,7 +12,6 @@ from django.utils.dateparse import parse_datetime
 from tqdm import tqdm
 
 from infrastructure.database.unavailable import database_needed
-from orders.instruments import in_instrument
 from orders.management.operator_name import operator_name
 from orders.management.safety import instrument
 from orders.models import Order
@@ -68,7 +67,7 @@ class Command(BaseCommand):
     def selected(self, options: dict[str, Any]) -> QuerySet[Order]:
         orders = Order.objects.needs_operator().filter(status__in=options["status"] or RETRYABLE).order_by("id")
         if options["instrument"] is not None:
-            orders = orders.filter(in_instrument(options["instrument"]))
+            orders = orders.filter(instrument=options["instrument"])
         if options["account"] is not None:
             if not get_user_model().objects.filter(username=options["account"]).exists():
                 raise CommandError(f"There is no account {options['account']!r}.")
