@@ -7,9 +7,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from orders.api.errors import RequestRefused, TooFast
-from orders.api.serializers import moment
 from orders.models import Halt, Order, OrderEvent
 from orders.order_entry.service import TooManyOrders, TradingHalted
+from orders.rendering import moment
 from orders.risk.limits import FIELDS
 from orders.states import ErrorCode, EventType, Limit, Refusal, Status
 

@@ -1,5 +1,4 @@
 import re
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +9,7 @@ from rest_framework import serializers
 from orders.instruments import ANY_CASE_PATTERN
 from orders.models import CLIENT_ORDER_ID_PATTERN, Order, OrderEvent
 from orders.order_entry.service import NewOrder
+from orders.rendering import RENDER, serialize_order
 from orders.states import OrderType, Side
 
 MAX_QUANTITY = 2**31 - 1
@@ -129,29 +129,7 @@ class NewOrderSerializer(KnownFieldsSerializer):
 class OrderSerializer(serializers.ModelSerializer[Order]):
     class Meta:
         model = Order
-        fields = [
-            "id",
-            "client_order_id",
-            "created_at",
-            "updated_at",
-            "type",
-            "side",
-            "instrument",
-            "limit_price",
-            "quantity",
-            "expires_at",
-            "status",
-            "error_code",
-            "error_message",
-            "attempt_count",
-            "next_attempt_at",
-            "cancel_requested_at",
-            "exchange_order_id",
-            "placed_at",
-            "execution_status",
-            "filled_quantity",
-            "average_price",
-        ]
+        fields = list(RENDER)
         read_only_fields = fields
 
     def to_representation(self, instance: Order) -> dict[str, Any]:
@@ -178,41 +156,9 @@ def with_idempotency_key(key: str | None, data: Any) -> Any:
     return {**data, "client_order_id": key}
 
 
-def serialize_order(order: Order) -> dict[str, Any]:
-    """The order as clients see it. The same result as from the serializer's fields, in a tenth of the time."""
-    return {
-        "id": str(order.id),
-        "client_order_id": order.client_order_id,
-        "created_at": moment(order.created_at),
-        "updated_at": moment(order.updated_at),
-        "type": order.type,
-        "side": order.side,
-        "instrument": order.instrument,
-        "limit_price": None if order.limit_price is None else f"{order.limit_price:.2f}",
-        "quantity": order.quantity,
-        "expires_at": moment(order.expires_at),
-        "status": order.status,
-        "error_code": order.error_code,
-        "error_message": order.error_message,
-        "attempt_count": order.attempt_count,
-        "next_attempt_at": moment(order.next_attempt_at),
-        "cancel_requested_at": moment(order.cancel_requested_at),
-        "exchange_order_id": order.exchange_order_id,
-        "placed_at": moment(order.placed_at),
-        "execution_status": order.execution_status,
-        "filled_quantity": order.filled_quantity,
-        "average_price": None if order.average_price is None else f"{order.average_price:.8f}",
-    }
-
-
 def location(request: HttpRequest, order: Order) -> str:
     """The URL of the order."""
     return f"{request.scheme}://{request.get_host()}/orders/{order.id}"
-
-
-def moment(value: datetime | None) -> str | None:
-    """The time in UTC, as all times are stored."""
-    return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 class OrderEventSerializer(serializers.ModelSerializer[OrderEvent]):

@@ -31,7 +31,6 @@ from orders.api.serializers import (
     OrderSerializer,
     OrderWithHistorySerializer,
     location,
-    serialize_order,
     validate_order,
     with_idempotency_key,
 )
@@ -47,6 +46,7 @@ from orders.order_entry.service import (
     accept_orders,
 )
 from orders.placement.cancel import TooLateToCancel, cancel_order
+from orders.rendering import serialize_order
 from orders.states import Status
 
 PASSED = "This time has passed."

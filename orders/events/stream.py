@@ -18,6 +18,8 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
+from orders.rendering import render
+
 # The most events that one read may return.
 MAX_EVENTS = 100_000
 EVENTS_PER_PAGE = 1000
@@ -177,15 +179,7 @@ def _given(account_id: int | None) -> list[int]:
     return [] if account_id is None else [account_id]
 
 
-# Decimals and JSON are read as text, so that no digits and no time are lost on converting them.
-_MESSAGES = """
-SELECT e.account_id, e.tx::text, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, u.username, e.data::text,
-       o.type, o.side, o.instrument, o.limit_price::text, o.quantity, o.status,
-       o.execution_status, o.filled_quantity, o.average_price::text, o.error_code, o.error_message
-FROM orders_orderevent e JOIN orders_order o ON o.id = e.order_id JOIN auth_user u ON u.id = e.account_id
-WHERE e.id = ANY(%s)
-ORDER BY e.id
-"""
+# The part of an order that its events carry.
 _ORDER_FIELDS = (
     "type",
     "side",
@@ -199,6 +193,14 @@ _ORDER_FIELDS = (
     "error_code",
     "error_message",
 )
+# The event's data is JSON already, and goes into the message as it is.
+_MESSAGES = f"""
+SELECT e.account_id, e.tx::text, e.event_id, e.type, e.occurred_at, e.order_id, o.client_order_id, u.username, e.data::text,
+       {", ".join(f"o.{name}" for name in _ORDER_FIELDS)}
+FROM orders_orderevent e JOIN orders_order o ON o.id = e.order_id JOIN auth_user u ON u.id = e.account_id
+WHERE e.id = ANY(%s)
+ORDER BY e.id
+"""  # noqa: S608 - only column names from the table above
 
 
 def _encoded(row: Sequence[Any]) -> str:
@@ -211,6 +213,6 @@ def _encoded(row: Sequence[Any]) -> str:
         "client_order_id": client_order_id,
         "account": account,
         "data": orjson.Fragment(data),
-        "order": dict(zip(_ORDER_FIELDS, order, strict=True)),
+        "order": render(zip(_ORDER_FIELDS, order, strict=True)),
     }
     return orjson.dumps(message, option=orjson.OPT_UTC_Z).decode()

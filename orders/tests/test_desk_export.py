@@ -11,6 +11,7 @@ from django.test import Client
 from orders import lifecycle
 from orders.admin import csv_export
 from orders.models import Order
+from orders.rendering import moment
 from orders.storage import save_changes
 from orders.tests.desk import LIST, many_failed, refuse
 
@@ -36,7 +37,7 @@ def test_an_order_is_exported_with_its_facts(exporter: Client, accept: Accept) -
     order = refuse(accept(type="limit", limit_price="250.50", side="sell", client_order_id="mine, 1"))
     [row] = export(exporter)
     assert row["id"] == str(order.id)
-    assert row["created_at"] == order.created_at.isoformat()
+    assert row["created_at"] == moment(order.created_at)
     facts = {
         "account": "anna",
         "client_order_id": "mine, 1",

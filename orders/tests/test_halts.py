@@ -12,12 +12,12 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange.testing import SimulatorProcess
-from orders.api.serializers import moment
 from orders.models import Halt, Order, SafetyEvent
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
 from orders.placement.cancel import cancel_order
 from orders.placement.manual_retry import retry_orders
 from orders.placement.sweep import Sweep
+from orders.rendering import moment
 from orders.risk.switches import AlreadyHalted, NotHalted, confirm_halts, halt_trading, release_orders
 from orders.states import ExecutionStatus, Status
 from orders.tests.desk import refuse
