@@ -7,11 +7,26 @@ Only the pauses between attempts are random.
 
 import random
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 
+from orders.event_data import (
+    NO_CAUSE,
+    CanceledData,
+    CancelRejectedData,
+    CancelRequestedData,
+    Cause,
+    ErrorData,
+    FailedData,
+    HeldData,
+    PendingCancelData,
+    PlacedData,
+    ReleasedData,
+    RetryingData,
+    RetryRequestedData,
+)
 from orders.models import Order, OrderEvent, new_event
 from orders.retry_policy import PlacementPolicy, retry_delay_s
-from orders.states import STATUS_CHANGES, ErrorCode, EventType, ExecutionStatus, Refusal, Status
+from orders.states import STATUS_CHANGES, ErrorCode, ExecutionStatus, Limit, Refusal, Status
 
 MAX_MESSAGE_LENGTH = 500
 # How long to wait for a report that may be on its way, before a look-up.
@@ -56,7 +71,12 @@ def begin_attempt(order: Order, now: datetime, policy: PlacementPolicy) -> None:
 
 
 def acknowledged(
-    order: Order, exchange_order_id: str, now: datetime, *, occurred_at: datetime | None = None, **data: Any
+    order: Order,
+    exchange_order_id: str,
+    now: datetime,
+    cause: Cause = NO_CAUSE,
+    *,
+    occurred_at: datetime | None = None,
 ) -> list[OrderEvent]:
     """The exchange has the order. This overrides any other state, however late it arrives.
 
@@ -69,7 +89,7 @@ def acknowledged(
     events = []
     if order.status == Status.CANCELED:
         order.cancel_requested_at = now
-        events.append(new_event(order, EventType.CANCEL_REQUESTED, now, reason="acknowledged after it was canceled"))
+        events.append(new_event(order, now, CancelRequestedData(reason="acknowledged after it was canceled")))
     settle(order, Status.COMPLETED, now)
     clear_sent(order)
     order.exchange_order_id = exchange_order_id
@@ -78,15 +98,16 @@ def acknowledged(
     order.error_code = order.error_message = None
     if order.cancel_requested_at:
         order.next_attempt_at = now
-    return [new_event(order, EventType.PLACED, occurred_at or now, exchange_order_id=exchange_order_id, **data), *events]
+    placed = PlacedData(exchange_order_id=exchange_order_id, cause=cause)
+    return [new_event(order, occurred_at or now, placed), *events]
 
 
-def refused(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+def refused(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The exchange refused the order for good. No earlier send can be unresolved, since that would have prevented this one."""
     clear_sent(order)
     if order.cancel_requested_at:
-        return canceled(order, now, **data)
-    return failed(order, ErrorCode.REFUSED_BY_EXCHANGE, f"The exchange refused the order: {reason}", now, **data)
+        return canceled(order, now, cause)
+    return failed(order, ErrorCode.REFUSED_BY_EXCHANGE, f"The exchange refused the order: {reason}", now, cause)
 
 
 def not_taken(
@@ -97,19 +118,19 @@ def not_taken(
     retry_after_s: float | None = None,
     *,
     in_outage: bool = False,
-    **data: Any,
+    cause: Cause = NO_CAUSE,
 ) -> list[OrderEvent]:
     """The exchange certainly does not have the order: try again later, or give up."""
     clear_sent(order)
     if order.cancel_requested_at:
-        return canceled(order, now, **data)
+        return canceled(order, now, cause)
     if order.status == Status.ERROR or order.give_up_at <= now:
-        return gave_up(order, f"The exchange did not take the order: {reason}", now, **data)
+        return gave_up(order, f"The exchange did not take the order: {reason}", now, cause)
     set_problem(order, ErrorCode.EXCHANGE_UNAVAILABLE, f"The exchange did not take the order: {reason}")
     if in_outage:
-        return retry_at(order, place_of(order), now, **data)
+        return retry_at(order, place_of(order), now, cause)
     delay_s = retry_delay_s(order.attempt_count, policy, random.random, retry_after_s)
-    return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+    return retry_at(order, now + timedelta(seconds=delay_s), now, cause)
 
 
 def place_of(order: Order) -> datetime:
@@ -131,17 +152,17 @@ def not_sent(order: Order, now: datetime) -> list[OrderEvent]:
 
 
 def unknown(
-    order: Order, reason: str, valid_until: datetime, now: datetime, policy: PlacementPolicy, **data: Any
+    order: Order, reason: str, valid_until: datetime, now: datetime, policy: PlacementPolicy, cause: Cause = NO_CAUSE
 ) -> list[OrderEvent]:
     """The order was sent without a credible answer: look it up before anything else. `valid_until` is that of the send."""
     order.sent_valid_until = valid_until
     delay_s = retry_delay_s(order.attempt_count, policy, random.random)
     set_problem(order, ErrorCode.OUTCOME_UNKNOWN, f"Sent, but the exchange gave no clear answer: {reason}")
-    return retry_at(order, now + timedelta(seconds=delay_s), now, **data)
+    return retry_at(order, now + timedelta(seconds=delay_s), now, cause)
 
 
 def look_up_failed(
-    order: Order, reason: str, now: datetime, policy: PlacementPolicy, *, in_outage: bool = False, **data: Any
+    order: Order, reason: str, now: datetime, policy: PlacementPolicy, *, in_outage: bool = False, cause: Cause = NO_CAUSE
 ) -> list[OrderEvent]:
     """The look-up proved nothing; look up again later."""
     delay_s = retry_delay_s(order.attempt_count, policy, random.random)
@@ -152,11 +173,11 @@ def look_up_failed(
         order.claimed_until = None
         order.updated_at = now
         return []
-    return retry_at(order, place_of(order) if in_outage else now + timedelta(seconds=delay_s), now, **data)
+    return retry_at(order, place_of(order) if in_outage else now + timedelta(seconds=delay_s), now, cause)
 
 
 def looked_up_and_not_found(
-    order: Order, looked_up_at: datetime, now: datetime, policy: PlacementPolicy, **data: Any
+    order: Order, looked_up_at: datetime, now: datetime, policy: PlacementPolicy, cause: Cause = NO_CAUSE
 ) -> list[OrderEvent]:
     """A 404 proves absence only once the exchange can no longer accept the last send, even if the clocks differ."""
     assert order.sent_valid_until is not None
@@ -168,38 +189,38 @@ def looked_up_and_not_found(
         return []
     clear_sent(order)
     if order.cancel_requested_at:
-        return canceled(order, now, **data)
+        return canceled(order, now, cause)
     if order.status == Status.ERROR or order.give_up_at <= now:
-        return gave_up(order, "Looked up: the exchange does not have the order", now, **data)
+        return gave_up(order, "Looked up: the exchange does not have the order", now, cause)
     set_problem(order, ErrorCode.EXCHANGE_UNAVAILABLE, "Looked up: the exchange does not have the order")
-    return retry_at(order, now, now, **data)
+    return retry_at(order, now, now, cause)
 
 
-def terms_conflict(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+def terms_conflict(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The exchange has our id with other terms. No further call can explain that; an operator has to."""
     message = f"The exchange has this order's id with other terms: {reason}"
-    events = error(order, ErrorCode.INTERNAL_ERROR, message, None, now, **data)
+    events = error(order, ErrorCode.INTERNAL_ERROR, message, None, now, cause)
     if order.cancel_requested_at is not None:
         # The order at the exchange is not this one, and must not be canceled in its place.
         order.cancel_requested_at = None
-        events.append(new_event(order, EventType.CANCEL_REJECTED, now, reason=message))
+        events.append(new_event(order, now, CancelRejectedData(reason=message)))
     return events
 
 
-def retry_at(order: Order, when: datetime, now: datetime, **data: Any) -> list[OrderEvent]:
+def retry_at(order: Order, when: datetime, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     order.next_attempt_at = when
     order.claimed_until = None
     order.updated_at = now
-    problem = {"error_code": order.error_code, "error_message": order.error_message}
-    return [new_event(order, EventType.RETRYING, now, next_attempt_at=when, **problem, **data)]
+    code, message = order.error_code, order.error_message
+    return [new_event(order, now, RetryingData(error_code=code, error_message=message, next_attempt_at=when, cause=cause))]
 
 
-def gave_up(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+def gave_up(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The order's time is over, and it is certainly not at the exchange."""
     if order.expires_at is not None and order.expires_at <= now:
         message = "The order expired before the exchange took it"
-        return failed(order, ErrorCode.EXPIRED_BEFORE_PLACEMENT, message, now, **data)
-    return failed(order, ErrorCode.EXCHANGE_UNAVAILABLE, reason, now, **data)
+        return failed(order, ErrorCode.EXPIRED_BEFORE_PLACEMENT, message, now, cause)
+    return failed(order, ErrorCode.EXCHANGE_UNAVAILABLE, reason, now, cause)
 
 
 def overdue(order: Order, now: datetime) -> list[OrderEvent]:
@@ -212,20 +233,23 @@ def overdue(order: Order, now: datetime) -> list[OrderEvent]:
     return gave_up(order, order.error_message or "The order could not be sent in time", now)
 
 
-def failed(order: Order, code: ErrorCode, message: str, now: datetime, **data: Any) -> list[OrderEvent]:
+def failed(
+    order: Order, code: ErrorCode, message: str, now: datetime, cause: Cause = NO_CAUSE, limit: Limit | None = None
+) -> list[OrderEvent]:
     settle(order, Status.FAILED, now)
     set_problem(order, code, message)
-    return [new_event(order, EventType.FAILED, now, error_code=code, error_message=order.error_message, **data)]
+    data = FailedData(error_code=code, error_message=order.error_message, limit=limit, cause=cause)
+    return [new_event(order, now, data)]
 
 
 def error(
-    order: Order, code: ErrorCode, message: str, next_attempt_at: datetime | None, now: datetime, **data: Any
+    order: Order, code: ErrorCode, message: str, next_attempt_at: datetime | None, now: datetime, cause: Cause = NO_CAUSE
 ) -> list[OrderEvent]:
     """The order may be at the exchange and that is not known yet, or something on our side failed."""
     settle(order, Status.ERROR, now)
     set_problem(order, code, message)
     order.next_attempt_at = next_attempt_at
-    return [new_event(order, EventType.ERROR, now, error_code=code, error_message=order.error_message, **data)]
+    return [new_event(order, now, ErrorData(error_code=code, error_message=order.error_message, cause=cause))]
 
 
 def refused_by_limits(order: Order, refusal: Refusal, now: datetime) -> list[OrderEvent]:
@@ -237,7 +261,7 @@ def held(order: Order, now: datetime) -> list[OrderEvent]:
     """The order would be sent, but trading is halted: it waits for the end of the halt instead of being due all the time."""
     order.held_at = order.updated_at = now
     order.next_attempt_at = order.claimed_until = None
-    return [new_event(order, EventType.HELD, now, reason="trading is halted")]
+    return [new_event(order, now, HeldData(reason="trading is halted"))]
 
 
 def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]:
@@ -249,26 +273,28 @@ def released(order: Order, halted: timedelta, now: datetime) -> list[OrderEvent]
         order.next_attempt_at = now
         order.held_at = None
     order.updated_at = now
-    data = {"next_attempt_at": order.next_attempt_at, "give_up_at": order.give_up_at}
-    return [new_event(order, EventType.RELEASED, now, halted_s=halted.total_seconds(), **data)]
+    halted_s = halted.total_seconds()
+    data = ReleasedData(halted_s=halted_s, next_attempt_at=order.next_attempt_at, give_up_at=order.give_up_at)
+    return [new_event(order, now, data)]
 
 
-def canceled(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
+def canceled(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The order is canceled before it reached the exchange."""
     settle(order, Status.CANCELED, now)
     order.cancel_requested_at = None
-    return [new_event(order, EventType.CANCELED, now, **data)]
+    return [new_event(order, now, CanceledData(cause=cause))]
 
 
-def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, **data: Any) -> list[OrderEvent]:
+def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """An operator wants a failed order retried. If it may be at the exchange, it is looked up first."""
     change_status(order, Status.PENDING)
     order.give_up_at = policy.give_up_at(now, order.expires_at)
     order.next_attempt_at = order.updated_at = now
-    return [new_event(order, EventType.RETRY_REQUESTED, now, will_be="looked up" if order.may_be_at_exchange else "sent", **data)]
+    will_be: Literal["looked up", "sent"] = "looked up" if order.may_be_at_exchange else "sent"
+    return [new_event(order, now, RetryRequestedData(will_be=will_be, cause=cause))]
 
 
-def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
+def cancel_requested(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The order is to be canceled; repeating the request changes nothing.
 
     It is canceled at once if none of its sends can have arrived. Otherwise the cancel is stored for the workers: a live claim
@@ -278,7 +304,7 @@ def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEven
         return []
     # The exchange has been asked already. Asking again does no harm, and helps if the result was lost.
     is_repeat = order.execution_status == ExecutionStatus.PENDING_CANCEL
-    requested = new_event(order, EventType.CANCEL_REQUESTED, now, **data)
+    requested = new_event(order, now, CancelRequestedData(cause=cause))
     if order.status != Status.COMPLETED and not order.may_be_at_exchange:
         return [requested, *canceled(order, now)]
     order.cancel_requested_at = order.updated_at = now
@@ -287,20 +313,20 @@ def cancel_requested(order: Order, now: datetime, **data: Any) -> list[OrderEven
     return [] if is_repeat else [requested]
 
 
-def cancel_taken(order: Order, now: datetime, **data: Any) -> list[OrderEvent]:
+def cancel_taken(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The exchange took the request. The feed will report whether the order was canceled, or filled first."""
     end_cancel(order, now)
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         return []
     order.execution_status = ExecutionStatus.PENDING_CANCEL
-    return [new_event(order, EventType.PENDING_CANCEL, now, **data)]
+    return [new_event(order, now, PendingCancelData(cause=cause))]
 
 
-def cancel_rejected(order: Order, reason: str, now: datetime, **data: Any) -> list[OrderEvent]:
+def cancel_rejected(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The exchange has nothing to cancel. The feed should report how the order ended; if it does not, a look-up will tell."""
     end_cancel(order, now)
     look_up(order, now + FEED_GRACE)
-    return [new_event(order, EventType.CANCEL_REJECTED, now, reason=reason, **data)]
+    return [new_event(order, now, CancelRejectedData(reason=reason, cause=cause))]
 
 
 def cancel_not_executed(order: Order, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
@@ -330,11 +356,11 @@ def settle_discrepancy(order: Order) -> None:
 def ended_by_operator(order: Order, now: datetime, *, by: str, reason: str) -> list[OrderEvent]:
     """The exchange no longer has the order and will never report its end. A late fill still counts."""
     assert order.absent_since is not None
-    data = {"by": by, "reason": reason, "absent_since": order.absent_since}
+    data = CanceledData(reason=reason, absent_since=order.absent_since, cause=Cause(by=by))
     order.execution_status = ExecutionStatus.CANCELED
     end_cancel(order, now)
     settle_discrepancy(order)
-    return [new_event(order, EventType.CANCELED, now, **data)]
+    return [new_event(order, now, data)]
 
 
 def end_cancel(order: Order, now: datetime) -> None:

@@ -19,11 +19,11 @@ from devstack import local_install
 from devstack.free_ports import free_port
 from infrastructure.database.errors import DatabaseUnavailable
 from lemon_market.backup_directory import NAME
+from orders.event_data import RetryingData
 from orders.executions.feed_connection import save_connection
 from orders.executions.feed_positions import move_position
 from orders.models import DeadLetter, Order, PlacementWorker, new_event
 from orders.order_entry.service import NewOrder, accept_orders
-from orders.states import EventType
 from testsupport.installation import CHECKOUT
 from testsupport.waiting import wait_until
 from testsupport.web_process import WebProcess
@@ -43,7 +43,7 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
     user = django_user_model.objects.create_user("anna")
     [order] = accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)]).orders
     Order.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=30))
-    new_event(order, EventType.RETRYING, timezone.now()).save()
+    new_event(order, timezone.now(), RetryingData(error_code=None, error_message=None, next_attempt_at=timezone.now())).save()
     DeadLetter.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
     move_position("exchange", "s1", 10)
     save_connection("exchange", None, "s1", 17)

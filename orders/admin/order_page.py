@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from orders.event_data import Cause, ReportedData
 from orders.exact import plain_text
 from orders.models import Order, OrderEvent
 from orders.states import EventType, Status
@@ -37,28 +38,25 @@ def timeline(order: Order) -> list[TimelineRow]:
 
 
 def timeline_row(event: OrderEvent, before: OrderEvent | None, order: Order) -> TimelineRow:
-    data = dict(event.data)
-    took_ms = data.pop("took_ms", None)
-    who = who_did(event, order)
-    data.pop("by", None)
+    rest = {name: value for name, value in event.data.items() if name not in ("took_ms", "by")}
     return TimelineRow(
         type=event.type,
         occurred_at=event.occurred_at,
         since_before=None if before is None else event.occurred_at - before.occurred_at,
-        took_ms=took_ms,
-        who=who,
-        details=", ".join(f"{name.replace('_', ' ')}: {text(value)}" for name, value in data.items()),
+        took_ms=Cause.read(event.data).took_ms,
+        who=who_did(event, order),
+        details=", ".join(f"{name.replace('_', ' ')}: {text(value)}" for name, value in rest.items()),
     )
 
 
 def who_did(event: OrderEvent, order: Order) -> str:
     """The name of a person or account, "exchange", or "Lemon Market"."""
-    if "by" in event.data:
-        return str(event.data["by"])
+    cause = Cause.read(event.data)
+    if cause.by is not None:
+        return cause.by
     if event.type == EventType.ACCEPTED:
         return order.account.get_username()
-    # Events from the feed carry the report's sequence number.
-    if event.type in BY_EXCHANGE or "sequence" in event.data or "from_feed" in event.data:
+    if event.type in BY_EXCHANGE or ReportedData.is_in(event.data) or cause.from_feed:
         return "exchange"
     return "Lemon Market"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from orders.event_data import FillData
 from orders.exact import EXACT
 
 EIGHT_PLACES = Decimal("0.00000001")
@@ -32,8 +33,8 @@ class Fill:
 
 def read_fill(data: Mapping[str, Any]) -> Fill:
     """The fill in an event's data."""
-    total, last = data["filled_quantity"], data["last_quantity"]
-    return Fill(total - last, total, Decimal(data["last_price"]))
+    fill = FillData.read(data)
+    return Fill(fill.filled_quantity - fill.last_quantity, fill.filled_quantity, fill.last_price)
 
 
 def sum_of(values: Iterable[Decimal]) -> Decimal:

@@ -19,6 +19,7 @@ from infrastructure.database.base import in_transaction
 from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
 from orders.dead_letters import contradicts
+from orders.event_data import Cause, ReconciledData
 from orders.exact import EXACT
 from orders.executions.fills import Fill, average_price, is_average_of, sum_of, value_up_to
 from orders.executions.reports import ENDS, advance, follow_fill, read_fills
@@ -113,7 +114,7 @@ def reconcile(order: Order, found: Found, asked_at: datetime, fills: Sequence[Fi
     """
     now = timezone.now()
     may_be_older = asked_at <= order.updated_at
-    events = lifecycle.acknowledged(order, found.exchange_order_id, now, looked_up=True)
+    events = lifecycle.acknowledged(order, found.exchange_order_id, now, Cause(looked_up=True))
     problem = contradiction(order, found, fills) or (None if may_be_older else falls_behind(order, found))
     if problem is not None:
         contradicts(order, problem, found.raw, now)
@@ -132,7 +133,7 @@ def reconcile(order: Order, found: Found, asked_at: datetime, fills: Sequence[Fi
     if before == view(order):
         return events
     order.updated_at = now
-    return [*events, new_event(order, EventType.RECONCILED, now, before=before, after=view(order))]
+    return [*events, new_event(order, now, ReconciledData(before=before, after=view(order)))]
 
 
 def contradiction(order: Order, found: Found, fills: Sequence[Fill]) -> str | None:

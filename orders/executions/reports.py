@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import connection
 from django.utils import timezone
 
 from exchange.reports import FILLS, BadReport, ExecutionReport, ReportType
@@ -15,22 +14,39 @@ from infrastructure.database.base import in_transaction
 from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
 from orders.dead_letters import NOT_OURS, Rejected, keep_reports
+from orders.event_data import (
+    CanceledData,
+    CancelRejectedData,
+    Cause,
+    ExpiredData,
+    FillData,
+    FilledData,
+    PartiallyFilledData,
+    RejectedData,
+    ReportedData,
+)
 from orders.exact import EXACT
 from orders.executions.feed_positions import active_feed, look_up_open_orders_soon, move_position
 from orders.executions.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
-from orders.models import DeadLetter, LastPrice, Order, OrderEvent, new_event
-from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, EventType, ExecutionStatus
+from orders.executions.last_prices import note_last_prices
+from orders.models import DeadLetter, Order, OrderEvent, new_event
+from orders.states import EXECUTION_STATUS_CHANGES, TERMINAL_EXECUTION, ExecutionStatus
 from orders.storage import lock_orders, save_changes
 
 log = structlog.get_logger()
 
 # The ends of an order other than filled. The exchange's names are the same as ours.
 ENDS = frozenset({ExecutionStatus.CANCELED, ExecutionStatus.REJECTED, ExecutionStatus.EXPIRED})
-NOTE_LAST_PRICES = """
-    INSERT INTO orders_lastprice AS known (instrument, price, executed_at)
-    SELECT * FROM unnest(%s::text[], %s::numeric[], %s::timestamptz[])
-    ON CONFLICT (instrument) DO UPDATE SET price = excluded.price, executed_at = excluded.executed_at
-    WHERE known.executed_at <= excluded.executed_at"""
+WITH_FILL: dict[ReportType, type[FillData]] = {
+    ReportType.PARTIALLY_FILLED: PartiallyFilledData,
+    ReportType.FILLED: FilledData,
+}
+WITHOUT_FILL: dict[ReportType, type[ReportedData]] = {
+    ReportType.CANCELED: CanceledData,
+    ReportType.CANCEL_REJECTED: CancelRejectedData,
+    ReportType.REJECTED: RejectedData,
+    ReportType.EXPIRED: ExpiredData,
+}
 
 
 @dataclass
@@ -198,7 +214,7 @@ def is_repeat(report: ExecutionReport, order: Order, known: Known | None) -> boo
         return False
     if known.order_id != order.id:
         raise CannotApply("its execution_id belongs to a report about another order", order)
-    if report.last_quantity is not None and "last_quantity" in known.data and read_fill(known.data) != fill_of(report):
+    if report.last_quantity is not None and FillData.is_in(known.data) and read_fill(known.data) != fill_of(report):
         raise CannotApply("its execution_id belongs to another fill", order)
     return True
 
@@ -239,7 +255,9 @@ def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch
     """Apply a report that contradicts nothing to the order. Return the events, the report's own last."""
     now = batch.now
     # A report may overtake the answer to the placement, and proves the same.
-    events = lifecycle.acknowledged(order, report.exchange_order_id, now, occurred_at=report.occurred_at, from_feed=True)
+    events = lifecycle.acknowledged(
+        order, report.exchange_order_id, now, occurred_at=report.occurred_at, cause=Cause(from_feed=True)
+    )
     order.absent_since = None
     if fill is not None and order.execution_status in TERMINAL_EXECUTION and fill.end > order.reported_quantity:
         lifecycle.flag(order, f"it ended with {order.reported_quantity} filled, but was later filled up to {fill.end}", now)
@@ -247,18 +265,27 @@ def apply_report(order: Order, report: ExecutionReport, fill: Fill | None, batch
     if report.type is ReportType.NEW:
         look_up_if_incomplete(order, now)
         return events
-    data = {name: value for name in ("reason", "sequence") if (value := getattr(report, name)) is not None}
     if fill is not None:
         count_fill(order, fill, batch.fills.get(order.id))
         check_average(order, report, now)
-        data |= {"last_quantity": report.last_quantity, "last_price": report.last_price}
-        data |= {"filled_quantity": report.filled_quantity}
     elif report.type is ReportType.CANCEL_REJECTED:
         end_pending_cancel(order, now)
     else:
         advance(order, ExecutionStatus(report.type.value))
     look_up_if_incomplete(order, now)
-    return [*events, new_event(order, EventType(report.type.value), report.occurred_at, **data)]
+    return [*events, new_event(order, report.occurred_at, data_of(report))]
+
+
+def data_of(report: ExecutionReport) -> ReportedData:
+    if report.last_quantity is None or report.last_price is None:
+        return WITHOUT_FILL[report.type](sequence=report.sequence, reason=report.reason)
+    return WITH_FILL[report.type](
+        sequence=report.sequence,
+        reason=report.reason,
+        last_quantity=report.last_quantity,
+        last_price=report.last_price,
+        filled_quantity=report.filled_quantity,
+    )
 
 
 def count_fill(order: Order, fill: Fill, fills: list[Fill] | None) -> None:
@@ -322,25 +349,6 @@ def keep_dead_letter(report: ExecutionReport | BadReport, reason: str, session_i
     batch = Batch(session_id, timezone.now(), lock_orders([id] if id else []), {}, {}, ())
     batch.refused.append(Rejected(report, reason, batch.order_of(report)))
     store(batch)
-
-
-def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
-    """Keep each instrument's latest execution price, in whatever order the reports arrive.
-
-    A time in the future counts as now, since otherwise no later execution would replace that price.
-    """
-    latest: dict[str, LastPrice] = {}
-    for event in events:
-        instrument, executed_at = event.order.instrument, min(event.occurred_at, now)
-        known = latest.get(instrument)
-        if "last_price" in event.data and (known is None or known.executed_at <= executed_at):
-            latest[instrument] = LastPrice(instrument=instrument, price=event.data["last_price"], executed_at=executed_at)
-    if latest:
-        # Sorted, so that two consumers cannot deadlock.
-        rows = [latest[instrument] for instrument in sorted(latest)]
-        columns = [row.instrument for row in rows], [row.price for row in rows], [row.executed_at for row in rows]
-        with connection.cursor() as cursor:
-            cursor.execute(NOTE_LAST_PRICES, columns)
 
 
 def end_pending_cancel(order: Order, now: datetime) -> None:

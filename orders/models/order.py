@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -12,6 +12,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from exchange.gateway import Placement
+from orders.event_data import EventData
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
 from orders.instruments import INSTRUMENT_PATTERN
 from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
@@ -260,9 +261,8 @@ class Order(models.Model):
 class OrderEvent(models.Model):
     """One event in the history of an order, written in the transaction of the change that it describes; append-only.
 
-    `data` depends on `type`: the attempt's number and how long it took (`took_ms`), the error, the last quantity and
-    price, who asked. `tx` and `tx_floor` let a reader resume without missing transactions that commit out of order: every
-    event that a reader may lack after event E has `tx >= E.tx_floor`.
+    `orders.event_data` has the `data` of each type. `tx` and `tx_floor` let a reader resume without missing transactions
+    that commit out of order: every event that a reader may lack after event E has `tx >= E.tx_floor`.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -302,6 +302,7 @@ class OrderEvent(models.Model):
         return f"{self.type} {self.order_id}"
 
 
-def new_event(order: Order, type: EventType, occurred_at: datetime, **data: Any) -> OrderEvent:
-    """Make an event of `order`; the caller stores it."""
-    return OrderEvent(order=order, account_id=order.account_id, type=type.value, data=data, occurred_at=occurred_at)
+def new_event(order: Order, occurred_at: datetime, data: EventData) -> OrderEvent:
+    """Make an event of `order`, of the type that `data` belongs to; the caller stores it."""
+    type = data.type.value
+    return OrderEvent(order=order, account_id=order.account_id, type=type, data=data.as_json(), occurred_at=occurred_at)

@@ -18,6 +18,7 @@ from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import our_clock
 from infrastructure.database.errors import TransactionUndone, violated_constraint
 from orders import lifecycle
+from orders.event_data import AcceptedData
 from orders.instruments import canonical_instrument
 from orders.models import AccountLimits, Halt, Order, new_event, new_event_id
 from orders.order_entry.group_commit import PendingInsert, store_request
@@ -175,7 +176,7 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
         if index in refused:
             events += lifecycle.refused_by_limits(order, refused[index], now)
         else:
-            events.append(new_event(order, EventType.ACCEPTED, now))
+            events.append(new_event(order, now, AcceptedData()))
     # Two transactions that insert the same client order ids in different orders would deadlock.
     Order.objects.bulk_create(sorted(orders, key=attrgetter("client_order_id")))
     save_changes([], events)

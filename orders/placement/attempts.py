@@ -7,11 +7,10 @@ record  one transaction: orders and events, in bulk
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
-from typing import Any
 
 import structlog
 from django.db import connection
@@ -24,6 +23,7 @@ from infrastructure.database.batches import store_all_or_each
 from infrastructure.database.clock import DatabaseClock, database_now, our_clock
 from orders import lifecycle
 from orders.dead_letters import contradicts, keep_answer
+from orders.event_data import Cause
 from orders.models import Order, OrderEvent
 from orders.placement.circuit_breaker import Source
 from orders.retry_policy import PlacementPolicy
@@ -221,53 +221,53 @@ def apply(order: Order, result: Result, now: datetime, policy: PlacementPolicy) 
     """Apply the outcome to the order and return the events that describe the change."""
     if isinstance(result.outcome, NotSent):
         return lifecycle.not_sent(order, now)
-    attempt = {"attempt": result.claim.attempt, "took_ms": round(result.took_s * 1000, 1)}
+    cause = Cause(attempt=result.claim.attempt, took_ms=round(result.took_s * 1000, 1))
     if isinstance(result.outcome, venue.TermsConflict):
         if result.outcome.raw:
             keep_answer(order, result.outcome.reason, result.outcome.raw)
-        return lifecycle.terms_conflict(order, result.outcome.reason, now, **attempt)
+        return lifecycle.terms_conflict(order, result.outcome.reason, now, cause)
     if result.claim.step is Step.SEND:
-        return apply_send(order, result, now, policy, attempt)
+        return apply_send(order, result, now, policy, cause)
     if result.claim.step is Step.LOOK_UP:
-        return apply_look_up(order, result, now, policy, attempt | {"looked_up": True})
-    return apply_cancel(order, result, now, policy, attempt)
+        return apply_look_up(order, result, now, policy, replace(cause, looked_up=True))
+    return apply_cancel(order, result, now, policy, cause)
 
 
-def apply_send(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+def apply_send(order: Order, result: Result, now: datetime, policy: PlacementPolicy, cause: Cause) -> list[OrderEvent]:
     match result.outcome:
         case venue.Acknowledged(exchange_order_id):
-            return lifecycle.acknowledged(order, exchange_order_id, now, **data)
+            return lifecycle.acknowledged(order, exchange_order_id, now, cause)
         case venue.Refused(reason):
-            return lifecycle.refused(order, reason, now, **data)
+            return lifecycle.refused(order, reason, now, cause)
         case venue.Unavailable(reason, retry_after_s):
-            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, in_outage=result.in_outage, **data)
+            return lifecycle.not_taken(order, reason, now, policy, retry_after_s, in_outage=result.in_outage, cause=cause)
         case venue.Unknown(reason) if result.sent_valid_until is not None:
-            return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, **data)
+            return lifecycle.unknown(order, reason, result.sent_valid_until, now, policy, cause)
     raise ValueError(f"no rule for a send and {result.outcome}")
 
 
-def apply_look_up(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+def apply_look_up(order: Order, result: Result, now: datetime, policy: PlacementPolicy, cause: Cause) -> list[OrderEvent]:
     match result.outcome:
         case venue.Found(exchange_order_id=exchange_order_id):
-            return lifecycle.acknowledged(order, exchange_order_id, now, **data)
+            return lifecycle.acknowledged(order, exchange_order_id, now, cause)
         case venue.NotFound():
-            return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, **data)
+            return lifecycle.looked_up_and_not_found(order, result.started_at, now, policy, cause)
         case venue.Contradiction(reason, raw):
             contradicts(order, reason, raw, now)
-            return lifecycle.look_up_failed(order, reason, now, policy, **data)
+            return lifecycle.look_up_failed(order, reason, now, policy, cause=cause)
         case venue.Unavailable(reason) | venue.Unknown(reason):
-            return lifecycle.look_up_failed(order, reason, now, policy, in_outage=result.in_outage, **data)
+            return lifecycle.look_up_failed(order, reason, now, policy, in_outage=result.in_outage, cause=cause)
     raise ValueError(f"no rule for a look-up and {result.outcome}")
 
 
-def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementPolicy, data: dict[str, Any]) -> list[OrderEvent]:
+def apply_cancel(order: Order, result: Result, now: datetime, policy: PlacementPolicy, cause: Cause) -> list[OrderEvent]:
     match result.outcome:
         case venue.CancelRequested():
-            return lifecycle.cancel_taken(order, now, **data)
+            return lifecycle.cancel_taken(order, now, cause)
         case venue.CancelTooLate(reason):
-            return lifecycle.cancel_rejected(order, reason, now, **data)
+            return lifecycle.cancel_rejected(order, reason, now, cause)
         case venue.NotFound():
-            return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, **data)
+            return lifecycle.cancel_rejected(order, "the exchange does not know the order", now, cause)
         case venue.Unavailable() | venue.Unknown():
             return lifecycle.cancel_not_executed(order, now, policy)
     raise ValueError(f"no rule for a cancel and {result.outcome}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import database_now
 from orders import lifecycle
+from orders.event_data import Cause
 from orders.models import Order
 from orders.states import TERMINAL_EXECUTION, ErrorCode, Status
 from orders.storage import lock_orders, save_changes
@@ -78,7 +79,7 @@ def cancel_orders(ids: Sequence[uuid.UUID], requested_by: str) -> Canceled:
 
 def cancel_locked(orders: Sequence[Order], requested_by: str) -> None:
     now = database_now()
-    events = [event for order in orders for event in lifecycle.cancel_requested(order, now, by=requested_by)]
+    events = [event for order in orders for event in lifecycle.cancel_requested(order, now, Cause(by=requested_by))]
     save_changes(orders, events)
     if to_be_executed := [order.id for order in orders if order.cancel_requested_at == now]:
         wake_workers(to_be_executed)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from infrastructure.database.base import in_transaction
 from infrastructure.database.clock import database_now
 from orders import lifecycle
+from orders.event_data import Cause
 from orders.models import AccountLimits, Order, OrderEvent
 from orders.retry_policy import PlacementPolicy
 from orders.risk.halts import halts_not_released, is_halted
@@ -103,7 +104,7 @@ def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = F
     events: list[OrderEvent] = []
     for order in changed:
         (retried.looked_up if order.may_be_at_exchange else retried.sent).append(order.id)
-        events += lifecycle.retry_requested(order, now, policy, by=requested_by)
+        events += lifecycle.retry_requested(order, now, policy, Cause(by=requested_by))
     save_changes(changed, events)
     if changed:
         wake_workers([order.id for order in changed])

@@ -12,6 +12,7 @@ from exchange.gateway import Acknowledged
 from orders import lifecycle
 from orders.admin import read_only
 from orders.admin.overview import NEEDS_OPERATOR_SHOWN
+from orders.event_data import Cause
 from orders.models import DeadLetter, Order
 from orders.retry_policy import PlacementPolicy
 from orders.storage import save_changes
@@ -178,8 +179,8 @@ def test_an_orders_page_shows_its_timeline(viewer: Client, accept: Accept, polic
     order = accept(client_order_id="my own id")
     now = timezone.now()
     lifecycle.begin_attempt(order, now, policy)
-    save_changes([order], lifecycle.refused(order, "closed", now, attempt=1, took_ms=12.5))
-    save_changes([order], lifecycle.retry_requested(order, now, policy, by="emil"))
+    save_changes([order], lifecycle.refused(order, "closed", now, Cause(attempt=1, took_ms=12.5)))
+    save_changes([order], lifecycle.retry_requested(order, now, policy, Cause(by="emil")))
     html = viewer.get(page(order)).content.decode()
     timeline = html.partition("<h2>Timeline</h2>")[2]
     assert re.findall(r'badge-(\w+)"', timeline) == ["accepted", "failed", "retry_requested"]

@@ -11,8 +11,10 @@ from rest_framework.serializers import ModelSerializer
 
 from exchange import gateway as venue
 from orders import lifecycle
-from orders.api.serializers import OrderSerializer, serialize_order
+from orders.api.serializers import OrderSerializer
+from orders.event_data import Cause
 from orders.models import Order
+from orders.rendering import serialize_order
 from orders.retry_policy import PlacementPolicy
 from orders.states import ErrorCode, Status
 from orders.storage import save_changes
@@ -208,8 +210,8 @@ def test_an_order_is_shown_with_its_whole_history(client: Any, accept: Accept, p
     order = accept()
     now = timezone.now()
     lifecycle.begin_attempt(order, now, policy)
-    events = lifecycle.not_taken(order, "busy", now, policy, attempt=1, took_ms=12.5)
-    events += lifecycle.acknowledged(order, venue.Acknowledged("X1").exchange_order_id, now, attempt=2, took_ms=7.5)
+    events = lifecycle.not_taken(order, "busy", now, policy, cause=Cause(attempt=1, took_ms=12.5))
+    events += lifecycle.acknowledged(order, venue.Acknowledged("X1").exchange_order_id, now, cause=Cause(attempt=2, took_ms=7.5))
     save_changes([order], events)
     shown = client.get(f"/orders/{order.id}").json()
     assert (shown["status"], shown["exchange_order_id"], shown["execution_status"]) == ("completed", "X1", "new")

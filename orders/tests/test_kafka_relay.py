@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from orders import lifecycle
+from orders.event_data import Cause
 from orders.events import kafka_relay as relay_module
 from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.clients import BrokerUnavailable
@@ -26,7 +27,7 @@ def cancel(order: Order) -> None:
     """Two more events of the order, in a transaction of their own."""
     with transaction.atomic():
         locked = lock_orders([order.id])[order.id]
-        save_changes([locked], lifecycle.cancel_requested(locked, timezone.now(), by="anna"))
+        save_changes([locked], lifecycle.cancel_requested(locked, timezone.now(), Cause(by="anna")))
 
 
 def stored() -> list[str]:

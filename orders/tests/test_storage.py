@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from orders.event_data import HeldData
 from orders.models import Order, OrderEvent, new_event
-from orders.states import EventType
 from orders.storage import MUTABLE_COLUMNS, save_changes
 
 Accept = Callable[..., Order]
@@ -26,5 +26,5 @@ def test_what_no_row_can_hold_is_refused_by_its_value(accept: Accept, value: Any
     order = accept()
     order.exchange_order_id = value
     with pytest.raises(ValueError, match=r"64-bit|UTF-8"):
-        save_changes([order], [new_event(order, EventType.RETRYING, timezone.now())])
+        save_changes([order], [new_event(order, timezone.now(), HeldData(reason="a trial"))])
     assert OrderEvent.objects.count() == 1
