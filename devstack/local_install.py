@@ -1,6 +1,7 @@
 """The values that an installation generates for itself: its secret key, two passwords and PostgreSQL's port.
 
-They are kept in DATA_DIR/local.json. The settings read them before Django is ready, so nothing here imports Django.
+They are kept in DATA_DIR/local.json, which `manage.py up` and `restore` write. The settings read them before Django is ready, so
+nothing here imports Django.
 """
 
 import fcntl
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from devstack.free_ports import NoFreePortError, free_port, is_free
 
 POSTGRES_ROLE = "lemon_market"
 POSTGRES_DATABASE = "lemon_market"
+# Nothing listens there (IANA: tcpmux).
+UNUSED_PORT = 1
 
 
 class LocalInstallError(Exception):
@@ -32,20 +36,36 @@ class LocalInstall:
     admin_password: str
 
     @property
+    def postgres_changes(self) -> dict[str, Any]:
+        """What the process that just generated or changed the values has to change in its own settings of the database."""
+        return {"PORT": self.postgres_port, "PASSWORD": self.postgres_password}
+
+    @property
     def postgres_url(self) -> str:
         """The embedded PostgreSQL's address in the form of DATABASE_URL."""
         return f"postgres://{POSTGRES_ROLE}:{self.postgres_password}@127.0.0.1:{self.postgres_port}/{POSTGRES_DATABASE}"
 
 
+def read_or_invent(data_dir: Path) -> LocalInstall:
+    """Read the values of this installation. Before its first start, return some that are stored nowhere and of use to nobody.
+
+    Raises `LocalInstallError`.
+    """
+    try:
+        return _read(data_dir) if _path(data_dir).exists() else _made_up(postgres_port=UNUSED_PORT)
+    except OSError as error:
+        raise LocalInstallError(f"DATA_DIR {data_dir} cannot be used: {error}") from error
+
+
 def load(data_dir: Path) -> LocalInstall:
-    """Read the values of this installation; the first call generates them. Raises `LocalInstallError`."""
+    """Read the values of this installation; the first call generates and stores them. Raises `LocalInstallError`."""
     try:
         if not _path(data_dir).exists():
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(data_dir):
                 # Two processes that start at once both get here; the second finds the first one's values.
                 if not _path(data_dir).exists():
-                    _write(data_dir, _made_up())
+                    _write(data_dir, _made_up(_postgres_port()))
         return _read(data_dir)
     except OSError as error:
         raise LocalInstallError(f"DATA_DIR {data_dir} cannot be used: {error}") from error
@@ -72,10 +92,10 @@ def _path(data_dir: Path) -> Path:
     return data_dir / "local.json"
 
 
-def _made_up() -> LocalInstall:
+def _made_up(postgres_port: int) -> LocalInstall:
     return LocalInstall(
         secret_key=secrets.token_urlsafe(48),
-        postgres_port=_postgres_port(),
+        postgres_port=postgres_port,
         postgres_password=secrets.token_urlsafe(24),
         admin_password=secrets.token_urlsafe(12),
     )

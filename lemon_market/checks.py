@@ -66,7 +66,7 @@ def is_every_address(host: str) -> bool:
 def is_generated(key: str) -> bool:
     """Whether the key is that of the trial installation under DATA_DIR, if there is one."""
     try:
-        return (settings.DATA_DIR / "local.json").exists() and local_install.load(settings.DATA_DIR).secret_key == key
+        return local_install.read_or_invent(settings.DATA_DIR).secret_key == key
     except local_install.LocalInstallError:
         return False
 

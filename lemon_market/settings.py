@@ -39,12 +39,12 @@ ANONYMOUS_ACCOUNT = env.str("ANONYMOUS_ACCOUNT", "")
 
 IS_TRIAL = bool(EMBEDDED_POSTGRES or DEBUG or ANONYMOUS_ACCOUNT)
 
-# A trial installation generates its own secret once and keeps it.
+# `manage.py up` generates the secret of a trial installation at its first start and keeps it.
 SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not IS_TRIAL:
         raise ImproperlyConfigured("SECRET_KEY is not set: put 50 or more random characters into the environment or .env")
-    SECRET_KEY = local_install.load(DATA_DIR).secret_key
+    SECRET_KEY = local_install.read_or_invent(DATA_DIR).secret_key
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if EMBEDDED_POSTGRES or DEBUG else [])
 
@@ -145,7 +145,7 @@ def program(arguments: list[str]) -> str:
     return "web" if "granian" in arguments[0] else Path(arguments[0]).name
 
 
-DATABASES = {"default": env.db_url_config(DATABASE_URL or local_install.load(DATA_DIR).postgres_url)}
+DATABASES = {"default": env.db_url_config(DATABASE_URL or local_install.read_or_invent(DATA_DIR).postgres_url)}
 DATABASES["default"] |= {
     "ENGINE": "infrastructure.database",
     # One connection per thread, kept for as long as the server keeps it.

@@ -89,3 +89,26 @@ def test_a_command_reports_it_in_one_line(tmp_path):
     assert answer.stdout == ""
     assert len(answer.stderr.splitlines()) == 1
     assert "local.json is damaged" in answer.stderr
+
+
+def test_values_that_nobody_stored_are_of_no_use_and_differ_each_time(tmp_path):
+    first, second = local_install.read_or_invent(tmp_path), local_install.read_or_invent(tmp_path)
+    assert first.secret_key != second.secret_key
+    assert first.postgres_port == local_install.UNUSED_PORT
+    assert list(tmp_path.iterdir()) == []
+    stored = local_install.load(tmp_path)
+    assert local_install.read_or_invent(tmp_path) == stored
+
+
+@pytest.mark.parametrize("transport", ["django_q", "kafka"])
+def test_importing_settings_and_asgi_writes_and_starts_nothing(tmp_path, transport):
+    program = "import threading, lemon_market.settings, lemon_market.asgi; print([t.name for t in threading.enumerate()])"
+    data_dir = tmp_path / "data"
+    unset = dict.fromkeys(["DATABASE_URL", "SECRET_KEY", "KAFKA_BOOTSTRAP_SERVERS"], "")
+    environment = {**os.environ, **unset, "DATA_DIR": str(data_dir), "ORDER_TRANSPORT": transport}
+    command = [sys.executable, "-c", program]
+
+    answer = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+
+    assert (answer.stdout, answer.stderr, answer.returncode) == ("['MainThread']\n", "", 0)
+    assert not data_dir.exists()

@@ -53,8 +53,8 @@ class Command(BaseCommand):
         server = None
         if settings.EMBEDDED_POSTGRES:
             install = local_install.load_with_free_port(settings.DATA_DIR)
-            # Django read the port before we found out that it is taken.
-            settings.DATABASES["default"]["PORT"] = install.postgres_port
+            # The settings were read before the first start stored these, or before we found out that the port is taken.
+            settings.DATABASES["default"] |= install.postgres_changes
             server = Server(settings.DATA_DIR)
         is_ready = False
         try:

@@ -41,7 +41,7 @@ def database_at_work() -> Iterator[None]:
         yield
         return
     install = local_install.load_with_free_port(settings.DATA_DIR)
-    settings.DATABASES["default"]["PORT"] = install.postgres_port
+    settings.DATABASES["default"] |= install.postgres_changes
     server = Server(settings.DATA_DIR)
     try:
         yield
