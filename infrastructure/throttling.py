@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 FLUSHES_PER_WINDOW = 100
 # Clients counted in one process. More at once are an attack, and starting afresh is better than growing.
-MAX_COUNTED = 20_000
+MAX_CLIENTS = 20_000
 MAX_USERNAME_LENGTH = 255
 # Forms that take a password; the right one redirects to another page.
 LOGIN_PATHS = {"/login", "/admin/login/", "/admin/password_change/"}
@@ -131,7 +131,7 @@ class Counter:
         key = rate.name, who
         count = self.counts.get(key)
         if count is None or count.ends_at < ends_at:
-            if len(self.counts) >= MAX_COUNTED:
+            if len(self.counts) >= MAX_CLIENTS:
                 self.counts = {}
             count = self.counts[key] = Count(ends_at)
         return count

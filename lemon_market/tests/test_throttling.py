@@ -95,7 +95,7 @@ def test_nothing_is_counted_without_a_limit(django_assert_num_queries: Any) -> N
 
 
 def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "MAX_COUNTED", 10)
+    monkeypatch.setattr(throttling, "MAX_CLIENTS", 10)
     counter = Counter()
     for number in range(95):
         counter.add(rate(1000), str(number))

@@ -21,6 +21,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from orders.capped_count import MAX_COUNTED, CappedCount, capped_count
 from orders.executions.feed_connection import SILENT_AFTER
 from orders.executions.feed_positions import active_feed
 from orders.models import DeadLetter, FeedConnection, FeedPosition, Order, OrderEvent, OrderQuerySet, PlacementWorker
@@ -29,7 +30,6 @@ from orders.placement.worker_state import outage
 from orders.risk.halts import halts_in_force
 from orders.states import ErrorCode, EventType, Status
 
-MAX_COUNTED = 1_000
 NEEDS_OPERATOR_SHOWN = 10
 LATENCY_SAMPLE = 1_000
 MAX_FEEDS = 10
@@ -38,19 +38,6 @@ LATELY = timedelta(minutes=1)
 TELLING_ORDERS = 5
 # Workers claim due orders within a second, oldest first, so an order that is due for longer is stuck.
 OVERDUE_AFTER = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A number that is exact up to `MAX_COUNTED`, which is enough for the desk."""
-
-    value: int
-
-    def __str__(self) -> str:
-        return f"{MAX_COUNTED:,}+" if self.value > MAX_COUNTED else f"{self.value:,}"
-
-    def __bool__(self) -> bool:
-        return self.value > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +53,8 @@ class Verdict:
 class Outcomes:
     """Results of recent attempts to place orders, and the last of each kind."""
 
-    placed: Count
-    retrying: Count
+    placed: CappedCount
+    retrying: CappedCount
     orders_retrying: int
     last_placed_at: datetime | None
     last_problem: OrderEvent | None
@@ -82,11 +69,6 @@ class Latency:
     sample: int
 
 
-def bounded_count(rows: QuerySet[Any]) -> Count:
-    """Count `rows`, whose sort order needs an index."""
-    return Count(rows[: MAX_COUNTED + 1].count())
-
-
 def with_status(status: Status) -> OrderQuerySet:
     return Order.objects.filter(status=status).order_by("-id")
 
@@ -94,9 +76,9 @@ def with_status(status: Status) -> OrderQuerySet:
 def needs_operator() -> dict[str, Any]:
     error_codes = list(with_status(Status.ERROR).values_list("error_code", flat=True)[: MAX_COUNTED + 1])
     return {
-        "failed": bounded_count(with_status(Status.FAILED).needs_operator()),
-        "error": Count(len(error_codes)),
-        "unknown": Count(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
+        "failed": capped_count(with_status(Status.FAILED).needs_operator()),
+        "error": CappedCount(len(error_codes)),
+        "unknown": CappedCount(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
         "oldest_pending": with_status(Status.PENDING).last(),
         "newest": newest_needing_operator(),
     }
@@ -114,7 +96,7 @@ def queue(now: datetime) -> dict[str, Any]:
     oldest = Order.objects.due(now).first()
     waits_since = None if oldest is None else oldest.next_attempt_at
     return {
-        "depth": bounded_count(Order.objects.due(now)),
+        "depth": capped_count(Order.objects.due(now)),
         "oldest": oldest,
         "is_stuck": waits_since is not None and now - waits_since > OVERDUE_AFTER,
     }
@@ -130,8 +112,8 @@ def outcomes(now: datetime) -> Outcomes:
     orders_retrying = list(retrying[: MAX_COUNTED + 1])
     last_placed = outcomes_of(EventType.PLACED).first()
     return Outcomes(
-        placed=bounded_count(outcomes_of(EventType.PLACED).filter(recorded_at__gt=lately)),
-        retrying=Count(len(orders_retrying)),
+        placed=capped_count(outcomes_of(EventType.PLACED).filter(recorded_at__gt=lately)),
+        retrying=CappedCount(len(orders_retrying)),
         orders_retrying=len(set(orders_retrying)),
         last_placed_at=None if last_placed is None else last_placed.recorded_at,
         last_problem=outcomes_of(EventType.RETRYING).first(),
@@ -191,8 +173,8 @@ def overview(now: datetime) -> dict[str, Any]:
         "queue": queue(now),
         "outcomes": lately,
         "latency": latency(now),
-        "dead_letters": bounded_count(dead_letters_waiting()),
-        "contradictions": bounded_count(Order.objects.filter(discrepancy__isnull=False).order_by("-id")),
+        "dead_letters": capped_count(dead_letters_waiting()),
+        "contradictions": capped_count(Order.objects.filter(discrepancy__isnull=False).order_by("-id")),
         "halts": halts_in_force(),
         "positions": list(FeedPosition.objects.order_by("feed")[:MAX_FEEDS]),
     }

@@ -10,8 +10,7 @@ from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
 from orders.admin.lookups import KnownLookups
-
-MAX_COUNTED = 10_000
+from orders.capped_count import MAX_COUNTED, capped_count
 
 
 class BoundedPaginator(Paginator):
@@ -21,7 +20,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def counted(self) -> int:
-        return self.object_list[: MAX_COUNTED + 1].count()  # type: ignore[attr-defined]
+        return capped_count(self.object_list).value  # type: ignore[arg-type]
 
     @property
     def has_more(self) -> bool:

@@ -16,8 +16,8 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
 from orders.admin.lookups import KnownLookups, one_of
-from orders.admin.overview import bounded_count
 from orders.admin.read_only import ReadOnlyAdmin
+from orders.capped_count import capped_count
 from orders.instruments import canonical_instrument
 from orders.models import AccountLimits, Halt, Order, SafetyEvent
 from orders.risk.halts import halts_in_force, how_far
@@ -137,7 +137,7 @@ class HaltAdmin(ReadOnlyAdmin):
                 form.add_error(None, str(problem))
             else:
                 return self.report_and_return(request, f"{halt} is resumed.")
-        held = bounded_count(held_by(halt))
+        held = capped_count(held_by(halt))
         return self.ask(request, f"Resume? {halt} is halted.", "Resume", form, halt=halt, held=held)
 
     def ask(self, request: HttpRequest, title: str, verb: str, form: forms.Form, **more: Any) -> HttpResponse:

@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from orders.capped_count import capped_count
 from orders.models import Halt, Order
 from orders.retry_policy import PlacementPolicy
 from orders.states import Status
-
-MAX_COUNTED = 1_000
 
 
 def halts_in_force() -> list[Halt]:
@@ -42,9 +41,8 @@ def how_far(halt: Halt) -> str:
     """The progress of a halt in force, for display: how many sends are under way, or when the halt was confirmed."""
     if halt.confirmed_at is not None:
         return f"confirmed at {halt.confirmed_at:%Y-%m-%d %H:%M:%S} UTC"
-    count = sends_under_way(halt)[: MAX_COUNTED + 1].count()
-    number = f"{MAX_COUNTED:,}+" if count > MAX_COUNTED else f"{count:,}"
-    return f"stopping, {number} {'send' if count == 1 else 'sends'} under way"
+    count = capped_count(sends_under_way(halt))
+    return f"stopping, {count} {'send' if count.value == 1 else 'sends'} under way"
 
 
 def halted_since(ended: Halt, others: Sequence[Halt]) -> datetime | None:

@@ -9,9 +9,10 @@ from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
 from exchange.gateway import Acknowledged
-from orders import lifecycle
+from orders import capped_count, lifecycle
 from orders.admin import read_only
 from orders.admin.overview import NEEDS_OPERATOR_SHOWN
+from orders.capped_count import MAX_COUNTED
 from orders.event_data import Cause
 from orders.models import DeadLetter, Order
 from orders.retry_policy import PlacementPolicy
@@ -129,6 +130,7 @@ def test_the_list_is_counted_only_so_far(viewer: Client, accept: Accept, monkeyp
         accept()
     assert "3 orders" in in_one_line(viewer.get(LIST))
     monkeypatch.setattr(read_only, "MAX_COUNTED", 2)
+    monkeypatch.setattr(capped_count, "MAX_COUNTED", 2)
     html = in_one_line(viewer.get(LIST))
     assert "2 orders" in html
     assert "and more: use a filter to see older rows" in html
@@ -159,9 +161,9 @@ def test_the_panel_shows_what_needs_a_person(viewer: Client, accept: Accept, pol
 
 
 def test_the_panel_stays_short(viewer: Client, account: Any) -> None:
-    many_failed(account, 1001)
+    many_failed(account, MAX_COUNTED + 1)
     shown = panel(viewer)
-    assert "<b>1,000+</b> failed" in shown
+    assert "<b>10,000+</b> failed" in shown
     assert shown.partition('id="needs-operator"')[2].count("/change/") == NEEDS_OPERATOR_SHOWN
 
 

@@ -14,7 +14,8 @@ from exchange.testing import SimulatorProcess
 from orders import lifecycle
 from orders.admin.charts import draw
 from orders.admin.minute_counts import CACHE_KEY, Counts, counts_by_minute, sum_by_hour
-from orders.admin.overview import Count, Outcomes, judge_exchange, latency, nearest_rank
+from orders.admin.overview import Outcomes, judge_exchange, latency, nearest_rank
+from orders.capped_count import CappedCount
 from orders.models import FeedConnection, FeedPosition, Order, OrderEvent, PlacementWorker
 from orders.retry_policy import PlacementPolicy
 from orders.storage import save_changes
@@ -39,7 +40,7 @@ def connection(*, is_connected: bool, said_ago_s: float = 1) -> FeedConnection:
 
 
 def lately(*, placed: int = 0, retrying: int = 0) -> Outcomes:
-    return Outcomes(Count(placed), Count(retrying), retrying, None, None)
+    return Outcomes(CappedCount(placed), CappedCount(retrying), retrying, None, None)
 
 
 @pytest.mark.parametrize(
