@@ -28,7 +28,7 @@ FORMS = {
 
 
 @pytest.fixture
-def operator_name(db: None) -> User:
+def person(db: None) -> User:
     return User.objects.create_superuser("paula", password=PASSWORD)
 
 

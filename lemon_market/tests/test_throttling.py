@@ -201,7 +201,7 @@ def test_good_tokens_are_not_counted_as_guesses(account: Any, settings: Any) -> 
 
 
 @pytest.fixture
-def operator_name(db: None) -> User:
+def person(db: None) -> User:
     return User.objects.create_user("paula", password=PASSWORD, is_staff=True)
 
 
