@@ -35,7 +35,7 @@ IN_BOOK = {
 ALL = {"account": None, "instrument": None, "confirmed_at": 100.0, "ended_at": 200.0}
 
 
-class Told:
+class StubInstallation:
     """A stub of the system that returns the given data."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Told:
 
 
 def verdict(*, answered: tuple[str, ...] = ("c1",), seen: tuple[str, ...] = ("e1",), **told: Any) -> Verdict:
-    system = Told(**{"orders": [ORDER], "book": {ID: IN_BOOK}} | told)
+    system = StubInstallation(**{"orders": [ORDER], "book": {ID: IN_BOOK}} | told)
     system.seen = list(seen)
     return judge(system, answered)  # type: ignore[arg-type]
 

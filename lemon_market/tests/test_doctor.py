@@ -97,8 +97,8 @@ def test_an_exchange_that_does_not_answer_is_bad_and_says_what_happens_to_orders
 
 
 def test_a_database_that_is_away_is_one_finding_and_no_stack_trace(installation: Installation) -> None:
-    away = f"postgres://nobody:x@127.0.0.1:{free_port()}/none"
-    code, findings = doctor({**installation.environment, "DATABASE_URL": away, "SECRET_KEY": "x" * 60})
+    unreachable = f"postgres://nobody:x@127.0.0.1:{free_port()}/none"
+    code, findings = doctor({**installation.environment, "DATABASE_URL": unreachable, "SECRET_KEY": "x" * 60})
     assert code == 1
     assert findings["database"]["level"] == "bad"
     assert "queue" not in findings
@@ -268,10 +268,10 @@ def test_a_check_that_breaks_is_a_finding_and_all_others_are_made(
 def test_a_database_that_goes_away_in_the_middle_does_not_hide_the_rest(
     found: Callable[[], dict[str, Finding]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(_now: Any) -> float:
+    def unreachable(_now: Any) -> float:
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr("orders.operations.system_status.queue_age_s", away)
+    monkeypatch.setattr("orders.operations.system_status.queue_age_s", unreachable)
     findings = found()
     assert findings["check of queue"].text == "the database cannot be reached: gone"
     assert {"feed", "exchange", "disk"} <= findings.keys()

@@ -43,10 +43,10 @@ def test_a_database_that_is_ahead_of_this_release_is_fine(client: Client) -> Non
 
 
 def test_a_database_that_is_away_is_named_and_the_process_is_still_alive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any) -> None:
+    def unavailable(*_: Any) -> None:
         raise DatabaseUnavailable("connection refused, password=secret")
 
-    monkeypatch.setattr(connection, "cursor", away)
+    monkeypatch.setattr(connection, "cursor", unavailable)
     answer = client.get("/health/ready")
     assert answer.status_code == 503
     assert answer.json() == {"status": "unavailable", "problems": {"database": "The database is not available."}}

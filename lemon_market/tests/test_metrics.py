@@ -78,10 +78,10 @@ def test_a_scrape_asks_as_much_whatever_there_is(scrape: Any, django_user_model:
 
 
 def test_a_database_that_is_away_is_a_metric_and_no_error(scrape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_now: Any) -> float:
-        raise DatabaseUnavailable("away")
+    def unavailable(_now: Any) -> float:
+        raise DatabaseUnavailable("down")
 
-    monkeypatch.setattr("orders.operations.system_status.queue_age_s", away)
+    monkeypatch.setattr("orders.operations.system_status.queue_age_s", unavailable)
     found = scrape()
     assert found["database_up"] == 0
     assert "due_orders" not in found

@@ -93,7 +93,7 @@ def test_a_backup_made_under_load_comes_back_and_nothing_is_doubled(system: Syst
         rows = system.query("SELECT raw FROM orders_deadletter")
         return {json.loads(row["raw"])["client_order_id"] for row in rows} == lost_at_exchange
 
-    wait_until(lost_are_reported, within_s=60, what="reports of lost orders are set aside")
+    wait_until(lost_are_reported, within_s=60, what="reports of lost orders are dead letters")
     wait_until(lambda: no_look_up_is_due(system), within_s=60, what="open orders are looked up")
     report = json.loads(manage(system, "reconcile", "--apply", "--json", expect=1))
     assert report["not_ours"].keys() == lost_at_exchange

@@ -104,7 +104,7 @@ def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_the_table_a_process_goes_by_its_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> int:
-        raise DatabaseUnavailable("away")
+        raise DatabaseUnavailable("down")
 
     monkeypatch.setattr(RequestCount, "add", fail)
     assert let_in(Counter(), 20, 50) == 20

@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 
 def addresses() -> list[str]:
-    """As they are written in the url tables, `/orders/<uuid:pk>`, in a fixed sequence."""
+    """As they are written in the url tables, `/orders/<uuid:pk>`, in a fixed order."""
     return sorted(_walk(get_resolver().url_patterns, ""))
 
 

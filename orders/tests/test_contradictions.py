@@ -124,7 +124,7 @@ def test_a_fill_that_was_lost_before_the_end_is_looked_up_after_a_moment(accept:
 def test_reports_of_a_market_order_count_the_same_in_any_order(accept: Accept) -> None:
     """Four fills at four prices, and what became of them by each of 24 ways."""
     steps = [(10, 10, "10.01"), (20, 30, "10.02"), (30, 60, "10.03"), (40, 100, "10.04")]
-    for sequence in itertools.permutations(range(4)):
+    for order_of_reports in itertools.permutations(range(4)):
         order = accept()
         fills = [
             report(
@@ -138,7 +138,7 @@ def test_reports_of_a_market_order_count_the_same_in_any_order(accept: Accept) -
             )
             for number, (last, total, price) in enumerate(steps)
         ]
-        for index in sequence:
+        for index in order_of_reports:
             apply_reports([fills[index]], f"{SESSION}{order.id}")
         assert totals(order) == (Status.COMPLETED, ExecutionStatus.FILLED, 100, Decimal("1003.00"), Decimal("10.03"))
         assert_not_flagged(order)

@@ -100,7 +100,7 @@ def test_more_than_was_ordered_is_never_filled(accept: Accept) -> None:
     apply_reports([report(order, 1, ReportType.PARTIALLY_FILLED, 60)], SESSION)
     apply_reports([report(order, 2, ReportType.PARTIALLY_FILLED, 41, total=101)], SESSION)
     assert totals(order)[2] == 60
-    assert order.reported_quantity == 60, "what cannot be is not remembered"
+    assert order.reported_quantity == 60, "an impossible total is not kept"
     assert DeadLetter.objects.get().reason == "more would be filled than was ordered"
 
 

@@ -307,12 +307,12 @@ def test_after_a_failure_the_next_one_leads(meeting: Meeting, account: User) -> 
 
     def fail_once(requests: Sequence[PendingInsert]) -> set[uuid.UUID]:
         meeting.really_store = really_store
-        raise DatabaseUnavailable("away")
+        raise DatabaseUnavailable("down")
 
     meeting.really_store = fail_once
     first = meeting.begin(account)
     meeting.go_on()
-    with pytest.raises(DatabaseUnavailable, match="away"):
+    with pytest.raises(DatabaseUnavailable, match="down"):
         first.result(WAIT_S)
     assert not meeting.accept(account, MARKET).result(WAIT_S).replayed
     assert stored()["orders"] == 1

@@ -164,7 +164,7 @@ def test_a_position_beyond_the_end_of_the_feed_is_reconciled(simulator: Simulato
     run_loop(simulator.url)
 
     def is_settled_and_has_moved_back() -> bool:
-        # In this sequence: the orders are settled by a look-up, a moment before the position is stored.
+        # In this order: the orders are settled by a look-up, a moment before the position is stored.
         return everything_is_settled() and FeedPosition.objects.get().sequence <= simulator.health()["last_sequence"]
 
     follow_until_settled(simulator.url, is_settled_and_has_moved_back)

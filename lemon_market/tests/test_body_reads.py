@@ -125,7 +125,7 @@ def test_one_address_leaves_room_for_others_and_all_leave_some_threads(monkeypat
     reads.end("a")
     assert reads.begin("a")
     assert not reads.begin("b")
-    # Whoever was refused, or has ended, is not remembered.
+    # Whoever was refused, or has ended, is not kept.
     for address in list(reads.reading):
         for _ in range(reads.reading[address]):
             reads.end(address)
