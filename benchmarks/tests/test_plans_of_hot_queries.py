@@ -20,7 +20,7 @@ from orders.events.stream import (
     position_after,
 )
 from orders.executions.feed_positions import open_at_exchange
-from orders.executions.look_ups import page_of
+from orders.executions.gap_look_ups import page_of
 from orders.executions.reports import apply_reports
 from orders.models import NEEDS_OPERATOR, Order, OrderEvent
 from orders.operations import system_status

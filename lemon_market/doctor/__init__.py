@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from lemon_market.doctor.backlog import check_work
 from lemon_market.doctor.database import check_database
 from lemon_market.doctor.finding import Finding, Level, results
 from lemon_market.doctor.machine import check_machine
-from lemon_market.doctor.outside import check_outside
+from lemon_market.doctor.services import check_outside
 from lemon_market.doctor.settings_in_force import check_settings
-from lemon_market.doctor.work import check_work
 
 __all__ = ["Finding", "Level", "examine"]
 

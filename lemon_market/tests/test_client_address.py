@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 
 from infrastructure import client_address, throttling
+from lemon_market.doctor.backlog import clients
 from lemon_market.doctor.finding import Level
-from lemon_market.doctor.work import clients
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from lemon_market.doctor import Level, examine
 from lemon_market.doctor.database import clock
 from lemon_market.doctor.finding import Finding
 from lemon_market.doctor.machine import check_machine
-from lemon_market.doctor.outside import check_kafka, clock_of_exchange
+from lemon_market.doctor.services import check_kafka, clock_of_exchange
 from orders.executions.feed_connection import save_connection
 from orders.executions.feed_positions import move_position
 from orders.models import DeadLetter, Order, PlacementWorker
@@ -239,12 +239,12 @@ def test_a_time_without_a_zone_is_utc() -> None:
         ("lemon_market.doctor.database.is_read_only", "database", DATABASE_FINDINGS),
         ("lemon_market.doctor.database.read_clock", "clock of the database", {"clock of the database"}),
         ("lemon_market.doctor.database.is_renumbering_needed", "migrations", {"migrations"}),
-        ("lemon_market.doctor.work.heard_within", "workers", set()),
+        ("lemon_market.doctor.backlog.heard_within", "workers", set()),
         ("orders.operations.system_status.queue_age_s", "queue", {"queue"}),
         ("orders.operations.system_status.feed", "feed", {"feed"}),
-        ("lemon_market.doctor.work.halts_in_force", "orders for an operator", set()),
-        ("lemon_market.doctor.outside.check_server", "web", {"web", "notifications"}),
-        ("lemon_market.doctor.outside.ask", "exchange", {"exchange", "web", "notifications"}),
+        ("lemon_market.doctor.backlog.halts_in_force", "orders for an operator", set()),
+        ("lemon_market.doctor.services.check_server", "web", {"web", "notifications"}),
+        ("lemon_market.doctor.services.ask", "exchange", {"exchange", "web", "notifications"}),
         ("shutil.disk_usage", "disk", {"disk"}),
     ],
 )

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from orders.admin.lookups import YES_OR_NO
+from orders.admin.allowed_filters import YES_OR_NO
 from orders.admin.read_only import ReadOnlyAdmin
 
 

@@ -16,10 +16,10 @@ from django.views.decorators.http import require_GET, require_POST
 from unfold.decorators import display
 
 from orders.admin import landing
-from orders.admin.badges import EXECUTION_BADGES, STATUS_BADGES
 from orders.admin.bulk_actions import CANCEL, RETRY, confirm_and_do, what_cancel_does, what_retry_does
+from orders.admin.colours import EXECUTION_BADGES, STATUS_BADGES
 from orders.admin.csv_export import export_orders
-from orders.admin.ending import end_order
+from orders.admin.end_order import end_order
 from orders.admin.order_list import LIST_FILTER, LOOKUPS, search_orders
 from orders.admin.order_page import MAX_DEAD_LETTERS, MAX_EVENTS, facts, timeline
 from orders.admin.read_only import ReadOnlyAdmin

@@ -18,7 +18,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RadioFilter, RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
-from orders.admin.lookups import MOMENT, Check, one_of
+from orders.admin.allowed_filters import MOMENT, Check, one_of
 from orders.instruments import canonical_instrument
 from orders.models import Order
 from orders.order_ids import first_id_at

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orders.event_data import Cause, ReportedData
-from orders.exact import plain_text
+from orders.exact_decimals import plain_text
 from orders.models import Order, OrderEvent
 from orders.states import EventType, Status
 from orders.templatetags.durations import duration

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from orders.admin.lookups import ROW_NUMBER, YES_OR_NO, KnownLookups
+from orders.admin.allowed_filters import ROW_NUMBER, YES_OR_NO, KnownLookups
 
 
 class AccountAdmin(KnownLookups, UserAdmin, ModelAdmin):

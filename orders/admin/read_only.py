@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
-from orders.admin.lookups import KnownLookups
+from orders.admin.allowed_filters import KnownLookups
 from orders.capped_count import MAX_COUNTED, capped_count
 
 

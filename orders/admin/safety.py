@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
-from orders.admin.lookups import KnownLookups, one_of
+from orders.admin.allowed_filters import KnownLookups, one_of
 from orders.admin.read_only import ReadOnlyAdmin
 from orders.capped_count import capped_count
 from orders.instruments import canonical_instrument

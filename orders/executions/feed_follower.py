@@ -15,7 +15,7 @@ from infrastructure.database.unavailable import one_line
 from infrastructure.database_thread import ActiveLock, DatabaseThread
 from orders.executions.feed_connection import ConnectionState
 from orders.executions.feed_silence import SilenceWatch
-from orders.executions.look_ups import LookUps
+from orders.executions.gap_look_ups import LookUps
 from orders.models import FeedPosition
 
 log = structlog.get_logger()

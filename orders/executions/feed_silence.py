@@ -13,8 +13,8 @@ from exchange.feed import FeedDisconnected
 from exchange.gateway import Found, Gateway
 from orders.executions.feed_connection import ConnectionState
 from orders.executions.feed_positions import FIRST_ID, active_feed, look_up_open_orders_soon, open_at_exchange
+from orders.executions.gap_look_ups import page_of
 from orders.executions.gap_recovery import Answer, apply_answers
-from orders.executions.look_ups import page_of
 from orders.models import Order
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from orders.event_data import FillData
-from orders.exact import EXACT
+from orders.exact_decimals import EXACT
 
 EIGHT_PLACES = Decimal("0.00000001")
 

@@ -1,6 +1,6 @@
 """Bring orders in line with the exchange's answers to look-ups. A strange answer affects only its own order.
 
-Nothing here waits for the network: `orders.executions.look_ups` asks, and the answers are applied here in one transaction.
+Nothing here waits for the network: `orders.executions.gap_look_ups` asks, and the answers are applied here in one transaction.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from infrastructure.database.batches import store_all_or_each
 from orders import lifecycle
 from orders.dead_letters import contradicts
 from orders.event_data import Cause, ReconciledData
-from orders.exact import EXACT
+from orders.exact_decimals import EXACT
 from orders.executions.fills import Fill, average_price, is_average_of, sum_of, value_up_to
 from orders.executions.reports import ENDS, advance, follow_fill, read_fills
 from orders.models import Order, OrderEvent, new_event

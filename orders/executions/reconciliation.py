@@ -17,8 +17,8 @@ from infrastructure.database_thread import DatabaseThread
 from orders.dead_letters import NOT_OURS
 from orders.executions.feed_positions import FIRST_ID, open_at_exchange
 from orders.executions.fills import Fill
+from orders.executions.gap_look_ups import ask, page_of, refuse_silence
 from orders.executions.gap_recovery import Answer, apply_answer, apply_answers, view
-from orders.executions.look_ups import ask, page_of, refuse_silence
 from orders.executions.reports import read_fills
 from orders.models import DeadLetter, Order
 from orders.order_ids import first_id_at

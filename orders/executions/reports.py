@@ -25,7 +25,7 @@ from orders.event_data import (
     RejectedData,
     ReportedData,
 )
-from orders.exact import EXACT
+from orders.exact_decimals import EXACT
 from orders.executions.feed_positions import active_feed, look_up_open_orders_soon, move_position
 from orders.executions.fills import Fill, average_price, is_average_of, read_fill, sum_of, value_up_to
 from orders.executions.last_prices import note_last_prices

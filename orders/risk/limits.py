@@ -8,7 +8,7 @@ from typing import Protocol
 from django.contrib.auth.models import User
 
 from infrastructure.database.base import in_transaction
-from orders.exact import EXACT, plain_text
+from orders.exact_decimals import EXACT, plain_text
 from orders.models import AccountLimits, LastPrice, Order, SafetyEvent
 from orders.order_ids import first_id_at
 from orders.states import Limit, Refusal, SafetyEventType

@@ -10,7 +10,7 @@ from exchange.feed import FeedDisconnected
 from exchange.http_gateway import HttpGateway
 from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import DatabaseThread
-from lemon_market.doctor.work import feed as feed_findings
+from lemon_market.doctor.backlog import feed as feed_findings
 from orders.executions.feed_connection import ConnectionState, save_connection
 from orders.executions.feed_positions import active_feed, load_position
 from orders.executions.feed_silence import OVERDUE_S, QUIET_S, SilenceWatch

@@ -14,7 +14,7 @@ from exchange.http_gateway import HttpGateway
 from exchange.reports import ReportType
 from infrastructure.database_thread import DatabaseThread
 from orders.executions.feed_positions import active_feed, load_position, look_up_open_orders
-from orders.executions.look_ups import ExchangeUnavailable, LookUps
+from orders.executions.gap_look_ups import ExchangeUnavailable, LookUps
 from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.placement.attempts import record
@@ -163,7 +163,7 @@ def test_a_crash_in_the_middle_of_all_look_ups_forgets_none(
     orders = [placed() for _ in range(5)]
     for order in orders:
         exchange.tell(order, status="canceled")
-    monkeypatch.setattr("orders.executions.look_ups.ORDERS_AT_ONCE", 2)
+    monkeypatch.setattr("orders.executions.gap_look_ups.ORDERS_AT_ONCE", 2)
     look_up_open_orders(active_feed(), timezone.now())
 
     async def one_page(look_ups: LookUps) -> None:

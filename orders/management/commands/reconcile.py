@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from exchange.http_gateway import HttpGateway
 from infrastructure.database.unavailable import database_needed
-from orders.executions.look_ups import ExchangeUnavailable
+from orders.executions.gap_look_ups import ExchangeUnavailable
 from orders.executions.reconciliation import Comparison, compare_open_orders
 
 
