@@ -14,7 +14,8 @@ from exchange.reports import FILLS, OrderStatus, ReportType
 from exchange.simulator.book import Book, BookOrder, Change, Report
 from exchange.simulator.faults import Faults
 from exchange.simulator.lies import Fields, draw_for, lying_answer, lying_report
-from exchange.simulator.placements import MAGIC_INSTRUMENTS, NEVERFILL, PARTIAL, ReceivedPlacement
+from exchange.simulator.magic_instruments import MAGIC_INSTRUMENTS, NEVERFILL, PARTIAL
+from exchange.simulator.placements import ReceivedPlacement
 from exchange.simulator.prices import PriceWalk
 
 # An instrument without trades moves more and more slowly, until a step takes this many times the usual interval, so that old

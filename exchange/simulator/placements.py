@@ -1,4 +1,4 @@
-"""Reads a placement that arrives at the simulated exchange, and names the magic instruments."""
+"""Reads a placement that arrives at the simulated exchange."""
 
 import re
 from dataclasses import dataclass
@@ -8,13 +8,6 @@ from typing import Any, NamedTuple
 from exchange import untrusted
 from exchange.reports import MAX_ACCOUNT_LENGTH
 from exchange.untrusted import BadValue
-
-REFUSE = "REFUSE______"
-OFFLINE = "OFFLINE_____"
-TIMEOUT = "TIMEOUT_____"
-PARTIAL = "PARTIAL_____"
-NEVERFILL = "NEVERFILL___"
-MAGIC_INSTRUMENTS = frozenset({REFUSE, OFFLINE, TIMEOUT, PARTIAL, NEVERFILL})
 
 LIMIT_PRICE = re.compile(r"[0-9]{1,17}(\.[0-9]{1,2})?", re.ASCII)
 

@@ -10,7 +10,8 @@ from exchange.simulator import control, feed_server
 from exchange.simulator.book import BookOrder
 from exchange.simulator.control import Handler, json_answer
 from exchange.simulator.exchange import SimulatedExchange
-from exchange.simulator.placements import MAGIC_INSTRUMENTS, OFFLINE, REFUSE, TIMEOUT, ReceivedPlacement, read_placement
+from exchange.simulator.magic_instruments import MAGIC_INSTRUMENTS, OFFLINE, REFUSE, TIMEOUT
+from exchange.simulator.placements import ReceivedPlacement, read_placement
 from exchange.untrusted import BadValue
 
 EXCHANGE = web.AppKey("exchange", SimulatedExchange)
