@@ -25,6 +25,7 @@ from orders.event_data import (
     RetryRequestedData,
 )
 from orders.models import Order, OrderEvent, new_event
+from orders.proof_of_absence import provable_from
 from orders.retry_policy import PlacementPolicy, retry_delay_s
 from orders.states import STATUS_CHANGES, ErrorCode, ExecutionStatus, Limit, Refusal, Status
 
@@ -179,11 +180,11 @@ def look_up_failed(
 def looked_up_and_not_found(
     order: Order, looked_up_at: datetime, now: datetime, policy: PlacementPolicy, cause: Cause = NO_CAUSE
 ) -> list[OrderEvent]:
-    """A 404 proves absence only once the exchange can no longer accept the last send, even if the clocks differ."""
+    """The exchange has no such order: settle it if that proves its absence, or look it up again as soon as it would."""
     assert order.sent_valid_until is not None
-    provable_from = order.sent_valid_until + timedelta(seconds=policy.clock_margin_s)
-    if looked_up_at <= provable_from:
-        order.next_attempt_at = provable_from + timedelta(milliseconds=1)
+    absence_provable_from = provable_from(order.sent_valid_until, policy)
+    if looked_up_at <= absence_provable_from:
+        order.next_attempt_at = absence_provable_from + timedelta(milliseconds=1)
         order.claimed_until = None
         order.updated_at = now
         return []

@@ -1,13 +1,14 @@
 """Which orders halts cover, which of their sends are still under way, and how long trading was halted."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from orders.capped_count import capped_count
 from orders.models import Halt, Order
+from orders.proof_of_absence import clock_margin
 from orders.retry_policy import PlacementPolicy
 from orders.states import Status
 
@@ -32,7 +33,7 @@ def sends_under_way(halt: Halt) -> QuerySet[Order]:
     The exchange accepts none of them after `sent_valid_until` plus the clock margin. That also ends the wait for a worker
     that died. The conditions on status and `held_at` follow from the others; they let PostgreSQL use the partial indexes.
     """
-    margin = timedelta(seconds=PlacementPolicy.from_settings().clock_margin_s)
+    margin = clock_margin(PlacementPolicy.from_settings())
     unsettled = Q(status=Status.PENDING, held_at__isnull=True) | Q(status=Status.ERROR)
     return Order.objects.covered_by(halt).filter(unsettled, may_be_at_exchange=True, sent_valid_until__gt=Now() - margin)
 
