@@ -25,7 +25,7 @@ from notifications.handshake import Credentials
 from notifications.identity import identify, identify_newcomer
 from notifications.live import LiveStream
 from notifications.metrics import clients
-from notifications.resuming import ResumeReads
+from notifications.resume_reads import ResumeReads
 from orders.transport import transport
 
 log = structlog.get_logger()
