@@ -1,13 +1,11 @@
 """Serves one client of the WebSocket /ws/orders, from its handshake to its end."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
 
 from infrastructure.database.unavailable import one_line
 from infrastructure.logs import request_id
@@ -17,34 +15,17 @@ from notifications.closings import (
     FRAME_TOO_LARGE,
     INTERNAL_ERROR,
     NO_SUCH_ADDRESS,
-    NO_SUCH_EVENT,
-    RESUME_TOO_FAR,
     ConnectionRefused,
 )
 from notifications.connection import ClientGone, Connection
 from notifications.database import ReadsUnavailable
 from notifications.handshake import answered_subprotocol, check_origin, read_address, read_after, read_credentials
+from notifications.resuming import Resumption
 from notifications.service import Service
-from orders.events.stream import (
-    EVENTS_PER_PAGE,
-    FROM_THE_BEGINNING,
-    Snapshot,
-    StreamPosition,
-    encoded_events,
-    events_after,
-    last_event_id,
-    position_after,
-)
 
 log = structlog.get_logger()
-T = TypeVar("T")
-
 MAX_FRAME_BYTES = 1024
-# In `after`, in place of an event id: all events of the account.
-BEGINNING = "beginning"
 PONG = '{"type":"pong"}'
-# The live stream admits a connection within milliseconds, unless the database is unavailable.
-JOIN_S = 5.0
 
 
 class OrdersConsumer(AsyncWebsocketConsumer):
@@ -100,73 +81,9 @@ class OrdersConsumer(AsyncWebsocketConsumer):
         self.service.enter(self.connection)
         check_origin(self.scope)
         after = read_after(self.scope)
-        await self.service.recognise(self.connection, read_credentials(self.scope), read_address(self.scope))
-        if after is None:
-            snapshot = await self._join()
-            last = await self.service.database.run(last_event_id, snapshot, self._account_id)
-            await self.connection.send_text(self._hello(last or BEGINNING))
-        else:
-            await self._catch_up(after)
+        identity = await self.service.recognise(self.connection, read_credentials(self.scope), read_address(self.scope))
+        await Resumption(self.service, self.connection, identity).begin(after)
         await self.connection.send_waiting()
-
-    async def _catch_up(self, after: str) -> None:
-        """Send all events since `after`, then join the live stream at that point."""
-        position: StreamPosition | None = FROM_THE_BEGINNING
-        if after != BEGINNING:
-            position = await self.service.database.run(position_after, after, self._account_id)
-        if position is None:
-            raise ConnectionRefused(NO_SUCH_EVENT)
-        await self.connection.send_text(self._hello(after))
-        accounts = None if self._account_id is None else [self._account_id]
-        # Join only when little is left, since live events wait in memory from then on.
-        while True:
-            found = await self._read(events_after, position, accounts)
-            if found.is_too_much:
-                raise ConnectionRefused(RESUME_TOO_FAR)
-            await self._send_events(found.ids)
-            position = StreamPosition(found.snapshot)
-            if len(found.ids) < EVENTS_PER_PAGE:
-                break
-        snapshot = await self._join()
-        found = await self._read(events_after, position, accounts, snapshot)
-        await self._send_events(found.ids)
-
-    async def _send_events(self, ids: list[int]) -> None:
-        for start in range(0, len(ids), EVENTS_PER_PAGE):
-            for event in await self._read(encoded_events, ids[start : start + EVENTS_PER_PAGE]):
-                await self.connection.send_text(event.text)
-
-    async def _read(self, work: Callable[..., T], *args: object) -> T:
-        """Read a part of the history when it is the account's turn."""
-        assert self.connection.identity is not None
-        return await self.service.resumes.run(self.connection.identity.account_id, work, *args)
-
-    async def _join(self) -> Snapshot:
-        try:
-            async with asyncio.timeout(JOIN_S):
-                return await self.service.audience.join(self.connection)
-        except TimeoutError:
-            raise ReadsUnavailable("the live stream is stalled") from None
-
-    @property
-    def _account_id(self) -> int | None:
-        """The account whose events the client sees; None for all accounts."""
-        identity = self.connection.identity
-        assert identity is not None
-        return None if identity.sees_all else identity.account_id
-
-    def _hello(self, after: str) -> str:
-        """The first message. Its `after` is for reconnecting if the connection ends before the first event."""
-        identity = self.connection.identity
-        assert identity is not None
-        hello = {
-            "type": "hello",
-            "account": identity.account,
-            "sees_all": identity.sees_all,
-            "after": after,
-            "heartbeat_s": settings.NOTIFICATIONS_HEARTBEAT,
-        }
-        return orjson.dumps(hello).decode()
 
 
 class NothingHere(AsyncWebsocketConsumer):

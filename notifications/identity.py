@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import cast
 
+import orjson
+from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework.exceptions import AuthenticationFailed
 
@@ -19,6 +21,22 @@ class Identity:
     account_id: int
     account: str
     sees_all: bool
+
+    @property
+    def account_seen(self) -> int | None:
+        """The account whose events the client sees; None for all accounts."""
+        return None if self.sees_all else self.account_id
+
+    def hello(self, after: str) -> str:
+        """The first message. Its `after` is for reconnecting if the connection ends before the first event."""
+        hello = {
+            "type": "hello",
+            "account": self.account,
+            "sees_all": self.sees_all,
+            "after": after,
+            "heartbeat_s": settings.NOTIFICATIONS_HEARTBEAT,
+        }
+        return orjson.dumps(hello).decode()
 
 
 def identify(credentials: Credentials) -> Identity:

@@ -22,7 +22,7 @@ from notifications.closings import (
 from notifications.connection import Connection
 from notifications.database import DatabaseThreads, ReadsUnavailable
 from notifications.handshake import Credentials
-from notifications.identity import identify, identify_newcomer
+from notifications.identity import Identity, identify, identify_newcomer
 from notifications.live import LiveStream
 from notifications.metrics import clients
 from notifications.resume_reads import ResumeReads
@@ -104,13 +104,14 @@ class Service:
         if len(self._connections) > MAX_CONNECTIONS:
             raise ConnectionRefused(TOO_MANY_CONNECTIONS)
 
-    async def recognise(self, connection: Connection, credentials: Credentials, address: str) -> None:
+    async def recognise(self, connection: Connection, credentials: Credentials, address: str) -> Identity:
         """Identify the client of a connection. Raises ConnectionRefused, ReadsUnavailable."""
         identity = await self.database.run(identify_newcomer, credentials, address)
         connection.credentials, connection.identity = credentials, identity
         self._of_account[identity.account_id] += 1
         if self._of_account[identity.account_id] > settings.NOTIFICATIONS_CONNECTIONS_PER_ACCOUNT:
             raise ConnectionRefused(TOO_MANY_OF_ACCOUNT)
+        return identity
 
     def leave(self, connection: Connection) -> None:
         """Forget a connection that has ended."""

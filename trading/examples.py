@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exchange.simulator.placements import NEVERFILL, OFFLINE, PARTIAL, REFUSE, TIMEOUT
+from exchange.simulator.magic_instruments import NEVERFILL, OFFLINE, PARTIAL, REFUSE, TIMEOUT
 from orders.states import OrderType, Side
 
 

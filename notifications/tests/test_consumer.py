@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from notifications.connection import Connection
-from notifications.consumer import OrdersConsumer
 from notifications.identity import Identity
+from notifications.resuming import Resumption
 from notifications.service import Service
 from notifications.tests.talking import never
 from orders.events.stream import (
@@ -69,9 +69,7 @@ def test_what_happens_while_one_catches_up_and_joins_is_sent_too(monkeypatch: py
         monkeypatch.setattr(service, "database", database)
         monkeypatch.setattr(service.resumes, "_database", database)
         monkeypatch.setattr(service.audience, "join", join)
-        consumer = OrdersConsumer(service)
-        consumer.connection = connection_to(sent)
-        await consumer._catch_up("3")
+        await Resumption(service, connection_to(sent), ANNA).catch_up("3")
 
     asyncio.run(run())
     assert [orjson.loads(text).get("event_id") for text in sent] == [None, *map(str, [*first_page, 2001, 2002, 2003])]
