@@ -3,14 +3,12 @@
 import asyncio
 import multiprocessing
 
-from django.conf import settings
-
-from exchange.http_gateway import HttpGateway
 from infrastructure.database.clock import database_now
 from orders.models import Order
 from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.retry_policy import PlacementPolicy
+from orders.venue import open_gateway
 from orders.wakeups.django_q import queue_task
 
 # Shared memory. The cluster's parent sets it when it is told to stop, and every worker that it forked reads it. It has no
@@ -33,9 +31,5 @@ def is_stopping() -> bool:
 
 
 async def run_loop() -> int:
-    policy = PlacementPolicy.from_settings()
-    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.concurrency)
-    try:
-        return await PlacementLoop(gateway, policy, breaker, is_stopping=is_stopping).run()
-    finally:
-        await gateway.close()
+    async with open_gateway() as gateway:
+        return await PlacementLoop(gateway, PlacementPolicy.from_settings(), breaker, is_stopping=is_stopping).run()

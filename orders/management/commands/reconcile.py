@@ -3,13 +3,12 @@ import json
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from exchange.http_gateway import HttpGateway
 from infrastructure.database.unavailable import database_needed
 from orders.executions.gap_look_ups import ExchangeUnavailable
 from orders.executions.reconciliation import Comparison, compare_open_orders
+from orders.venue import open_gateway
 
 
 class Command(BaseCommand):
@@ -35,11 +34,8 @@ class Command(BaseCommand):
 
 
 async def compare(*, apply: bool) -> Comparison:
-    gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=settings.EXCHANGE_TIMEOUT)
-    try:
+    async with open_gateway() as gateway:
         return await compare_open_orders(gateway, apply=apply)
-    finally:
-        await gateway.close()
 
 
 def as_json(comparison: Comparison) -> str:

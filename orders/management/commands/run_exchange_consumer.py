@@ -3,10 +3,8 @@ import signal
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from exchange.http_gateway import HttpGateway
 from infrastructure.database.errors import DatabaseUnavailable
 from infrastructure.database.unavailable import one_line
 from infrastructure.sockets import allow_many_sockets
@@ -14,6 +12,7 @@ from orders.placement.circuit_breaker import Breaker
 from orders.placement.loop import PlacementLoop
 from orders.placement.worker_registry import register_this_process
 from orders.retry_policy import PlacementPolicy
+from orders.venue import open_gateway
 from orders.wakeups.kafka import OrdersTopic
 
 
@@ -38,11 +37,10 @@ async def place_until_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     policy = PlacementPolicy.from_settings()
-    gateway = HttpGateway(settings.EXCHANGE_URL, policy.exchange_timeout_s, max_connections=policy.concurrency)
     topic = OrdersTopic()
     endless = {"run_for_s": float("inf"), "idle_before_return_s": float("inf")}
-    try:
-        await PlacementLoop(gateway, policy, Breaker(), is_stopping=stopping.is_set, wake_ups=topic, **endless).run()
-    finally:
-        await asyncio.to_thread(topic.close)
-        await gateway.close()
+    async with open_gateway() as gateway:
+        try:
+            await PlacementLoop(gateway, policy, Breaker(), is_stopping=stopping.is_set, wake_ups=topic, **endless).run()
+        finally:
+            await asyncio.to_thread(topic.close)

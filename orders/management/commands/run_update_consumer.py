@@ -4,10 +4,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from exchange.http_gateway import HttpGateway
 from infrastructure.process_signals import run_until_stopped
 from orders.executions.update_consumer import UpdateConsumer
 from orders.transport import transport
+from orders.venue import open_gateway
 
 
 class Command(BaseCommand):
@@ -23,13 +23,10 @@ class Command(BaseCommand):
 
 
 async def follow() -> None:
-    gateway = HttpGateway(settings.EXCHANGE_URL, timeout_s=settings.EXCHANGE_TIMEOUT)
-    try:
+    async with open_gateway() as gateway:
         if transport().uses_kafka:
             from orders.executions.kafka_update_consumer import AppendingUpdateConsumer  # noqa: PLC0415
 
             await AppendingUpdateConsumer(settings.EXCHANGE_URL, gateway).run()
         else:
             await UpdateConsumer(settings.EXCHANGE_URL, gateway).run()
-    finally:
-        await gateway.close()
