@@ -12,7 +12,7 @@ from infrastructure.database_thread import ActiveLock, DatabaseThread
 from orders.events.notify import ORDER_EVENTS, listen
 from orders.events.stream import FROM_THE_BEGINNING, Snapshot, encoded_events, events_since
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerUnavailable
-from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES
+from orders.kafka.topics import EVENTS_PARTITION, ORDER_UPDATES, message_key
 from orders.models import RelayPosition
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class OutboxRelay:
             self.producer.send(
                 ORDER_UPDATES.full_name,
                 event.text.encode(),
-                key=str(event.order_id),
+                key=message_key(event.order_id),
                 headers=headers,
                 partition=EVENTS_PARTITION,
             )

@@ -23,7 +23,7 @@ from infrastructure.database.unavailable import one_line
 from orders.executions.feed_follower import FeedFollower, Superseded, missing_before
 from orders.executions.feed_positions import load_position, look_up_open_orders, move_position
 from orders.kafka.clients import VERSION, AcknowledgedProducer, BrokerUnavailable
-from orders.kafka.topics import EXECUTIONS
+from orders.kafka.topics import EXECUTIONS, message_key
 from orders.models import FeedPosition
 from orders.transport import TRANSPORTS
 
@@ -33,8 +33,6 @@ BATCH_SIZE = 2000
 RETRY_S = 0.5
 # How far the stored position may be behind. After a crash the reports of this time are appended again.
 STORE_INTERVAL_S = 0.25
-# The key is the order's id, which selects the partition. A longer text is not one of our ids, so the message gets no key.
-MAX_KEY_LENGTH = 64
 
 
 @dataclass(slots=True)
@@ -150,10 +148,8 @@ class AppendingUpdateConsumer(FeedFollower):
     def send(self, messages: Sequence[Envelope]) -> None:
         headers = {"version": VERSION, "session": self.position.session_id}
         for message in messages:
-            key = message.client_order_id
-            self.producer.send(
-                EXECUTIONS.full_name, message.frame, key=key if key and len(key) <= MAX_KEY_LENGTH else None, headers=headers
-            )
+            key = message_key(message.client_order_id)
+            self.producer.send(EXECUTIONS.full_name, message.frame, key=key, headers=headers)
         self.producer.flush()
 
     async def store_forever(self) -> None:

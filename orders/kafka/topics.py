@@ -1,6 +1,7 @@
 """The Kafka topics, and how far their readers are behind."""
 
 import time
+import uuid
 from dataclasses import dataclass
 
 import structlog
@@ -43,6 +44,19 @@ ORDER_UPDATES = Topic("order_updates", None, 7 * DAY_MS)
 # it saw, which works only if all see the events in the same order. Every notification service reads all of them anyway.
 EVENTS_PARTITION = 0
 TOPICS = (ORDERS, EXECUTIONS, DEAD_EXECUTIONS, ORDER_UPDATES)
+
+
+# A longer text is not one of our ids.
+MAX_KEY_LENGTH = 64
+
+
+def message_key(order_id: uuid.UUID | str | None) -> str | None:
+    """The key of every message about an order, which selects the partition: the order's id.
+
+    The id may come from outside. None for a text that cannot be one: the message then goes to any partition.
+    """
+    key = None if order_id is None else str(order_id)
+    return key if key and len(key) <= MAX_KEY_LENGTH else None
 
 
 def new_admin() -> AdminClient:

@@ -17,7 +17,7 @@ from django.conf import settings
 from infrastructure.database.clock import database_now
 from orders.events.notify import after_commit
 from orders.kafka.clients import VERSION, Record, new_consumer, new_producer, next_offsets, read_batch
-from orders.kafka.topics import ORDERS
+from orders.kafka.topics import ORDERS, message_key
 from orders.models import Order
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class OrdersProducer:
         try:
             for order_id in order_ids:
                 value = orjson.dumps({"version": int(VERSION), "order_id": order_id})
-                producer.produce(ORDERS.full_name, value, key=str(order_id), on_delivery=self.delivered)
+                producer.produce(ORDERS.full_name, value, key=message_key(order_id), on_delivery=self.delivered)
         except BufferError:
             self.tell_unavailable("too many wake-ups are already waiting")
         except KafkaException as error:
