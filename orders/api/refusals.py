@@ -11,7 +11,7 @@ from orders.models import Halt, Order, OrderEvent
 from orders.order_entry.service import TooManyOrders, TradingHalted
 from orders.rendering import moment
 from orders.risk.limits import FIELDS
-from orders.states import ErrorCode, EventType, Limit, Refusal, Status
+from orders.states import EventType, Limit, Refusal
 
 HALTED = "trading_halted"
 TRADING_IS_HALTED = {"detail": "Trading is halted: no new orders are accepted.", "code": HALTED}
@@ -64,11 +64,7 @@ def by_index(refusals: Mapping[int, Refusal]) -> RequestRefused:
 
 def kept_refusals(orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
     """By index, the refusals of orders that limits refused and that were stored as failed. A repeated request gets the same."""
-    refused = {
-        order.id: (str(index), order)
-        for index, order in enumerate(orders)
-        if (order.status, order.error_code) == (Status.FAILED, ErrorCode.REFUSED_BY_LIMITS)
-    }
+    refused = {order.id: (str(index), order) for index, order in enumerate(orders) if order.is_refused_by_limits}
     if not refused:
         return {}
     events = OrderEvent.objects.filter(order_id__in=refused, type=EventType.FAILED, data__has_key="limit")

@@ -244,6 +244,11 @@ class Order(models.Model):
         price = "" if self.limit_price is None else f" at {self.limit_price}"
         return f"{self.side} {self.quantity} {self.instrument}{price}"
 
+    @property
+    def is_refused_by_limits(self) -> bool:
+        """Whether the limits of its account refused it. It was stored for audit, and never sent."""
+        return self.status == Status.FAILED and self.error_code == ErrorCode.REFUSED_BY_LIMITS
+
     def placement(self, valid_until: datetime) -> Placement:
         """The order as it is sent to the exchange, which accepts it until `valid_until`."""
         return Placement(

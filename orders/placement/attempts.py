@@ -123,11 +123,7 @@ def claim_or_hold(
     if excluded:
         instruments, accounts = zip(*excluded, strict=True)
         may_be_called &= ~Q(instrument__in=instruments, account_id__in=accounts)
-    due = list(
-        Order.objects.select_for_update(skip_locked=True)
-        .filter(may_be_called, next_attempt_at__lte=now)
-        .order_by("next_attempt_at", "id")[:look_at]
-    )
+    due = list(Order.objects.due(now).filter(may_be_called).select_for_update(skip_locked=True)[:look_at])
     halted = hold_halted(due, now)
     claims = []
     for order in [order for order in due if order.id not in halted][:limit]:

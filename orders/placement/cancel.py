@@ -9,7 +9,7 @@ from infrastructure.database.clock import database_now
 from orders import lifecycle
 from orders.event_data import Cause
 from orders.models import Order
-from orders.states import TERMINAL_EXECUTION, ErrorCode, Status
+from orders.states import TERMINAL_EXECUTION, Status
 from orders.storage import lock_orders, save_changes
 from orders.wakeups import wake_workers
 
@@ -29,7 +29,7 @@ def reason_not_to_cancel(order: Order) -> str | None:
     """Why a cancel would have no effect on this order, or None."""
     if order.status == Status.CANCELED or order.execution_status in TERMINAL_EXECUTION:
         return f"is {order.execution_status or order.status}"
-    if (order.status, order.error_code) == (Status.FAILED, ErrorCode.REFUSED_BY_LIMITS):
+    if order.is_refused_by_limits:
         # It was never accepted, and a repeated request for it is refused again.
         return "is refused by limits"
     return None

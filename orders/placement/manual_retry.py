@@ -14,7 +14,7 @@ from orders.models import AccountLimits, Order, OrderEvent
 from orders.retry_policy import PlacementPolicy
 from orders.risk.halts import halts_not_released, is_halted
 from orders.risk.limits import lock_limits, refusals
-from orders.states import ErrorCode, Status
+from orders.states import Status
 from orders.storage import lock_orders, save_changes
 from orders.wakeups import wake_workers
 
@@ -50,7 +50,7 @@ def reason_not_to_retry(order: Order, *, alone: bool = False) -> str | None:
         return f"is {order.status}"
     if order.expires_at is not None and order.expires_at <= timezone.now() and not order.may_be_at_exchange:
         return "has expired"
-    if order.error_code == ErrorCode.REFUSED_BY_LIMITS and not alone:
+    if order.is_refused_by_limits and not alone:
         return "was refused by limits: retry it alone"
     return None
 
