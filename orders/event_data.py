@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from orders.states import EventType
 
@@ -35,22 +35,24 @@ class Cause:
 NO_CAUSE = Cause()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class EventData:
+    """Each subclass is a dataclass, and names its `type` unless it is itself only a base."""
+
     type: ClassVar[EventType]
-    cause: Cause = NO_CAUSE
 
-    def as_json(self) -> dict[str, Any]:
-        told = {**vars(self), **vars(self.cause)}
-        return {name: value for name, value in told.items() if value is not None and name != "cause"}
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
 
 
-@dataclass(frozen=True, kw_only=True)
+def as_json(data: EventData, cause: Cause) -> dict[str, Any]:
+    return {name: value for name, value in {**vars(data), **vars(cause)}.items() if value is not None}
+
+
 class AcceptedData(EventData):
     type = EventType.ACCEPTED
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlacedData(EventData):
     """FIX tag 37 OrderID."""
 
@@ -58,7 +60,6 @@ class PlacedData(EventData):
     exchange_order_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProblemData(EventData):
     """The order's `error_code` and `error_message` at that time; None before the first problem."""
 
@@ -66,13 +67,11 @@ class ProblemData(EventData):
     error_message: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class RetryingData(ProblemData):
     type = EventType.RETRYING
     next_attempt_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
 class FailedData(ProblemData):
     """`limit` is the `Limit` that refused the order."""
 
@@ -80,18 +79,15 @@ class FailedData(ProblemData):
     limit: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class ErrorData(ProblemData):
     type = EventType.ERROR
 
 
-@dataclass(frozen=True, kw_only=True)
 class HeldData(EventData):
     type = EventType.HELD
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReleasedData(EventData):
     """`halted_s`: for how long a halt delayed the order, in seconds."""
 
@@ -101,24 +97,20 @@ class ReleasedData(EventData):
     give_up_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
 class RetryRequestedData(EventData):
     type = EventType.RETRY_REQUESTED
     will_be: Literal["looked up", "sent"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CancelRequestedData(EventData):
     type = EventType.CANCEL_REQUESTED
     reason: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class PendingCancelData(EventData):
     type = EventType.PENDING_CANCEL
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReportedData(EventData):
     """An execution report, by its sequence number in the feed and the exchange's reason; or a conclusion of ours."""
 
@@ -131,12 +123,10 @@ class ReportedData(EventData):
         return "sequence" in data
 
 
-@dataclass(frozen=True, kw_only=True)
 class CancelRejectedData(ReportedData):
     type = EventType.CANCEL_REJECTED
 
 
-@dataclass(frozen=True, kw_only=True)
 class CanceledData(ReportedData):
     """`absent_since`: since when the exchange has not known the order that an operator ended."""
 
@@ -144,17 +134,14 @@ class CanceledData(ReportedData):
     absent_since: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class RejectedData(ReportedData):
     type = EventType.REJECTED
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExpiredData(ReportedData):
     type = EventType.EXPIRED
 
 
-@dataclass(frozen=True, kw_only=True)
 class FillData(ReportedData):
     """FIX tags 32 LastQty, 31 LastPx and 14 CumQty."""
 
@@ -174,17 +161,14 @@ class FillData(ReportedData):
         return cls(last_quantity=data["last_quantity"], last_price=price, filled_quantity=data["filled_quantity"])
 
 
-@dataclass(frozen=True, kw_only=True)
 class PartiallyFilledData(FillData):
     type = EventType.PARTIALLY_FILLED
 
 
-@dataclass(frozen=True, kw_only=True)
 class FilledData(FillData):
     type = EventType.FILLED
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReconciledData(EventData):
     """The order before and after a look-up: `execution_status`, `filled_quantity`, `average_price`."""
 

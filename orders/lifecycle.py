@@ -99,8 +99,7 @@ def acknowledged(
     order.error_code = order.error_message = None
     if order.cancel_requested_at:
         order.next_attempt_at = now
-    placed = PlacedData(exchange_order_id=exchange_order_id, cause=cause)
-    return [new_event(order, occurred_at or now, placed), *events]
+    return [new_event(order, occurred_at or now, PlacedData(exchange_order_id=exchange_order_id), cause), *events]
 
 
 def refused(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
@@ -213,7 +212,7 @@ def retry_at(order: Order, when: datetime, now: datetime, cause: Cause = NO_CAUS
     order.claimed_until = None
     order.updated_at = now
     code, message = order.error_code, order.error_message
-    return [new_event(order, now, RetryingData(error_code=code, error_message=message, next_attempt_at=when, cause=cause))]
+    return [new_event(order, now, RetryingData(error_code=code, error_message=message, next_attempt_at=when), cause)]
 
 
 def gave_up(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
@@ -239,8 +238,8 @@ def failed(
 ) -> list[OrderEvent]:
     settle(order, Status.FAILED, now)
     set_problem(order, code, message)
-    data = FailedData(error_code=code, error_message=order.error_message, limit=limit, cause=cause)
-    return [new_event(order, now, data)]
+    data = FailedData(error_code=code, error_message=order.error_message, limit=limit)
+    return [new_event(order, now, data, cause)]
 
 
 def error(
@@ -250,7 +249,7 @@ def error(
     settle(order, Status.ERROR, now)
     set_problem(order, code, message)
     order.next_attempt_at = next_attempt_at
-    return [new_event(order, now, ErrorData(error_code=code, error_message=order.error_message, cause=cause))]
+    return [new_event(order, now, ErrorData(error_code=code, error_message=order.error_message), cause)]
 
 
 def refused_by_limits(order: Order, refusal: Refusal, now: datetime) -> list[OrderEvent]:
@@ -283,7 +282,7 @@ def canceled(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> list[Order
     """The order is canceled before it reached the exchange."""
     settle(order, Status.CANCELED, now)
     order.cancel_requested_at = None
-    return [new_event(order, now, CanceledData(cause=cause))]
+    return [new_event(order, now, CanceledData(), cause)]
 
 
 def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
@@ -292,7 +291,7 @@ def retry_requested(order: Order, now: datetime, policy: PlacementPolicy, cause:
     order.give_up_at = policy.give_up_at(now, order.expires_at)
     order.next_attempt_at = order.updated_at = now
     will_be: Literal["looked up", "sent"] = "looked up" if order.may_be_at_exchange else "sent"
-    return [new_event(order, now, RetryRequestedData(will_be=will_be, cause=cause))]
+    return [new_event(order, now, RetryRequestedData(will_be=will_be), cause)]
 
 
 def cancel_requested(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
@@ -305,7 +304,7 @@ def cancel_requested(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> li
         return []
     # The exchange has been asked already. Asking again does no harm, and helps if the result was lost.
     is_repeat = order.execution_status == ExecutionStatus.PENDING_CANCEL
-    requested = new_event(order, now, CancelRequestedData(cause=cause))
+    requested = new_event(order, now, CancelRequestedData(), cause)
     if order.status != Status.COMPLETED and not order.may_be_at_exchange:
         return [requested, *canceled(order, now)]
     order.cancel_requested_at = order.updated_at = now
@@ -320,14 +319,14 @@ def cancel_taken(order: Order, now: datetime, cause: Cause = NO_CAUSE) -> list[O
     if order.execution_status == ExecutionStatus.PENDING_CANCEL:
         return []
     order.execution_status = ExecutionStatus.PENDING_CANCEL
-    return [new_event(order, now, PendingCancelData(cause=cause))]
+    return [new_event(order, now, PendingCancelData(), cause)]
 
 
 def cancel_rejected(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
     """The exchange has nothing to cancel. The feed should report how the order ended; if it does not, a look-up will tell."""
     end_cancel(order, now)
     look_up(order, now + FEED_GRACE)
-    return [new_event(order, now, CancelRejectedData(reason=reason, cause=cause))]
+    return [new_event(order, now, CancelRejectedData(reason=reason), cause)]
 
 
 def cancel_not_executed(order: Order, now: datetime, policy: PlacementPolicy) -> list[OrderEvent]:
@@ -357,11 +356,11 @@ def settle_discrepancy(order: Order) -> None:
 def ended_by_operator(order: Order, now: datetime, *, by: str, reason: str) -> list[OrderEvent]:
     """The exchange no longer has the order and will never report its end. A late fill still counts."""
     assert order.absent_since is not None
-    data = CanceledData(reason=reason, absent_since=order.absent_since, cause=Cause(by=by))
+    data = CanceledData(reason=reason, absent_since=order.absent_since)
     order.execution_status = ExecutionStatus.CANCELED
     end_cancel(order, now)
     settle_discrepancy(order)
-    return [new_event(order, now, data)]
+    return [new_event(order, now, data, Cause(by=by))]
 
 
 def end_cancel(order: Order, now: datetime) -> None:

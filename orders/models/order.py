@@ -12,7 +12,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from exchange.gateway import Placement
-from orders.event_data import EventData
+from orders.event_data import NO_CAUSE, Cause, EventData, as_json
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
 from orders.instruments import INSTRUMENT_PATTERN
 from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
@@ -307,7 +307,7 @@ class OrderEvent(models.Model):
         return f"{self.type} {self.order_id}"
 
 
-def new_event(order: Order, occurred_at: datetime, data: EventData) -> OrderEvent:
+def new_event(order: Order, occurred_at: datetime, data: EventData, cause: Cause = NO_CAUSE) -> OrderEvent:
     """Make an event of `order`, of the type that `data` belongs to; the caller stores it."""
-    type = data.type.value
-    return OrderEvent(order=order, account_id=order.account_id, type=type, data=data.as_json(), occurred_at=occurred_at)
+    json = as_json(data, cause)
+    return OrderEvent(order=order, account_id=order.account_id, type=data.type.value, data=json, occurred_at=occurred_at)

@@ -26,7 +26,7 @@ from orders.models import Order
 from orders.risk.pre_trade import nothing_to_check
 from orders.states import EventType
 from orders.storage import EVENT_COLUMNS, ORDER_COLUMNS
-from orders.wakeups import task_parameters
+from orders.wakeups import carrier
 from orders.wakeups.django_q import QUEUE_TASK
 
 # The rest waits for the next batch, so that no request waits for many others.
@@ -83,7 +83,7 @@ def parameters(requests: Sequence[PendingInsert]) -> dict[str, Any]:
         {"account_id": request.account_id, "instruments": request.instruments, "orders": orjson.Fragment(request.orders)}
         for request in sorted(requests, key=attrgetter("sort_key"))
     ]
-    return {"requests": orjson.dumps(rows).decode(), **task_parameters()}
+    return {"requests": orjson.dumps(rows).decode(), **carrier().task_parameters()}
 
 
 class Waiter:

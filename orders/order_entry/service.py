@@ -27,7 +27,7 @@ from orders.risk.limits import is_too_fast, lock_limits, refusals
 from orders.risk.pre_trade import Safety, safety_of
 from orders.states import EventType, Refusal
 from orders.storage import EventSummary, as_json, order_row, publish_events, save_changes
-from orders.wakeups import notify_workers, wake_workers
+from orders.wakeups import carrier
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def store_at_once(account_id: int, requested: Sequence[NewOrder]) -> list[Order]
         # Another transaction holds a lock on the account, or stores the same client order id: `store` waits longer.
         return None
     publish_events(events)
-    notify_workers([order.id for order in orders])
+    carrier().notify_workers([order.id for order in orders])
     return orders
 
 
@@ -183,7 +183,7 @@ def store(account_id: int, requested: Sequence[NewOrder], *, keep_refused: bool)
     # The insert may have waited for another one of the same client order ids, perhaps until after a halt began.
     safety_unless_halted(account_id, requested)
     if to_be_placed := [order.id for index, order in enumerate(orders) if index not in refused]:
-        wake_workers(to_be_placed)
+        carrier().wake_workers(to_be_placed)
     return orders
 
 

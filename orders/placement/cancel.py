@@ -11,7 +11,7 @@ from orders.event_data import Cause
 from orders.models import Order
 from orders.states import TERMINAL_EXECUTION, Status
 from orders.storage import lock_orders, save_changes
-from orders.wakeups import wake_workers
+from orders.wakeups import carrier
 
 
 @dataclass
@@ -82,4 +82,4 @@ def cancel_locked(orders: Sequence[Order], requested_by: str) -> None:
     events = [event for order in orders for event in lifecycle.cancel_requested(order, now, Cause(by=requested_by))]
     save_changes(orders, events)
     if to_be_executed := [order.id for order in orders if order.cancel_requested_at == now]:
-        wake_workers(to_be_executed)
+        carrier().wake_workers(to_be_executed)

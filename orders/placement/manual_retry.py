@@ -16,7 +16,7 @@ from orders.risk.halts import halts_not_released, is_halted
 from orders.risk.limits import lock_limits, refusals
 from orders.states import Status
 from orders.storage import lock_orders, save_changes
-from orders.wakeups import wake_workers
+from orders.wakeups import carrier
 
 RETRYABLE = (Status.FAILED, Status.ERROR)
 
@@ -107,5 +107,5 @@ def retry_orders(ids: Sequence[uuid.UUID], requested_by: str, *, alone: bool = F
         events += lifecycle.retry_requested(order, now, policy, Cause(by=requested_by))
     save_changes(changed, events)
     if changed:
-        wake_workers([order.id for order in changed])
+        carrier().wake_workers([order.id for order in changed])
     return retried

@@ -14,7 +14,7 @@ from orders.placement.attempts import finish_overdue_orders
 from orders.placement.worker_registry import kill_registered_processes
 from orders.placement.worker_state import forget_the_silent, is_explained, say
 from orders.risk.switches import confirm_halts, release_orders
-from orders.wakeups import wake_workers_again
+from orders.wakeups import carrier
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Sweep:
             continue
         oldest = oldest_due_order()
         if oldest is not None:
-            wake_workers_again()
+            carrier().wake_workers_again()
         self.watch(oldest)
 
     def look_at_clock(self) -> None:

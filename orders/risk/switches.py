@@ -18,7 +18,7 @@ from orders.models import Halt, Order, OrderEvent, SafetyEvent
 from orders.risk.halts import halted_since, sends_under_way
 from orders.states import SafetyEventType, Status
 from orders.storage import lock_orders, save_changes
-from orders.wakeups import wake_workers
+from orders.wakeups import carrier
 
 CHUNK = 500
 # Every process that accepts or claims orders opens its transaction before it reads halts and keeps it open until its orders
@@ -155,7 +155,7 @@ def release_chunk(halt_id: int, ids: list[uuid.UUID], *, is_last: bool) -> int:
     changed, events = released(halt, [order for order in orders.values() if order.status == Status.PENDING])
     save_changes(changed, events)
     if changed:
-        wake_workers([order.id for order in changed])
+        carrier().wake_workers([order.id for order in changed])
     if ids:
         halt.released_up_to = max(ids[-1], done or ids[-1])
     if is_last:

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from orders import event_data
-from orders.event_data import Cause, EventData, FillData, FilledData, PlacedData
+from orders.event_data import NO_CAUSE, Cause, EventData, FillData, FilledData, PlacedData, as_json
 from orders.models import Order, OrderEvent, new_event
 from orders.states import EventType
 from orders.storage import save_changes
@@ -25,19 +25,20 @@ def test_each_type_of_event_has_exactly_one_class() -> None:
 
 
 def test_what_is_none_is_left_out() -> None:
-    assert PlacedData(exchange_order_id="X1").as_json() == {"exchange_order_id": "X1"}
+    placed = PlacedData(exchange_order_id="X1")
+    assert as_json(placed, NO_CAUSE) == {"exchange_order_id": "X1"}
     cause = Cause(attempt=2, took_ms=7.5, looked_up=True)
     expected = {"exchange_order_id": "X1", "attempt": 2, "took_ms": 7.5, "looked_up": True}
-    assert PlacedData(exchange_order_id="X1", cause=cause).as_json() == expected
+    assert as_json(placed, cause) == expected
 
 
 @pytest.mark.django_db
 def test_a_stored_fill_and_its_cause_read_back_as_they_were_written(accept: Callable[..., Order]) -> None:
     order = accept()
     cause = Cause(from_feed=True, by="dora")
-    written = FilledData(last_quantity=3, last_price=Decimal("10.50"), filled_quantity=7, sequence=9, cause=cause)
-    save_changes([], [new_event(order, timezone.now(), written)])
+    written = FilledData(last_quantity=3, last_price=Decimal("10.50"), filled_quantity=7, sequence=9)
+    save_changes([], [new_event(order, timezone.now(), written, cause)])
     data: dict[str, Any] = OrderEvent.objects.get(type="filled").data
     assert (FillData.is_in(data), Cause.read(data)) == (True, cause)
     assert FillData.read(data) == FillData(last_quantity=3, last_price=Decimal("10.50"), filled_quantity=7)
-    assert not FillData.is_in(PlacedData(exchange_order_id="X1").as_json())
+    assert not FillData.is_in(as_json(PlacedData(exchange_order_id="X1"), NO_CAUSE))

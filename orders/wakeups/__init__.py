@@ -31,31 +31,19 @@ class WakeUps(Protocol):
 class Carrier(Protocol):
     """The functions of a transport's module in this package."""
 
-    def wake_workers(self, order_ids: Sequence[uuid.UUID]) -> None: ...
-    def notify_workers(self, order_ids: Sequence[uuid.UUID]) -> None: ...
-    def wake_workers_again(self) -> None: ...
-    def task_parameters(self) -> dict[str, Any]: ...
+    def wake_workers(self, order_ids: Sequence[uuid.UUID]) -> None:
+        """Tell workers, when the caller's transaction commits, that these orders are due."""
+
+    def notify_workers(self, order_ids: Sequence[uuid.UUID]) -> None:
+        """Wake running workers when the caller's transaction commits. The caller has queued the task, if one is needed."""
+
+    def wake_workers_again(self) -> None:
+        """Send the sweep's wake-ups, for orders that are already due."""
+
+    def task_parameters(self) -> dict[str, Any]:
+        """The parameters of `django_q.QUEUE_TASK`, for a statement that stores orders and queues the task at once."""
 
 
 def carrier() -> Carrier:
+    """The module of the transport in use."""
     return cast("Carrier", import_module(transport().wakeups))
-
-
-def wake_workers(order_ids: Sequence[uuid.UUID]) -> None:
-    """Tell workers, when the caller's transaction commits, that these orders are due."""
-    carrier().wake_workers(order_ids)
-
-
-def notify_workers(order_ids: Sequence[uuid.UUID]) -> None:
-    """Wake running workers when the caller's transaction commits. The caller has queued the task, if one is needed."""
-    carrier().notify_workers(order_ids)
-
-
-def wake_workers_again() -> None:
-    """Send the sweep's wake-ups, for orders that are already due."""
-    carrier().wake_workers_again()
-
-
-def task_parameters() -> dict[str, Any]:
-    """The parameters of `django_q.QUEUE_TASK`, for a statement that stores orders and queues the task at once."""
-    return carrier().task_parameters()
