@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exchange.testing import SimulatorProcess
+from testsupport.simulator_process import SimulatorProcess
 
 Start = Callable[..., SimulatorProcess]
 

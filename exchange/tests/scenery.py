@@ -16,7 +16,7 @@ from exchange.feed import ExecutionFeed, FeedDisconnected
 from exchange.gateway import CancelOutcome, LookUpOutcome, Placement, PlacementOutcome
 from exchange.http_gateway import HttpGateway
 from exchange.reports import ExecutionReport, FeedMessage, ReportType
-from exchange.testing import SimulatorProcess
+from testsupport.simulator_process import SimulatorProcess
 
 
 def make_placement(**changes: Any) -> Placement:

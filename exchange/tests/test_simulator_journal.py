@@ -7,8 +7,8 @@ import pytest
 from exchange.gateway import Acknowledged, Found, NotFound
 from exchange.simulator.book import Book, Change
 from exchange.simulator.journal import Journal, JournalError
-from exchange.testing import SimulatorError
 from exchange.tests.scenery import make_placement, open_http_gateway
+from testsupport.simulator_process import SimulatorError
 
 CHANGES: list[Change] = [
     ["session", "S1"],

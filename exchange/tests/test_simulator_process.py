@@ -19,8 +19,8 @@ from exchange.feed import ExecutionFeed
 from exchange.gateway import Acknowledged, Refused, Unavailable, Unknown
 from exchange.reports import ReportType
 from exchange.simulator.faults import Faults
-from exchange.testing import REPOSITORY, SimulatorError
 from exchange.tests.scenery import ask, make_placement, next_report, open_http_gateway
+from testsupport.simulator_process import REPOSITORY, SimulatorError
 
 pytestmark = pytest.mark.simulator(shared=True)
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from decimal import Decimal
 
 from exchange.http_gateway import HttpGateway
-from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.executions.kafka_update_consumer import AppendingUpdateConsumer
@@ -17,6 +16,7 @@ from orders.models import Order, OrderEvent
 from orders.states import OPEN_EXECUTION
 from orders.transport import transport
 from testsupport.placement import POLICY
+from testsupport.simulator_process import SimulatorProcess
 
 DEADLINE_S = 20.0
 

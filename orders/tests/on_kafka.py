@@ -12,12 +12,12 @@ from typing import Any
 from confluent_kafka import TopicPartition
 from django.conf import settings
 
-from exchange.testing import SimulatorProcess
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import Record, new_consumer, read_batch
 from orders.kafka.topics import EXECUTIONS, ORDER_UPDATES, Topic, consumer_lag, new_admin
 from orders.models import FeedPosition
 from testsupport.database import database_url
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 

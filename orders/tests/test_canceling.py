@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from exchange import gateway as venue
 from exchange.reports import ReportType
-from exchange.testing import SimulatorProcess
 from orders.executions.reports import apply_reports
 from orders.models import Order
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
@@ -21,6 +20,7 @@ from orders.states import ExecutionStatus, Status
 from orders.tests.following import follow_until_settled
 from orders.tests.reporting import report
 from testsupport.placement import IMPATIENT, POLICY, answered, claim_one, execute_at, history, let_time_pass, one_round, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]

@@ -5,13 +5,13 @@ import pytest
 from django.utils import timezone
 
 from exchange.gateway import Acknowledged, NotFound, PlacementOutcome, Refused, Unavailable, Unknown
-from exchange.testing import SimulatorProcess
 from orders.models import Order, PlacementWorker
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.placement.circuit_breaker import Breaker, Source
 from orders.states import Status
 from testsupport.placement import POLICY, claim_one, execute_at, let_time_pass, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 BUSY = Unavailable("busy")
 AWAY = Unavailable("refused", exchange_is_unavailable=True)

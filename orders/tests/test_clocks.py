@@ -14,7 +14,6 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from exchange import gateway as venue
-from exchange.testing import SimulatorProcess
 from infrastructure.database import clock
 from infrastructure.database.clock import ClockWrong, DatabaseClock, OurClock, read_clock
 from orders.models import Order, PlacementWorker
@@ -25,6 +24,7 @@ from orders.placement.sweep import Sweep
 from orders.states import ErrorCode, ExecutionStatus, Status
 from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
 from testsupport.placement import POLICY, claim_one, execute_at, execute_with, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -10,7 +10,6 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from exchange.testing import SimulatorProcess
 from orders import lifecycle
 from orders.admin.charts import draw
 from orders.admin.minute_counts import CACHE_KEY, Counts, counts_by_minute, sum_by_hour
@@ -21,6 +20,7 @@ from orders.retry_policy import PlacementPolicy
 from orders.storage import save_changes
 from orders.tests.desk import LIST, lose, page
 from orders.tests.following import follow_until_settled
+from testsupport.simulator_process import SimulatorProcess
 
 Accept = Callable[..., Order]
 NOW = datetime(2030, 1, 31, 15, 30, tzinfo=UTC)

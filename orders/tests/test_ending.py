@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from exchange.gateway import Found, NotFound
 from exchange.reports import ReportType
-from exchange.testing import SimulatorProcess
 from orders.executions.gap_recovery import Answer, apply_answers
 from orders.executions.reports import apply_reports
 from orders.models import OPEN, Order
@@ -19,6 +18,7 @@ from orders.placement.cancel import cancel_order
 from orders.placement.manual_end import NotProvedAbsent, end_absent_order
 from orders.tests.reporting import SESSION, report, totals
 from testsupport.placement import POLICY, claim_one, execute_at, history
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

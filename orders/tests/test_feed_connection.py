@@ -2,10 +2,10 @@
 
 import pytest
 
-from exchange.testing import SimulatorProcess
 from orders.executions.feed_connection import save_connection
 from orders.models import FeedConnection
 from orders.tests.following import follow_until_settled
+from testsupport.simulator_process import SimulatorProcess
 
 FEED = "exchange"
 

@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from exchange.feed import FeedDisconnected
 from exchange.http_gateway import HttpGateway
-from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import DatabaseThread
 from lemon_market.doctor.backlog import feed as feed_findings
 from orders.executions.feed_connection import ConnectionState, save_connection
@@ -16,6 +15,7 @@ from orders.executions.feed_positions import active_feed, load_position
 from orders.executions.feed_silence import OVERDUE_S, QUIET_S, SilenceWatch
 from orders.models import Order
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -14,13 +14,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from exchange.testing import SimulatorProcess
 from orders.models import Order, OrderEvent
 from orders.states import OPEN_EXECUTION, Status
 from orders.tests.following import assert_equal_to_the_book
 from orders.tests.on_kafka import published
 from testsupport.database import database_url
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.transport_plugin import Transport
 from testsupport.waiting import wait_until
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from exchange.http_gateway import HttpGateway
-from exchange.testing import SimulatorProcess
 from infrastructure.database.errors import DatabaseUnavailable
 from infrastructure.database_thread import DatabaseThread
 from orders.models import Halt, Order
@@ -23,6 +22,7 @@ from orders.risk.switches import release_orders
 from orders.states import Status
 from orders.tests.halting import halt, resume
 from testsupport.placement import POLICY, answered, claim_one, history, let_time_pass, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]

@@ -15,7 +15,6 @@ from django.utils import timezone
 from psycopg import IsolationLevel
 
 from exchange import gateway as venue
-from exchange.testing import SimulatorProcess
 from orders.models import Halt, Order
 from orders.placement.attempts import Claim, record
 from orders.placement.sweep import Sweep
@@ -25,6 +24,7 @@ from orders.tests.halting import halt, resume
 from testsupport.api_calls import MARKET, client_for, post
 from testsupport.database import database_url
 from testsupport.placement import POLICY, answered, claim_one, let_time_pass, many_like, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -11,7 +11,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from exchange.testing import SimulatorProcess
 from orders.models import Halt, Order, SafetyEvent
 from orders.placement.attempts import Step, claim_due_orders, finish_overdue_orders, record
 from orders.placement.cancel import cancel_order
@@ -25,6 +24,7 @@ from orders.tests.following import follow_until_settled
 from orders.tests.halting import halt, resume
 from testsupport.api_calls import MARKET, NOTHING, client_for, post, stored
 from testsupport.placement import POLICY, claim_one, execute_at, history, let_time_pass, many_like, one_round, run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]

@@ -11,7 +11,6 @@ from django.core.management import get_commands
 from jsonschema import Draft202012Validator
 
 from exchange.reports import ExecutionReport, parse_frame
-from exchange.testing import SimulatorProcess
 from orders.events.kafka_relay import OutboxRelay
 from orders.kafka.clients import VERSION, AcknowledgedProducer
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDER_UPDATES, ORDERS, TOPICS
@@ -19,6 +18,7 @@ from orders.models import Order
 from orders.tests.on_kafka import all_messages, append_all, record_all
 from orders.wakeups.kafka import orders_producer
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOCS = Path(__file__).parents[2] / "docs"

@@ -14,7 +14,6 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from django.db import transaction
 
 from devstack.free_ports import free_port
-from exchange.testing import SimulatorProcess
 from orders.kafka.clients import new_producer
 from orders.kafka.topics import ORDERS
 from orders.models import Order
@@ -25,6 +24,7 @@ from orders.wakeups import kafka as wake_ups
 from orders.wakeups.kafka import OrdersTopic, orders_producer
 from testsupport.database import database_url
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from exchange.testing import SimulatorProcess
 from orders.kafka.topics import ORDER_UPDATES
 from orders.models import DeadLetter, FeedPosition, Order, OrderEvent
 from orders.states import Status
 from orders.tests.following import assert_equal_to_the_book, everything_is_settled
 from orders.tests.on_kafka import Roles, all_messages, published, roles
 from testsupport.kafka_broker import KafkaBroker
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.transport_plugin import fresh_kafka, used_here
 from testsupport.waiting import wait_until
 

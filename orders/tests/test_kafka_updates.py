@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import psutil
 import pytest
 
-from exchange.testing import SimulatorProcess
 from orders.executions.kafka_recorder import UpdateRecorder
 from orders.kafka.clients import AcknowledgedProducer, Record, new_consumer, read_batch
 from orders.kafka.topics import DEAD_EXECUTIONS, EXECUTIONS, ORDERS, consumer_lag
@@ -18,6 +17,7 @@ from orders.tests.following import assert_equal_to_the_book, follow_until_settle
 from orders.tests.on_kafka import all_messages, append_all, committed_offsets, record_all
 from testsupport.database import database_url
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.transport_plugin import PARTITIONS, Transport, used_here
 from testsupport.waiting import wait_until
 

@@ -12,13 +12,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.retry_policy import PlacementPolicy
 from orders.states import Status
 from orders.tests.crashing_worker import KILL_POINTS
 from testsupport.database import database_url
 from testsupport.placement import IMPATIENT, POLICY, history, let_time_pass, one_round, run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.placement.attempts import finish_overdue_orders, record
 from orders.states import ErrorCode, ExecutionStatus, Status
 from testsupport.placement import IMPATIENT, POLICY, claim_one, execute_at, history, let_time_pass, one_round, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]

@@ -9,11 +9,11 @@ from django.db import connection
 from django.utils import timezone
 
 from exchange import gateway as venue
-from exchange.testing import SimulatorProcess
 from orders.models import Order
 from orders.placement.attempts import NotSent, Result, Step, claim_due_orders, finish_overdue_orders, record
 from orders.states import ErrorCode, Status
 from testsupport.placement import IMPATIENT, POLICY, answered, claim_one, execute_at, history, let_time_pass, one_round, run_loop
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.simulator(shared=True)]
 Accept = Callable[..., Order]

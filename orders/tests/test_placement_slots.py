@@ -7,12 +7,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 
-from exchange.testing import SimulatorProcess
 from infrastructure.sockets import allow_many_sockets
 from orders.models import Order
 from orders.order_entry.service import NewOrder, accept_orders
 from orders.placement import tasks
 from orders.placement.circuit_breaker import Breaker
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 # More than the 512 connections that a gateway has by itself.

@@ -11,11 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from exchange.testing import SimulatorProcess
 from orders.models import DeadLetter, Order
 from orders.order_ids import first_id_at
 from orders.states import ExecutionStatus, Status
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,7 +11,6 @@ from django.db.models import F
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 
-from exchange.testing import SimulatorProcess
 from orders.events.stream import (
     Snapshot,
     StreamPosition,
@@ -35,6 +34,7 @@ from orders.risk.switches import halt_trading
 from orders.states import Status
 from testsupport.event_writers import INSERT, STEPS
 from testsupport.placement import one_round
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Accept = Callable[..., Order]

@@ -14,7 +14,6 @@ import pytest
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from exchange.testing import SimulatorProcess
 from orders.models import Order, PlacementWorker
 from orders.placement.attempts import claim_due_orders
 from orders.placement.sweep import Sweep
@@ -24,6 +23,7 @@ from orders.risk.switches import halt_trading, resume_trading
 from orders.states import Status
 from testsupport.database import database_url
 from testsupport.placement import POLICY, let_time_pass
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.transport_plugin import Transport
 from testsupport.waiting import wait_until
 

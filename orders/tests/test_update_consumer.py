@@ -15,7 +15,6 @@ import pytest
 from django.db import OperationalError, connection
 
 from exchange.http_gateway import HttpGateway
-from exchange.testing import SimulatorProcess
 from infrastructure.database_thread import close_connection
 from orders.models import DeadLetter, FeedPosition, Order, OrderEvent
 from orders.placement.cancel import cancel_order
@@ -29,6 +28,7 @@ from orders.tests.following import (
 from orders.tests.restarting_exchange import restarting_exchange
 from testsupport.database import database_url
 from testsupport.placement import run_loop
+from testsupport.simulator_process import SimulatorProcess
 from testsupport.transport_plugin import Transport
 from testsupport.waiting import wait_until
 

@@ -11,13 +11,13 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
-from exchange.testing import SimulatorProcess
 from infrastructure import throttling
 from orders import lifecycle
 from orders.models import AccountLimits, Order
 from orders.risk.switches import halt_trading
 from orders.storage import save_changes
 from testsupport.api_calls import MARKET, client_for, post, stored
+from testsupport.simulator_process import SimulatorProcess
 from trading import views
 
 TICKET = {

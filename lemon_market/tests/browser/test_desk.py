@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from exchange.testing import SimulatorProcess
 from lemon_market.tests.browser.people import OPERATOR, VIEWER
 from lemon_market.tests.browser.running import running
 from lemon_market.tests.browser.site import Site, is_live, newest, place, state
 from testsupport.installation import Installation
+from testsupport.simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.browser
 

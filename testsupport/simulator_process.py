@@ -123,8 +123,8 @@ class SimulatorProcess:
             raise SimulatorError(f"{error.code}: {error.read().decode(errors='replace')}") from error
 
     def _open(self, path: str, body: bytes | None = None) -> HTTPResponse:
-        request = Request(self.url + path, body, {"Content-Type": "application/json"})  # noqa: S310 (the scheme is http)
-        response: HTTPResponse = urlopen(request, timeout=REQUEST_TIMEOUT_S)  # noqa: S310
+        request = Request(self.url + path, body, {"Content-Type": "application/json"})
+        response: HTTPResponse = urlopen(request, timeout=REQUEST_TIMEOUT_S)
         return response
 
     def _running(self) -> subprocess.Popen[str]:
