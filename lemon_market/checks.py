@@ -31,7 +31,7 @@ def no_trial(**_: Any) -> list[CheckMessage]:
         errors.append(Error("The exchange is simulated: set EXCHANGE_URL.", id="lemon_market.E003"))
     if settings.DEBUG:
         errors.append(Error("DEBUG shows settings and stack traces to everybody.", id="lemon_market.E004"))
-    if is_generated(settings.SECRET_KEY):
+    if settings.SECRET_KEY_IS_GENERATED or is_generated(settings.SECRET_KEY):
         hint = "Each machine would generate a different one."
         errors.append(Error("SECRET_KEY is the one generated for a trial: set your own.", hint=hint, id="lemon_market.E005"))
     return errors

@@ -41,7 +41,8 @@ IS_TRIAL = bool(EMBEDDED_POSTGRES or DEBUG or ANONYMOUS_ACCOUNT)
 
 # `manage.py up` generates the secret of a trial installation at its first start and keeps it.
 SECRET_KEY = env.str("SECRET_KEY", "")
-if not SECRET_KEY:
+SECRET_KEY_IS_GENERATED = not SECRET_KEY
+if SECRET_KEY_IS_GENERATED:
     if not IS_TRIAL:
         raise ImproperlyConfigured("SECRET_KEY is not set: put 50 or more random characters into the environment or .env")
     SECRET_KEY = local_install.read_or_invent(DATA_DIR).secret_key
