@@ -92,7 +92,8 @@ def test_it_ends_with_the_process_that_started_it(start_simulator):
 
 async def test_a_hanging_placement_is_given_up_with_its_sender(start_simulator):
     simulator = start_simulator()
-    async with open_http_gateway(simulator.url, timeout_s=1) as gateway:
+    # Long enough for a busy machine to connect: a call that does not get that far would be Unavailable.
+    async with open_http_gateway(simulator.url, timeout_s=3) as gateway:
         assert isinstance(await gateway.place(make_placement(instrument="TIMEOUT_____")), Unknown)
     simulator_process = psutil.Process(simulator.pid)
     async with asyncio.timeout(10):
