@@ -1,7 +1,7 @@
 """The values that an installation generates for itself: its secret key, two passwords and PostgreSQL's port.
 
-They are kept in DATA_DIR/local.json, which `manage.py up` and `restore` write. The settings read them before Django is ready, so
-nothing here imports Django.
+They are kept in DATA_DIR/local.json, written by `manage.py up` and all else that starts the embedded PostgreSQL. The settings
+read them before Django is ready, so nothing here imports Django.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ class LocalInstall:
 
     @property
     def postgres_changes(self) -> dict[str, Any]:
-        """What the process that just generated or changed the values has to change in its own settings of the database."""
+        """For the `DATABASES` of a process that read its settings before these values were stored."""
         return {"PORT": self.postgres_port, "PASSWORD": self.postgres_password}
 
     @property

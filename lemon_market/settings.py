@@ -39,11 +39,11 @@ ANONYMOUS_ACCOUNT = env.str("ANONYMOUS_ACCOUNT", "")
 
 IS_TRIAL = bool(EMBEDDED_POSTGRES or DEBUG or ANONYMOUS_ACCOUNT)
 
-# `manage.py up` generates the secret of a trial installation at its first start and keeps it.
+# With the embedded PostgreSQL, `manage.py up` generates one at its first start and keeps it for all processes.
 SECRET_KEY = env.str("SECRET_KEY", "")
 SECRET_KEY_IS_GENERATED = not SECRET_KEY
 if SECRET_KEY_IS_GENERATED:
-    if not IS_TRIAL:
+    if not EMBEDDED_POSTGRES:
         raise ImproperlyConfigured("SECRET_KEY is not set: put 50 or more random characters into the environment or .env")
     SECRET_KEY = local_install.read_or_invent(DATA_DIR).secret_key
 

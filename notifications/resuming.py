@@ -29,7 +29,7 @@ JOIN_S = 5.0
 
 
 class Resumption:
-    """The start of one connection, which its client begins with or without an event that it saw last.
+    """Brings one new connection to the live stream, from the last event that its client saw or from now.
 
     All methods raise ConnectionRefused, ReadsUnavailable and ClientGone.
     """

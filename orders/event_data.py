@@ -45,7 +45,7 @@ class EventData:
         dataclass(frozen=True, kw_only=True)(cls)
 
 
-def as_json(data: EventData, cause: Cause) -> dict[str, Any]:
+def event_json(data: EventData, cause: Cause) -> dict[str, Any]:
     return {name: value for name, value in {**vars(data), **vars(cause)}.items() if value is not None}
 
 
@@ -61,10 +61,10 @@ class PlacedData(EventData):
 
 
 class ProblemData(EventData):
-    """The order's `error_code` and `error_message` at that time; None before the first problem."""
+    """The order's `error_code` and `error_message` at that time."""
 
-    error_code: str | None
-    error_message: str | None
+    error_code: str
+    error_message: str
 
 
 class RetryingData(ProblemData):
@@ -118,7 +118,7 @@ class ReportedData(EventData):
     reason: str | None = None
 
     @staticmethod
-    def is_in(data: Mapping[str, Any]) -> bool:
+    def is_report(data: Mapping[str, Any]) -> bool:
         """Whether an event's data came from a report."""
         return "sequence" in data
 
@@ -150,7 +150,7 @@ class FillData(ReportedData):
     filled_quantity: int
 
     @staticmethod
-    def is_in(data: Mapping[str, Any]) -> bool:
+    def has_fill(data: Mapping[str, Any]) -> bool:
         """Whether an event's data holds a fill."""
         return "last_quantity" in data
 

@@ -55,9 +55,11 @@ def settle(order: Order, status: Status, now: datetime) -> None:
     order.updated_at = now
 
 
-def set_problem(order: Order, code: ErrorCode, message: str) -> None:
+def set_problem(order: Order, code: ErrorCode, message: str) -> str:
+    """Set code and message; return the message as stored."""
     order.error_code = code
     order.error_message = message[:MAX_MESSAGE_LENGTH]
+    return order.error_message
 
 
 def begin_attempt(order: Order, now: datetime, policy: PlacementPolicy) -> None:
@@ -211,8 +213,10 @@ def retry_at(order: Order, when: datetime, now: datetime, cause: Cause = NO_CAUS
     order.next_attempt_at = when
     order.claimed_until = None
     order.updated_at = now
-    code, message = order.error_code, order.error_message
-    return [new_event(order, now, RetryingData(error_code=code, error_message=message, next_attempt_at=when), cause)]
+    assert order.error_code is not None
+    assert order.error_message is not None, "the caller has said why (set_problem)"
+    data = RetryingData(error_code=order.error_code, error_message=order.error_message, next_attempt_at=when)
+    return [new_event(order, now, data, cause)]
 
 
 def gave_up(order: Order, reason: str, now: datetime, cause: Cause = NO_CAUSE) -> list[OrderEvent]:
@@ -237,8 +241,7 @@ def failed(
     order: Order, code: ErrorCode, message: str, now: datetime, cause: Cause = NO_CAUSE, limit: Limit | None = None
 ) -> list[OrderEvent]:
     settle(order, Status.FAILED, now)
-    set_problem(order, code, message)
-    data = FailedData(error_code=code, error_message=order.error_message, limit=limit)
+    data = FailedData(error_code=code, error_message=set_problem(order, code, message), limit=limit)
     return [new_event(order, now, data, cause)]
 
 
@@ -247,9 +250,9 @@ def error(
 ) -> list[OrderEvent]:
     """The order may be at the exchange and that is not known yet, or something on our side failed."""
     settle(order, Status.ERROR, now)
-    set_problem(order, code, message)
+    data = ErrorData(error_code=code, error_message=set_problem(order, code, message))
     order.next_attempt_at = next_attempt_at
-    return [new_event(order, now, ErrorData(error_code=code, error_message=order.error_message), cause)]
+    return [new_event(order, now, data, cause)]
 
 
 def refused_by_limits(order: Order, refusal: Refusal, now: datetime) -> list[OrderEvent]:

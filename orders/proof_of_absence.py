@@ -2,8 +2,8 @@
 
 Each send tells the exchange until when it may accept the order (`valid_until`). So an answer "no such order" proves the order's
 absence only when the look-up began after the last of these times, plus a margin for the difference between the clocks: before
-that, the send may still arrive. A look-up that fails proves nothing. A refusal of a later send proves it, since nothing is sent
-before earlier sends are resolved (`orders.lifecycle.refused`).
+that, the send may still arrive. A look-up that fails proves nothing. An answer that a later send was refused, or certainly not
+taken, proves it as well, since nothing is sent before earlier sends are resolved (`orders.lifecycle.refused`, `not_taken`).
 """
 
 from datetime import datetime, timedelta

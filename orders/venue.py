@@ -8,14 +8,14 @@ from django.conf import settings
 from exchange.gateway import Gateway
 from exchange.http_gateway import HttpGateway
 
-# For look-ups, which are also made by processes that place nothing. Connections are opened as they are needed.
-MIN_CONNECTIONS = 512
+# Of the processes that place nothing.
+LOOK_UPS_AT_ONCE = 50
 
 
 @asynccontextmanager
 async def open_gateway() -> AsyncIterator[Gateway]:
     """A gateway to the venue, closed at the end."""
-    max_connections = max(settings.PLACEMENT_CONCURRENCY, MIN_CONNECTIONS)
+    max_connections = max(settings.PLACEMENT_CONCURRENCY, LOOK_UPS_AT_ONCE)
     gateway = HttpGateway(settings.EXCHANGE_URL, settings.EXCHANGE_TIMEOUT, max_connections=max_connections)
     try:
         yield gateway

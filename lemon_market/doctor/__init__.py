@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from lemon_market.doctor.backlog import check_work
+from lemon_market.doctor.backlog import check_backlog
 from lemon_market.doctor.database import check_database
 from lemon_market.doctor.finding import Finding, Level, results
 from lemon_market.doctor.machine import check_machine
-from lemon_market.doctor.services import check_outside
+from lemon_market.doctor.services import check_services
 from lemon_market.doctor.settings_in_force import check_settings
 
 __all__ = ["Finding", "Level", "examine"]
@@ -18,6 +18,6 @@ def examine() -> Iterator[Finding]:
     database = list(results("database", check_database))
     yield from database
     if all(finding.level is not Level.BAD for finding in database if finding.name in {"database", "migrations"}):
-        yield from check_work()
-    yield from check_outside()
+        yield from check_backlog()
+    yield from check_services()
     yield from results("disk", check_machine)

@@ -15,7 +15,7 @@ from orders.states import Status
 from orders.transport import transport
 
 
-def check_work() -> Iterator[Finding]:
+def check_backlog() -> Iterator[Finding]:
     yield from results("roles", roles)
     yield from results("workers", workers)
     yield from results("queue", queue)
@@ -25,7 +25,7 @@ def check_work() -> Iterator[Finding]:
 
 
 def roles() -> Iterator[Finding]:
-    """By the names of their connections. Servers connect only to answer requests, so `check_outside` asks them directly."""
+    """By the names of their connections. Servers connect only to answer requests, so `check_services` asks them directly."""
     connected = system_status.connections().by_program
     for role in transport().roles:
         count = connected.get(f"lemon_market {role}", 0)

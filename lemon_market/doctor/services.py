@@ -18,7 +18,7 @@ from orders.transport import transport
 RESOLUTION_S = 1.0
 
 
-def check_outside() -> Iterator[Finding]:
+def check_services() -> Iterator[Finding]:
     yield from results("web", lambda: check_server("web", settings.WEB_PORT, "start granian"))
     start = "start manage.py run_notification_service"
     yield from results("notifications", lambda: check_server("notifications", settings.NOTIFICATIONS_PORT, start))

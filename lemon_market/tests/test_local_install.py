@@ -112,3 +112,16 @@ def test_importing_settings_and_asgi_writes_and_starts_nothing(tmp_path, transpo
 
     assert (answer.stdout, answer.stderr, answer.returncode) == ("['MainThread']\n", "", 0)
     assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("trial", [{}, {"DEBUG": "true"}, {"ANONYMOUS_ACCOUNT": "demo"}])
+def test_processes_with_a_database_of_their_own_do_not_each_invent_a_key(tmp_path, trial):
+    """Their keys would differ, so that none could read the wake-ups and sessions of another."""
+    given = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "SECRET_KEY": "", "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", "import lemon_market.settings"]
+
+    environment = {**os.environ, **given, **trial}
+    answer = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+
+    assert answer.returncode == 1
+    assert "ImproperlyConfigured: SECRET_KEY is not set" in answer.stderr

@@ -43,7 +43,11 @@ def test_the_state_of_the_queue_the_feed_and_the_desk_is_read_from_the_database(
     user = django_user_model.objects.create_user("anna")
     [order] = accept_orders(user.pk, [NewOrder("market", "buy", "AAPL_2025_03", 1)]).orders
     Order.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=30))
-    new_event(order, timezone.now(), RetryingData(error_code=None, error_message=None, next_attempt_at=timezone.now())).save()
+    new_event(
+        order,
+        timezone.now(),
+        RetryingData(error_code="exchange_unavailable", error_message="busy", next_attempt_at=timezone.now()),
+    ).save()
     DeadLetter.objects.create(raw="{}", reason="no", session_id="s", sequence=1)
     move_position("exchange", "s1", 10)
     save_connection("exchange", None, "s1", 17)

@@ -56,7 +56,7 @@ def who_did(event: OrderEvent, order: Order) -> str:
         return cause.by
     if event.type == EventType.ACCEPTED:
         return order.account.get_username()
-    if event.type in BY_EXCHANGE or ReportedData.is_in(event.data) or cause.from_feed:
+    if event.type in BY_EXCHANGE or ReportedData.is_report(event.data) or cause.from_feed:
         return "exchange"
     return "Lemon Market"
 

@@ -2,15 +2,15 @@
 
 | what | how it is bounded |
 |---|---|
-| failed, in error, oldest pending | index `order_not_completed`; counted to 1,000 |
+| failed, in error, oldest pending | index `order_not_completed`; counted to `MAX_COUNTED` |
 | what needs an operator | index `order_needs_operator`; the newest 10 |
-| due orders | index `order_due`; counted to 1,000 |
-| outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to 1,000 |
+| due orders | index `order_due`; counted to `MAX_COUNTED` |
+| outcomes of the last minute, last acknowledgement, last problem | index `order_event_outcome`; counted to `MAX_COUNTED` |
 | latency | the same index; the newest 1,000 placements of the last hour, and the times in their orders' ids |
 | orders by minute | ranges of the primary key, placements by `order_event_outcome`; see `minute_counts` |
 | halts in force | index `one_halt_in_force_per_scope`; one for each scope at most |
-| dead letters | index `dead_letter_waiting`; counted to 1,000 |
-| contradictions | index `order_with_discrepancy`; counted to 1,000 |
+| dead letters | index `dead_letter_waiting`; counted to `MAX_COUNTED` |
+| contradictions | index `order_with_discrepancy`; counted to `MAX_COUNTED` |
 | feed position, feed connection | one row for each feed |
 | outage | one row for each worker |
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from orders.capped_count import MAX_COUNTED, CappedCount, capped_count
 from orders.executions.feed_connection import SILENT_AFTER
@@ -74,11 +74,13 @@ def with_status(status: Status) -> OrderQuerySet:
 
 
 def needs_operator() -> dict[str, Any]:
-    error_codes = list(with_status(Status.ERROR).values_list("error_code", flat=True)[: MAX_COUNTED + 1])
+    errors = with_status(Status.ERROR)[: MAX_COUNTED + 1].aggregate(
+        all=Count("id"), unknown=Count("id", filter=Q(error_code=ErrorCode.OUTCOME_UNKNOWN))
+    )
     return {
         "failed": capped_count(with_status(Status.FAILED).needs_operator()),
-        "error": CappedCount(len(error_codes)),
-        "unknown": CappedCount(error_codes.count(ErrorCode.OUTCOME_UNKNOWN)),
+        "error": CappedCount(errors["all"]),
+        "unknown": CappedCount(errors["unknown"]),
         "oldest_pending": with_status(Status.PENDING).last(),
         "newest": newest_needing_operator(),
     }
@@ -108,13 +110,16 @@ def outcomes_of(type: EventType) -> QuerySet[OrderEvent]:
 
 def outcomes(now: datetime) -> Outcomes:
     lately = now - LATELY
-    retrying = outcomes_of(EventType.RETRYING).filter(recorded_at__gt=lately).values_list("order_id", flat=True)
-    orders_retrying = list(retrying[: MAX_COUNTED + 1])
+    retrying = (
+        outcomes_of(EventType.RETRYING)
+        .filter(recorded_at__gt=lately)[: MAX_COUNTED + 1]
+        .aggregate(events=Count("id"), orders=Count("order_id", distinct=True))
+    )
     last_placed = outcomes_of(EventType.PLACED).first()
     return Outcomes(
         placed=capped_count(outcomes_of(EventType.PLACED).filter(recorded_at__gt=lately)),
-        retrying=CappedCount(len(orders_retrying)),
-        orders_retrying=len(set(orders_retrying)),
+        retrying=CappedCount(retrying["events"]),
+        orders_retrying=retrying["orders"],
         last_placed_at=None if last_placed is None else last_placed.recorded_at,
         last_problem=outcomes_of(EventType.RETRYING).first(),
     )

@@ -23,11 +23,11 @@ from orders.executions.feed_positions import FIRST_ID, load_position, open_at_ex
 from orders.executions.gap_recovery import Answer, apply_answers
 from orders.models import Order
 from orders.order_ids import first_id_at
+from orders.venue import LOOK_UPS_AT_ONCE
 
 log = structlog.get_logger()
 
 ORDERS_AT_ONCE = 500
-LOOK_UPS_AT_ONCE = 50
 # Look-ups fail now and then. After this many failures in a row, with growing pauses, the order is left for later.
 LOOK_UP_ATTEMPTS = 6
 POLL_S = 0.5

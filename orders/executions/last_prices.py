@@ -24,7 +24,7 @@ def note_last_prices(events: Sequence[OrderEvent], now: datetime) -> None:
     for event in events:
         instrument, executed_at = event.order.instrument, min(event.occurred_at, now)
         known = latest.get(instrument)
-        if FillData.is_in(event.data) and (known is None or known.executed_at <= executed_at):
+        if FillData.has_fill(event.data) and (known is None or known.executed_at <= executed_at):
             price = FillData.read(event.data).last_price
             latest[instrument] = LastPrice(instrument=instrument, price=price, executed_at=executed_at)
     if latest:

@@ -214,7 +214,7 @@ def is_repeat(report: ExecutionReport, order: Order, known: Known | None) -> boo
         return False
     if known.order_id != order.id:
         raise CannotApply("its execution_id belongs to a report about another order", order)
-    if report.last_quantity is not None and FillData.is_in(known.data) and read_fill(known.data) != fill_of(report):
+    if report.last_quantity is not None and FillData.has_fill(known.data) and read_fill(known.data) != fill_of(report):
         raise CannotApply("its execution_id belongs to another fill", order)
     return True
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from exchange.gateway import Placement
-from orders.event_data import NO_CAUSE, Cause, EventData, as_json
+from orders.event_data import NO_CAUSE, Cause, EventData, event_json
 from orders.fields import CurrentTransactionId, OldestRunningTransactionId, TransactionIdField
 from orders.instruments import INSTRUMENT_PATTERN
 from orders.states import ErrorCode, EventType, ExecutionStatus, OrderType, Side, Status
@@ -309,5 +309,5 @@ class OrderEvent(models.Model):
 
 def new_event(order: Order, occurred_at: datetime, data: EventData, cause: Cause = NO_CAUSE) -> OrderEvent:
     """Make an event of `order`, of the type that `data` belongs to; the caller stores it."""
-    json = as_json(data, cause)
+    json = event_json(data, cause)
     return OrderEvent(order=order, account_id=order.account_id, type=data.type.value, data=json, occurred_at=occurred_at)

@@ -23,7 +23,7 @@ Accept = Callable[..., Order]
 
 
 def rows(answer: Any) -> list[str]:
-    """The orders that a list page shows, in its order."""
+    """The orders that a list page shows, from top to bottom."""
     assert answer.status_code == 200
     table = answer.content.decode().partition('id="result_list"')[2]
     return re.findall(rf'<th[^>]*><a href="{LIST}([0-9a-f-]+)/change/', table)
