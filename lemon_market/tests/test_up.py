@@ -84,7 +84,7 @@ def test_it_refuses_in_one_line(installation):
 
 
 def test_a_database_that_is_away_is_one_line(installation):
-    refusal = installation.refusal(DATABASE_URL=f"postgres://somebody@127.0.0.1:{free_port()}/nothing")
+    refusal = installation.refusal(DATABASE_URL=f"postgres://somebody@127.0.0.1:{free_port()}/nothing", SECRET_KEY="x" * 60)
 
     assert "the database cannot be used: connection failed" in refusal
 
@@ -94,7 +94,7 @@ def test_a_database_of_another_version_is_one_line(installation):
     recorder = MigrationRecorder(connection)
     recorder.record_applied("orders", "0002_not_in_this_version")
     try:
-        refusal = installation.refusal(DATABASE_URL=database_url())
+        refusal = installation.refusal(DATABASE_URL=database_url(), SECRET_KEY="x" * 60)
     finally:
         recorder.record_unapplied("orders", "0002_not_in_this_version")
     assert "created by another version of Lemon Market (it has orders.0002_not_in_this_version)" in refusal
