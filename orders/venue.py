@@ -8,7 +8,7 @@ from django.conf import settings
 from exchange.gateway import Gateway
 from exchange.http_gateway import HttpGateway
 
-# Of the processes that place nothing.
+# So many look-ups are made at once by processes that place nothing, whatever PLACEMENT_CONCURRENCY is.
 LOOK_UPS_AT_ONCE = 50
 
 

@@ -14,7 +14,7 @@ from testsupport.placement import POLICY, claim_one, execute_at, let_time_pass, 
 from testsupport.simulator_process import SimulatorProcess
 
 BUSY = Unavailable("busy")
-AWAY = Unavailable("refused", exchange_is_unavailable=True)
+NO_CONNECTION = Unavailable("refused", exchange_is_unavailable=True)
 TAKEN = Acknowledged("X1")
 A, B, C = Source("AAPL_2025_03", 1), Source("TSLA_2025_06", 1), Source("GOOG_2025_09", 1)
 OTHERS = Source("AAPL_2025_03", 2)
@@ -34,8 +34,8 @@ def told(breaker: Breaker, *answers: tuple[Source, PlacementOutcome]) -> Breaker
     return breaker
 
 
-def opened(clock: Clock, outcome: Unavailable = AWAY) -> Breaker:
-    breaker = told(Breaker(clock=clock), *[(A, AWAY)] * 4, (B, Unavailable(outcome.reason, outcome.retry_after_s, True)))
+def opened(clock: Clock, outcome: Unavailable = NO_CONNECTION) -> Breaker:
+    breaker = told(Breaker(clock=clock), *[(A, NO_CONNECTION)] * 4, (B, Unavailable(outcome.reason, outcome.retry_after_s, True)))
     assert breaker.is_open
     return breaker
 
@@ -56,11 +56,11 @@ def opened(clock: Clock, outcome: Unavailable = AWAY) -> Breaker:
         pytest.param([(A, BUSY), (B, BUSY), (A, Unknown("?"))] * 5, True, id="answers that say nothing in between"),
         pytest.param([(OTHERS, TAKEN), *[(A, BUSY), (B, BUSY)] * 50], False, id="one account of several"),
         pytest.param([(OTHERS, TAKEN), (OTHERS, BUSY), *[(A, BUSY), (B, BUSY)] * 5], True, id="several accounts"),
-        pytest.param([(A, AWAY)] * 4, False, id="four without a connection"),
-        pytest.param([(A, AWAY)] * 5, True, id="no connection at all, whatever the instrument"),
-        pytest.param([(A, AWAY)] * 4 + [(A, BUSY), (A, AWAY)], False, id="a connection in between"),
-        pytest.param([(A, AWAY)] * 5 + [(A, Unknown("timeout"))], True, id="silence does not say that it is back"),
-        pytest.param([(A, AWAY)] * 5 + [(A, TAKEN)], False, id="it is back"),
+        pytest.param([(A, NO_CONNECTION)] * 4, False, id="four without a connection"),
+        pytest.param([(A, NO_CONNECTION)] * 5, True, id="no connection at all, whatever the instrument"),
+        pytest.param([(A, NO_CONNECTION)] * 4 + [(A, BUSY), (A, NO_CONNECTION)], False, id="a connection in between"),
+        pytest.param([(A, NO_CONNECTION)] * 5 + [(A, Unknown("timeout"))], True, id="silence does not say that it is back"),
+        pytest.param([(A, NO_CONNECTION)] * 5 + [(A, TAKEN)], False, id="it is back"),
     ],
 )
 def test_an_outage_is_what_no_order_instrument_or_account_explains(
@@ -116,13 +116,22 @@ def accept_many(account: Any, count: int, *instruments: str) -> list[str]:
     return [str(accept_orders(account.pk, [one]).orders[0].id) for one in asked]
 
 
+def begin_outage(simulator: SimulatorProcess, account: Any) -> Breaker:
+    """Close the exchange and place 20 orders of two instruments, until the breaker that is returned has opened."""
+    simulator.control(close=True)
+    accept_many(account, 20, "AAPL_2025_03", "TSLA_2025_06")
+    breaker = Breaker(probe_interval_s=0.1)
+    run_loop(simulator.url, breaker=breaker, is_stopping=lambda: breaker.is_open)
+    return breaker
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_backlog_is_not_spent_on_an_exchange_that_is_away_and_drains_when_it_is_back(
     simulator: SimulatorProcess, account: Any
 ) -> None:
     simulator.kill()
     accept_many(account, 60, "AAPL_2025_03")
-    breaker = told(Breaker(), *[(A, AWAY)] * 5)
+    breaker = told(Breaker(), *[(A, NO_CONNECTION)] * 5)
     breaker.next_probe_at = 0.0
     assert run_loop(simulator.url, breaker=breaker, run_for_s=0.5) == 1
     assert Order.objects.filter(attempt_count=0).count() == 59
@@ -133,11 +142,11 @@ def test_a_backlog_is_not_spent_on_an_exchange_that_is_away_and_drains_when_it_i
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("window", [1, 20])
-def test_after_an_outage_orders_go_out_in_the_sequence_in_which_they_were_accepted(
-    simulator: SimulatorProcess, account: Any, window: int
+@pytest.mark.parametrize("concurrency", [1, 20])
+def test_after_an_outage_orders_go_out_in_the_order_in_which_they_were_accepted(
+    simulator: SimulatorProcess, account: Any, concurrency: int
 ) -> None:
-    one_by_one = replace(POLICY, concurrency=window)
+    one_by_one = replace(POLICY, concurrency=concurrency)
     breaker = Breaker(probe_interval_s=0.1)
     simulator.control(close=True)
     accepted = accept_many(account, 60, "AAPL_2025_03", "TSLA_2025_06", "GOOG_2025_09")
@@ -163,7 +172,7 @@ def test_what_waited_for_another_workers_pause_goes_out_in_its_place(simulator: 
     # Of another worker, which had too few to see that the exchange was unavailable.
     record([replace(execute_at(claim_one(), simulator.url), outcome=Unavailable("closed", retry_after_s=300.0))], POLICY)
     others = accept_many(account, 5, "TSLA_2025_06")
-    breaker = told(Breaker(), *[(A, AWAY)] * 5)
+    breaker = told(Breaker(), *[(A, NO_CONNECTION)] * 5)
     breaker.next_probe_at = 0.0
     run_loop(simulator.url, replace(POLICY, concurrency=1), breaker)
     assert list(simulator.book()) == [first, *others]
@@ -186,7 +195,7 @@ def test_after_an_outage_the_oldest_order_is_no_obstacle_when_it_is_never_taken(
 ) -> None:
     bad = accept_many(account, 5, "OFFLINE_____")
     good = accept_many(account, 5, "AAPL_2025_03")
-    breaker = told(Breaker(probe_interval_s=0.1), *[(OFFLINE, AWAY)] * 5)
+    breaker = told(Breaker(probe_interval_s=0.1), *[(OFFLINE, NO_CONNECTION)] * 5)
     run_loop(simulator.url, breaker=breaker, run_for_s=60.0, is_stopping=lambda: len(simulator.book()) == 5)
     assert not breaker.is_open
     assert sorted(simulator.book()) == good
@@ -195,10 +204,7 @@ def test_after_an_outage_the_oldest_order_is_no_obstacle_when_it_is_never_taken(
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_kept_for_longer_than_its_time(simulator: SimulatorProcess, account: Any) -> None:
-    simulator.control(close=True)
-    accept_many(account, 20, "AAPL_2025_03", "TSLA_2025_06")
-    breaker = Breaker(probe_interval_s=0.1)
-    run_loop(simulator.url, breaker=breaker, is_stopping=lambda: breaker.is_open)
+    breaker = begin_outage(simulator, account)
     assert breaker.is_open
     let_time_pass(901)
     simulator.control(open=True)
@@ -209,10 +215,7 @@ def test_nothing_is_kept_for_longer_than_its_time(simulator: SimulatorProcess, a
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_says_that_it_waits_for_the_exchange_and_that_this_is_over(simulator: SimulatorProcess, account: Any) -> None:
-    simulator.control(close=True)
-    accept_many(account, 20, "AAPL_2025_03", "TSLA_2025_06")
-    breaker = Breaker(probe_interval_s=0.1)
-    run_loop(simulator.url, breaker=breaker, is_stopping=lambda: breaker.is_open)
+    breaker = begin_outage(simulator, account)
     worker = PlacementWorker.objects.get()
     assert worker.problem == breaker.problem
     assert "the exchange is closed" in breaker.problem
