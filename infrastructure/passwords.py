@@ -22,7 +22,7 @@ T = TypeVar("T")
 MAX_SIGN_INS = 3
 # As for nice(1): all other work goes first.
 LOW_PRIORITY = 10
-turn = threading.Lock()
+hashing = threading.Lock()
 sign_ins = threading.BoundedSemaphore(MAX_SIGN_INS)
 
 
@@ -35,7 +35,7 @@ class PasswordHasher(PBKDF2PasswordHasher):
 
 def at_low_priority(work: Callable[[], T]) -> T:
     # In a separate thread, since an ordinary user cannot raise a priority again.
-    with turn, ThreadPoolExecutor(1, initializer=lower_priority) as thread:
+    with hashing, ThreadPoolExecutor(1, initializer=lower_priority) as thread:
         return thread.submit(work).result()
 
 

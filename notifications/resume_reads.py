@@ -28,17 +28,17 @@ class ResumeReads:
     async def run(self, account_id: int, work: Callable[..., T], *args: object) -> T:
         """Run `work(*args)` when it is the account's turn. Raises ReadsUnavailable."""
         account_lock = self._of_account.setdefault(account_id, asyncio.Lock())
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(account_lock)
-            await turn.enter_async_context(self._slots)
-            reading = asyncio.create_task(self._read(turn.pop_all(), work, *args))
-        # The turn ends with the read, not with its client: threads cannot be stopped, and many could pile up.
+        async with AsyncExitStack() as locks:
+            await locks.enter_async_context(account_lock)
+            await locks.enter_async_context(self._slots)
+            reading = asyncio.create_task(self._read(locks.pop_all(), work, *args))
+        # The locks are held until the read ends, not until its client does: threads cannot be stopped, and many could pile up.
         return await asyncio.shield(reading)
 
     async def close(self) -> None:
         """End the threads, and with them their connections."""
         await self._database.close()
 
-    async def _read(self, turn: AsyncExitStack, work: Callable[..., T], *args: object) -> T:
-        async with turn:
+    async def _read(self, locks: AsyncExitStack, work: Callable[..., T], *args: object) -> T:
+        async with locks:
             return await self._database.run(work, *args)

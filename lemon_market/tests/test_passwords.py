@@ -15,7 +15,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, ma
 from django.contrib.auth.models import User
 from django.test import Client
 
-from infrastructure.passwords import LOW_PRIORITY, MAX_SIGN_INS, PasswordHasher, at_low_priority, sign_ins, turn
+from infrastructure.passwords import LOW_PRIORITY, MAX_SIGN_INS, PasswordHasher, at_low_priority, hashing, sign_ins
 from testsupport.waiting import wait_until
 from testsupport.web_process import Answer, WebProcess
 
@@ -50,7 +50,7 @@ def test_one_is_hashed_at_a_time() -> None:
     with ThreadPoolExecutor(3) as threads:
         all_three = [threads.submit(at_low_priority, work) for _ in range(3)]
         wait_until(lambda: running, what="the first one is hashed")
-        assert turn.locked()
+        assert hashing.locked()
         may_end.set()
         assert [one.result() for one in all_three] == [0] * 3
     assert at_low_priority(lambda: 7) == 7
